@@ -1,0 +1,279 @@
+//! What services do for a child, and what the broker and the parents need beside it (canonical model, section 2).
+
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+use super::*;
+
+/// Given, not given, taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImmunisationStatus {
+    /// Given.
+    #[default]
+    Completed,
+    /// Not given, with a reason.
+    NotDone,
+    /// Was never so.
+    EnteredInError,
+}
+
+/// One vaccination.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Immunisation {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// Given, not given, taken back.
+    pub status: ImmunisationStatus,
+    /// When; may be partial.
+    pub occurrence: Option<Instant>,
+    /// Procedure concept.
+    pub procedure: Option<Code>,
+    /// Product.
+    pub vaccine: Option<Code>,
+    /// What it protects against.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub antigens: Vec<String>,
+    /// Dose in the course.
+    pub dose_number: Option<i64>,
+    /// Amount.
+    pub dose_qty: Option<Quantity>,
+    /// Batch.
+    pub batch: Option<String>,
+    /// Expiry of the batch.
+    pub expiry: Option<Date>,
+    /// Manufacturer.
+    pub manufacturer: Option<String>,
+    /// Body site.
+    pub site: Option<Code>,
+    /// Route.
+    pub route: Option<Code>,
+    /// Who gave it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub performer: Vec<String>,
+    /// Where, ODS.
+    pub location_ods: Option<String>,
+    /// Reported by who gave it.
+    pub primary_source: Option<bool>,
+    /// Where a second-hand report comes from.
+    pub report_origin: Option<Code>,
+    /// Why given.
+    pub reason: Option<Code>,
+    /// Why not given.
+    pub reason_not_given: Option<Code>,
+    /// When it was recorded.
+    pub recorded: Option<Instant>,
+}
+
+/// A measurement.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Measurement {
+    /// `weight`, `length`, `height`, `head_circumference`, …
+    pub kind: String,
+    /// Value and unit.
+    pub qty: Quantity,
+    /// When.
+    pub at: Option<Instant>,
+}
+
+/// One score of an assessment.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Score {
+    /// `ASQ-3`, `ASQ:SE-2`.
+    pub instrument: String,
+    /// Questionnaire age in months.
+    pub months: Option<i64>,
+    /// Domain.
+    pub domain: Option<String>,
+    /// Score.
+    pub value: i64,
+}
+
+/// A review by a health visitor or a practice.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Review {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// DCH encounter type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// When.
+    pub at: Option<Instant>,
+    /// Site, ODS.
+    pub site: Option<String>,
+    /// Who reviewed.
+    pub performer: Option<String>,
+    /// How: clinic, home, telephone.
+    pub mode: Option<String>,
+    /// `attended`, `dna`, `cancelled`.
+    pub attended: Option<String>,
+    /// Measurements.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measurements: Vec<Measurement>,
+    /// Scores.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<Score>,
+    /// Breast-feeding status 01, 02, 03.
+    pub feeding: Option<String>,
+    /// Concerns. Never shown to parents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<String>,
+    /// Consent to share.
+    pub consent_to_share: Option<bool>,
+    /// Comment. Never shown to parents.
+    pub comment: Option<String>,
+}
+
+/// An appointment.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Appointment {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// Service.
+    pub service: Option<String>,
+    /// When it begins.
+    pub start: Option<Instant>,
+    /// Site.
+    pub site: Option<String>,
+    /// `booked`, `moved`, `cancelled`, `dna`, `attended`.
+    pub status: Option<String>,
+}
+
+/// A document; its bytes are kept by hash, not here.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Document {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: Option<Code>,
+    /// When.
+    pub at: Option<Instant>,
+    /// Author.
+    pub author: Option<String>,
+    /// Media type.
+    pub mime: Option<String>,
+    /// SHA-256 of the content, hex.
+    pub sha256: Option<String>,
+    /// Where the content is kept.
+    pub store_ref: Option<String>,
+    /// Status.
+    pub status: Option<String>,
+    /// The document it replaces.
+    pub replaces: Option<String>,
+    /// Confidentiality.
+    pub confidential: Option<String>,
+}
+
+/// A service that looks after the child.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EpisodeOfCare {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// `HV`, `CHO`, `school_nursing`, `GP`, `maternity`.
+    pub service: Option<String>,
+    /// ODS code.
+    pub org_ods: Option<String>,
+    /// Since.
+    pub from: Option<Instant>,
+    /// Until.
+    pub to: Option<Instant>,
+    /// Status.
+    pub status: Option<String>,
+}
+
+/// Where a failsafe clock stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockState {
+    /// Running.
+    #[default]
+    Pending,
+    /// What was due has come.
+    Satisfied,
+    /// Does not apply to this child.
+    Excluded,
+    /// Too late.
+    Breached,
+    /// Stopped for a reason.
+    Suspended,
+}
+
+/// A failsafe clock of one child.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailsafeClock {
+    /// `NBS_RESULT`.
+    pub kind: String,
+    /// When it began.
+    pub started: Option<Instant>,
+    /// When to warn.
+    pub warn_at: Option<Instant>,
+    /// When it is due.
+    pub due_at: Option<Instant>,
+    /// When it is breached.
+    pub breach_at: Option<Instant>,
+    /// Where it stands.
+    pub state: ClockState,
+    /// Why it stands there.
+    pub reason: Option<String>,
+    /// The event that satisfied it.
+    pub satisfied_by: Option<crate::names::EventId>,
+}
+
+/// A failsafe alert as a task (NEMS failsafe alert).
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailsafeTask {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// 001 warning, 002 resource, 003 directive.
+    pub severity: Option<String>,
+    /// 001 service, 002 manager, 003 service lead.
+    pub escalation: Option<String>,
+    /// Action required, 001 to 003.
+    pub action: Option<String>,
+    /// Reason, 001 to 008.
+    pub reason: Option<String>,
+    /// Owner, ODS.
+    pub owner_ods: Option<String>,
+    /// When it is due.
+    pub due: Option<Instant>,
+    /// Status.
+    pub status: Option<String>,
+}
+
+/// A parent's account that may see this child. Without an active one nothing goes to the parents' record.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyConsent {
+    /// The account.
+    pub account_id: String,
+    /// Relationship code.
+    pub relation: Option<String>,
+    /// `active`, `revoked`, `ended`.
+    pub status: String,
+    /// Since.
+    pub from: Option<Instant>,
+    /// Until.
+    pub to: Option<Instant>,
+    /// Who verified the relationship.
+    pub verified_by: Option<String>,
+}

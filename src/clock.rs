@@ -1,0 +1,18 @@
+//! The only file that reads the clock. Everyone else takes `now` as an argument, so that years of
+//! retries and due dates are tested in microseconds.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+/// Wall time, for people and for records. Never for order, waits or leases.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A point on the monotonic clock, for waits.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+pub fn tick() -> Instant {
+    Instant::now()
+}

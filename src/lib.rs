@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+pub mod names;
+pub mod clock;
+pub mod hl7;
+pub mod fhir;
+pub mod canon;
+pub mod observe;
+pub mod journal;
+pub mod mapping;
+pub mod intake;
+pub mod identity;
+pub mod routing;
+pub mod outbox;
+pub mod destinations;
+pub mod store;

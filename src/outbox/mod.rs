@@ -1,0 +1,80 @@
+//! What is owed to whom: debts, lanes, when to try again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::canon::{Child, Statement};
+use crate::names::{ChildId, DestinationName, EventId, Seq, SourceName};
+
+/// A canonical event as it was filed: what every destination renders from. Never changes once made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiledEvent {
+    /// Stable id: the same entry filed again gives the same.
+    pub event: EventId,
+    /// The entry.
+    pub seq: Seq,
+    /// Who sent it.
+    pub source: SourceName,
+    /// The sender's own id of the message.
+    pub control_id: String,
+    /// The child.
+    pub child_id: ChildId,
+    /// Version of the child's record after this event, from 1.
+    pub version: i64,
+    /// When it was filed.
+    pub filed: Timestamp,
+    /// True where an event with a later ordering key was there before: kept, without effect on the aggregate.
+    #[serde(default)]
+    pub superseded: bool,
+    /// What was said.
+    pub statement: Statement,
+    /// The record after it, hub included.
+    pub record: Child,
+}
+
+/// Something owed to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    /// Order within the destination.
+    pub id: i64,
+    /// Whom.
+    pub destination: DestinationName,
+    /// Whose lane.
+    pub child: ChildId,
+    /// What.
+    pub event: EventId,
+    /// From which entry.
+    pub seq: Seq,
+    /// Tried so often.
+    pub attempts: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Settlement {
+    /// The receiver has it.
+    Delivered,
+    /// The receiver had something newer.
+    Superseded,
+    /// For now not; the lane waits `after_ms`. `why` holds no answer of the receiver, only status and kind.
+    Retry {
+        /// Milliseconds.
+        after_ms: u64,
+        /// `HTTP 503`, `connection refused`.
+        why: String,
+    },
+    /// Never as it is; the lane stands until a person looks.
+    Held {
+        /// `HTTP 422`.
+        why: String,
+    },
+}
+
+/// Wait before attempt `attempts + 1`: 1 s doubling to 10 min, full jitter (`jitter` in 0..=1000).
+pub fn backoff(attempts: u32, jitter: u32) -> Duration {
+    let ceiling = Duration::from_secs(1).saturating_mul(1_u32.checked_shl(attempts.min(10)).unwrap_or(1024)).min(Duration::from_secs(600));
+    (ceiling / 2).saturating_add((ceiling / 2).saturating_mul(jitter.min(1000)) / 1000)
+}

@@ -1,0 +1,4 @@
+//! The ledger and the hub stores: the only place that knows SQL.
+
+mod rows;
+pub use rows::*;
