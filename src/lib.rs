@@ -13,3 +13,4 @@ pub mod routing;
 pub mod outbox;
 pub mod destinations;
 pub mod store;
+pub mod broker;
