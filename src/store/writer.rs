@@ -175,6 +175,12 @@ impl Ledger {
         self.shared.turns.load(Ordering::Relaxed)
     }
 
+    /// Asks the writer for a turn, so that a watchdog sees whether it lives. Nothing when its queue is full: then it has work.
+    pub fn nudge(&self) {
+        let (done, _nobody) = oneshot::channel();
+        let _full = self.commands.try_send(Command::Act(Box::new(|_| Ok(())), done));
+    }
+
     /// The highest entry on disk.
     pub fn appended(&self) -> Seq {
         Seq(self.shared.appended.load(Ordering::Acquire))
