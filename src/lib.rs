@@ -13,3 +13,5 @@ pub mod routing;
 pub mod outbox;
 pub mod destinations;
 pub mod store;
+pub mod config;
+pub mod cli;

@@ -1,7 +1,11 @@
 //! All that the broker says about itself: each thing is a struct, log line and metric together.
 //! Fields are names, numbers, durations; nothing out of a message ever is.
 
+mod setup;
+
 use std::time::Duration;
+
+pub use setup::*;
 
 use crate::names::{Seq, SourceName};
 
