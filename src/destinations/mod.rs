@@ -7,8 +7,9 @@ use crate::names::HubName;
 use crate::outbox::{FiledEvent, Settlement};
 
 /// `[[destination]]` in `chis-broker.toml`.
+///
+/// Unknown keys are refused by [`Kind`], which is given all keys but the name: serde cannot refuse them here beside `flatten`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name in listings and metrics, lower-case kebab.
     pub name: String,
@@ -19,7 +20,7 @@ pub struct Config {
 
 /// The kinds of destination.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Kind {
     /// The built-in child health store of one hub.
     Store {
