@@ -14,4 +14,6 @@ pub mod outbox;
 pub mod destinations;
 pub mod store;
 pub mod config;
+pub mod console;
+pub mod broker;
 pub mod cli;

@@ -52,6 +52,10 @@ impl Directory {
     pub fn decide(&self, _child: &Child, _previous: Option<&HubAssignment>, _today: civil::Date) -> HubAssignment {
         unimplemented!()
     }
+    /// The hub that works on it: the default hub for UNKNOWN, none for OUT.
+    pub fn acting_hub(&self, _assignment: &HubAssignment) -> Option<HubName> {
+        unimplemented!()
+    }
     /// The hub that looks after what nobody is responsible for.
     pub fn default_hub(&self) -> HubName {
         unimplemented!()
