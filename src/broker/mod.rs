@@ -115,7 +115,7 @@ impl Running {
     }
 
     /// What an admin door may ask of this broker.
-    pub fn operations(&self) -> Arc<dyn Operations> {
+    pub fn operations(&self) -> Arc<BrokerOperations> {
         Arc::new(BrokerOperations {
             ledger: self.ledger.clone(),
             active: Arc::clone(&self.active),

@@ -1,27 +1,39 @@
-//! The admin door: health, metrics and the reading commands over HTTP, on a listener of its own.
+//! The admin door: health, metrics, and the reading commands over HTTP. On loopback only.
+//!
+//! # Invariants
+//!
+//! - What it needs of the broker it asks through [`Operations`]; it never touches the ledger's writer.
+//! - A page of another machine cannot drive it through somebody's browser: the `Host` must be this machine and a
+//!   request with an `Origin` is refused.
+//! - Values out of messages are masked unless the caller gives a reason, and the reason is in the audit first.
+//!
+//! # Not here
+//!
+//! Pages for people. The JSON is that of the commands with `--json`, made by the same functions ([`views`]).
+
+mod admin;
+pub mod mask;
+pub mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Operations;
+pub use admin::{REVEAL_HEADER, router};
 
-/// Opens the door; it closes when `ends` is cancelled.
-pub async fn open(listen: SocketAddr, operations: Arc<dyn Operations>, ends: CancellationToken) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = tokio::net::TcpListener::bind(listen).await?;
+pub use crate::broker::Operations;
+
+/// Opens the door on `listen` and serves until `closing`; gives the address it has (port 0 becomes a real one).
+pub async fn open(listen: SocketAddr, operations: Arc<impl Operations>, closing: CancellationToken) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
-    let router = axum::Router::new().route(
-        "/readyz",
-        axum::routing::get(move || {
-            let well = operations.ready().iter().all(|(_, check)| check.is_ok());
-            async move { if well { (axum::http::StatusCode::OK, "ready\n") } else { (axum::http::StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } }
-        }),
-    );
+    let service = router(operations);
     let door = tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { ends.cancelled().await });
-        if let Err(error) = served.await {
+        let served = axum::serve(listener, service).with_graceful_shutdown(closing.cancelled_owned()).await;
+        if let Err(error) = served {
             tracing::error!(error = %error, "admin.closed");
         }
     });
