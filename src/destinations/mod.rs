@@ -20,6 +20,11 @@ mod record;
 mod render;
 mod wire;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod leaks;
+
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
 pub use wire::FhirDestination;
@@ -28,9 +33,8 @@ use serde::Deserialize;
 
 use crate::names::HubName;
 
-/// `[[destination]]` in `chis-broker.toml`.
+/// `[[destination]]` in `chis-broker.toml`. Unknown keys are refused by [`Kind`], into which all but the name goes.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name in listings and metrics, lower-case kebab.
     pub name: String,
@@ -41,7 +45,7 @@ pub struct Config {
 
 /// The kinds of destination.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Kind {
     /// The built-in child health store of one hub.
     Store {

@@ -241,11 +241,8 @@ fn birth_facts(event: &FiledEvent) -> Vec<Fact> {
     if let (Some(_), Some(weeks)) = (said.gestation_weeks, birth.gestation_weeks) {
         facts.push(fact("gestation", render::snomed("268477000", "gestation at birth"), gestation(weeks, birth.gestation_days)));
     }
-    let apgar = [("169895004", 1, said.apgar_1, birth.apgar_1), ("169909004", 5, said.apgar_5, birth.apgar_5), ("169922007", 10, said.apgar_10, birth.apgar_10)];
-    for (code, minutes, said, score) in apgar {
-        if let (Some(_), Some(score)) = (said, score.and_then(|score| i32::try_from(score).ok())) {
-            facts.push(fact(&format!("apgar-{minutes}"), render::snomed(code, &format!("Apgar score at {minutes} minutes")), Measured::Integer(score)));
-        }
+    for apgar in render::apgar(said, birth) {
+        facts.push(fact(apgar.what, render::snomed(apgar.code, apgar.words), Measured::Integer(apgar.score)));
     }
     for measurement in event.statement.reviews.iter().flat_map(|review| &review.measurements) {
         let (what, code) = match measurement.kind.as_str() {
