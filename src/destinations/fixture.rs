@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::canon::{
-    BirthFacts, BloodSpotResult, Child, ChildStatus, ConditionOutcome, Date, EventHeader, EventKind, Flags, Identifier, Instant, NHS_NUMBER_SYSTEM,
-    Name, Precision, ProxyConsent, Sample, Sex, Statement,
+    BirthFacts, BloodSpotResult, Child, ChildStatus, ConditionOutcome, Date, EventHeader, EventKind, Flags, Identifier, Instant,
+    NHS_NUMBER_SYSTEM, Name, Precision, ProxyConsent, Sample, Sex, Statement,
 };
 use crate::names::{ChildId, EventId, Seq};
 use crate::outbox::FiledEvent;
@@ -42,7 +42,8 @@ pub(super) fn event(kind: EventKind) -> FiledEvent {
         apgar_10: Some(10),
         ..BirthFacts::default()
     };
-    let name = Name { family: Some("EXAMPLE".to_owned()), given: vec!["Ada".to_owned()], usage: Some("usual".to_owned()), ..Name::default() };
+    let name =
+        Name { family: Some("EXAMPLE".to_owned()), given: vec!["Ada".to_owned()], usage: Some("usual".to_owned()), ..Name::default() };
     let child = Child {
         identifiers: vec![nhs("9990000018", "01")],
         names: vec![name],
@@ -51,7 +52,10 @@ pub(super) fn event(kind: EventKind) -> FiledEvent {
         flags: Flags::default(),
         ..Child::default()
     };
-    let mut statement = Statement { event: EventHeader { kind, at: Some(moment("2026-04-01T10:00:00+01:00")), ..EventHeader::default() }, ..Statement::default() };
+    let mut statement = Statement {
+        event: EventHeader { kind, at: Some(moment("2026-04-01T10:00:00+01:00")), ..EventHeader::default() },
+        ..Statement::default()
+    };
     statement.child = child.clone();
     if kind == EventKind::BloodSpot {
         statement.child.birth = BirthFacts::default();

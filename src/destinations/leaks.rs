@@ -101,7 +101,11 @@ fn review() -> Review {
 }
 
 const ROWS: &[Row] = &[
-    Row { what: "mother, her identifiers, address and telephone", rule: None, plant: |e| both(e, |c| c.relations.push(person("12", "mother"))) },
+    Row {
+        what: "mother, her identifiers, address and telephone",
+        rule: None,
+        plant: |e| both(e, |c| c.relations.push(person("12", "mother"))),
+    },
     Row { what: "father: paternity", rule: None, plant: |e| both(e, |c| c.relations.push(person("13", "father"))) },
     Row { what: "another guardian", rule: None, plant: |e| both(e, |c| c.relations.push(person("05", "guardian"))) },
     Row { what: "the child's address", rule: None, plant: |e| both(e, |c| c.addresses.push(home("street"))) },
@@ -109,13 +113,19 @@ const ROWS: &[Row] = &[
     Row {
         what: "registered practice",
         rule: None,
-        plant: |e| both(e, |c| c.gp = Some(GpRegistration { practice_ods: said("gp"), practitioner_code: said("gp-code"), from: None, to: None })),
+        plant: |e| {
+            both(e, |c| c.gp = Some(GpRegistration { practice_ods: said("gp"), practitioner_code: said("gp-code"), from: None, to: None }))
+        },
     },
     Row {
         what: "hub and its ground",
         rule: None,
         plant: |e| {
-            let hub = HubAssignment { hub: text("hub").as_str().into(), basis: HubBasis::MotherGp, interested: vec![text("hub-2").as_str().into()] };
+            let hub = HubAssignment {
+                hub: text("hub").as_str().into(),
+                basis: HubBasis::MotherGp,
+                interested: vec![text("hub-2").as_str().into()],
+            };
             both(e, |c| c.hub = Some(hub.clone()));
         },
     },
@@ -201,13 +211,21 @@ const ROWS: &[Row] = &[
             });
         },
     },
-    Row { what: "concerns: safeguarding, family history, social context, legal", rule: None, plant: |e| e.statement.reviews.push(review()) },
+    Row {
+        what: "concerns: safeguarding, family history, social context, legal",
+        rule: None,
+        plant: |e| e.statement.reviews.push(review()),
+    },
     Row {
         what: "comments of professionals",
         rule: None,
         plant: |e| {
             spots(e, |spot| spot.comment = said("lab-comment"));
-            e.statement.hearing_screens.push(HearingScreen { comment: said("hearing-comment"), performer: said("tester"), ..HearingScreen::default() });
+            e.statement.hearing_screens.push(HearingScreen {
+                comment: said("hearing-comment"),
+                performer: said("tester"),
+                ..HearingScreen::default()
+            });
             e.statement.nipe_exams.push(NipeExam { comment: said("nipe-comment"), performer: said("examiner"), ..NipeExam::default() });
         },
     },
@@ -249,7 +267,14 @@ const ROWS: &[Row] = &[
     Row {
         what: "failsafe tasks",
         rule: None,
-        plant: |e| e.statement.tasks.push(FailsafeTask { key: said("task"), reason: said("task-reason"), owner_ods: said("task-owner"), ..FailsafeTask::default() }),
+        plant: |e| {
+            e.statement.tasks.push(FailsafeTask {
+                key: said("task"),
+                reason: said("task-reason"),
+                owner_ods: said("task-owner"),
+                ..FailsafeTask::default()
+            })
+        },
     },
     Row {
         what: "appointments, documents, episodes, vaccinations riding along",
@@ -265,18 +290,44 @@ const ROWS: &[Row] = &[
     Row {
         what: "a consent in the event",
         rule: None,
-        plant: |e| e.statement.proxy_consents.push(ProxyConsent { account_id: text("account"), verified_by: said("verified"), ..ProxyConsent::default() }),
+        plant: |e| {
+            e.statement.proxy_consents.push(ProxyConsent {
+                account_id: text("account"),
+                verified_by: said("verified"),
+                ..ProxyConsent::default()
+            })
+        },
     },
-    Row { what: "a death on record", rule: Some("deceased"), plant: |e| e.record.death = Some(Death { status: Some("informal".to_owned()), ..Death::default() }) },
-    Row { what: "a death in the event, even one taken back", rule: Some("deceased"), plant: |e| e.statement.child.death = Some(Death { status: Some("removed".to_owned()), ..Death::default() }) },
+    Row {
+        what: "a death on record",
+        rule: Some("deceased"),
+        plant: |e| e.record.death = Some(Death { status: Some("informal".to_owned()), ..Death::default() }),
+    },
+    Row {
+        what: "a death in the event, even one taken back",
+        rule: Some("deceased"),
+        plant: |e| e.statement.child.death = Some(Death { status: Some("removed".to_owned()), ..Death::default() }),
+    },
     Row { what: "a child who died", rule: Some("deceased"), plant: |e| e.record.status = Some(ChildStatus::Deceased) },
     Row { what: "born and dead", rule: Some("deceased"), plant: |e| e.statement.child.birth.live_still = Some("5".to_owned()) },
     Row { what: "a stillbirth", rule: Some("stillborn"), plant: |e| e.statement.child.birth.live_still = Some("2".to_owned()) },
-    Row { what: "a stillbirth recorded as a death", rule: Some("stillborn"), plant: |e| e.record.death = Some(Death { stillbirth: true, ..Death::default() }) },
+    Row {
+        what: "a stillbirth recorded as a death",
+        rule: Some("stillborn"),
+        plant: |e| e.record.death = Some(Death { stillbirth: true, ..Death::default() }),
+    },
     Row { what: "a stillborn child", rule: Some("stillborn"), plant: |e| e.record.status = Some(ChildStatus::Stillborn) },
     Row { what: "restricted on record", rule: Some("restricted"), plant: |e| e.record.flags.sensitivity = Some("restricted".to_owned()) },
-    Row { what: "restricted by the event", rule: Some("restricted"), plant: |e| e.statement.child.flags.sensitivity = Some("very_restricted".to_owned()) },
-    Row { what: "a sensitivity nobody knows", rule: Some("restricted"), plant: |e| e.record.flags.sensitivity = Some("sensitive?".to_owned()) },
+    Row {
+        what: "restricted by the event",
+        rule: Some("restricted"),
+        plant: |e| e.statement.child.flags.sensitivity = Some("very_restricted".to_owned()),
+    },
+    Row {
+        what: "a sensitivity nobody knows",
+        rule: Some("restricted"),
+        plant: |e| e.record.flags.sensitivity = Some("sensitive?".to_owned()),
+    },
     Row { what: "hidden by the local system", rule: Some("restricted"), plant: |e| e.record.flags.local_hiding = Some(true) },
     Row { what: "dissent", rule: Some("dissent"), plant: |e| e.record.flags.share_consent = Some("dissent".to_owned()) },
     Row { what: "an adoption", rule: Some("adoption-barrier"), plant: |e| e.record.flags.adoption_barrier = true },
@@ -294,7 +345,11 @@ const ROWS: &[Row] = &[
     Row { what: "a birth to look at", rule: Some("birth-needs-review"), plant: |e| e.record.flags.birth_needs_review = true },
     Row { what: "a pseudo-person", rule: Some("identity-unknown"), plant: |e| e.statement.child.flags.identity_unknown = Some(true) },
     Row { what: "an unverified number", rule: Some("unverified-number"), plant: |e| e.record.identifiers = vec![nhs("9990000018", "02")] },
-    Row { what: "a number of which nothing was said", rule: Some("unverified-number"), plant: |e| e.record.identifiers = vec![Identifier { status: None, ..nhs("9990000018", "") }] },
+    Row {
+        what: "a number of which nothing was said",
+        rule: Some("unverified-number"),
+        plant: |e| e.record.identifiers = vec![Identifier { status: None, ..nhs("9990000018", "") }],
+    },
     Row { what: "no number", rule: Some("unverified-number"), plant: |e| e.record.identifiers.clear() },
     Row { what: "two current numbers", rule: Some("unverified-number"), plant: |e| e.record.identifiers.push(nhs("9990000026", "01")) },
     Row { what: "an event overtaken by a later one", rule: Some("superseded"), plant: |e| e.superseded = true },
@@ -315,7 +370,8 @@ fn assert_clean(bytes: &str, what: &str) {
     for year in 1911..=1919 {
         assert!(!lower.contains(&format!("\"{year}-")), "{what}: {bytes}");
     }
-    let elements = ["\"source\"", "\"note\"", "\"link\"", "\"performer\"", "\"address\"", "\"telecom\"", "\"generalpractitioner\"", "relatedperson"];
+    let elements =
+        ["\"source\"", "\"note\"", "\"link\"", "\"performer\"", "\"address\"", "\"telecom\"", "\"generalpractitioner\"", "relatedperson"];
     for forbidden in ["9990000026", "9990000034", "multiplebirth", "deceased", "managing"].into_iter().chain(elements) {
         assert!(!lower.contains(forbidden), "{what}: {forbidden} in {bytes}");
     }
@@ -348,7 +404,21 @@ fn all_of_it_at_once_is_still_not_seen() {
 #[test]
 fn what_is_allowed_does_arrive() {
     let birth = parents_see(&event(EventKind::Birth)).unwrap();
-    for part in ["EXAMPLE", "Ada", "female", "2026-04-01", "9990000018", "3420", "277", "364589006", "268477000", "169895004", "169909004", "169922007", "account-1"] {
+    for part in [
+        "EXAMPLE",
+        "Ada",
+        "female",
+        "2026-04-01",
+        "9990000018",
+        "3420",
+        "277",
+        "364589006",
+        "268477000",
+        "169895004",
+        "169909004",
+        "169922007",
+        "account-1",
+    ] {
         assert!(birth.contains(part), "{part} in {birth}");
     }
     let spots = parents_see(&event(EventKind::BloodSpot)).unwrap();
@@ -357,8 +427,13 @@ fn what_is_allowed_does_arrive() {
     }
     assert!(!spots.contains("3420"), "a blood spot event tells nothing of the birth");
     let mut measured = event(EventKind::Birth);
-    let measurement = |kind: &str, value: &str| Measurement { kind: kind.to_owned(), qty: Quantity { value: value.to_owned(), unit: "cm".to_owned() }, at: None };
-    measured.statement.reviews = vec![Review { measurements: vec![measurement("length", "51.5"), measurement("head_circumference", "35")], ..Review::default() }];
+    let measurement = |kind: &str, value: &str| Measurement {
+        kind: kind.to_owned(),
+        qty: Quantity { value: value.to_owned(), unit: "cm".to_owned() },
+        at: None,
+    };
+    measured.statement.reviews =
+        vec![Review { measurements: vec![measurement("length", "51.5"), measurement("head_circumference", "35")], ..Review::default() }];
     let measured = parents_see(&measured).unwrap();
     assert!(measured.contains("51.5") && measured.contains("\"value\":35,"), "{measured}");
 }
@@ -378,22 +453,58 @@ fn only_these_elements_are_ever_written() {
 
 /// Every leaf that a parents' Bundle may have; the resource types stand in for their place in the list of entries.
 const ALLOWED_PATHS: &[&str] = &[
-    ".resourceType", ".id", ".type", ".timestamp", ".entry.fullUrl", ".entry.request.method", ".entry.request.url",
-    ".entry.Patient.resourceType", ".entry.Patient.meta.versionId", ".entry.Patient.name.family", ".entry.Patient.name.given",
-    ".entry.Patient.gender", ".entry.Patient.birthDate", ".entry.Patient.identifier.use", ".entry.Patient.identifier.system",
-    ".entry.Patient.identifier.value", ".entry.Patient.identifier.extension.url",
-    ".entry.Patient.identifier.extension.valueCodeableConcept.coding.system", ".entry.Patient.identifier.extension.valueCodeableConcept.coding.code",
-    ".entry.Observation.resourceType", ".entry.Observation.id", ".entry.Observation.meta.versionId", ".entry.Observation.status",
-    ".entry.Observation.code.coding.system", ".entry.Observation.code.coding.code", ".entry.Observation.code.text",
-    ".entry.Observation.subject.reference", ".entry.Observation.effectiveDateTime", ".entry.Observation.valueInteger",
-    ".entry.Observation.valueQuantity.value", ".entry.Observation.valueQuantity.unit", ".entry.Observation.valueQuantity.system",
-    ".entry.Observation.valueQuantity.code", ".entry.Observation.valueCodeableConcept.coding.system",
-    ".entry.Observation.valueCodeableConcept.coding.code", ".entry.Observation.valueCodeableConcept.text",
-    ".entry.Consent.resourceType", ".entry.Consent.id", ".entry.Consent.status", ".entry.Consent.scope.coding.system", ".entry.Consent.scope.coding.code",
-    ".entry.Consent.category.coding.system", ".entry.Consent.category.coding.code", ".entry.Consent.category.coding.display",
-    ".entry.Consent.patient.reference", ".entry.Consent.policyRule.coding.system", ".entry.Consent.policyRule.coding.code",
-    ".entry.Consent.provision.type", ".entry.Consent.provision.actor.role.coding.system", ".entry.Consent.provision.actor.role.coding.code",
-    ".entry.Consent.provision.actor.role.coding.display", ".entry.Consent.provision.actor.reference.identifier.system",
+    ".resourceType",
+    ".id",
+    ".type",
+    ".timestamp",
+    ".entry.fullUrl",
+    ".entry.request.method",
+    ".entry.request.url",
+    ".entry.Patient.resourceType",
+    ".entry.Patient.meta.versionId",
+    ".entry.Patient.name.family",
+    ".entry.Patient.name.given",
+    ".entry.Patient.gender",
+    ".entry.Patient.birthDate",
+    ".entry.Patient.identifier.use",
+    ".entry.Patient.identifier.system",
+    ".entry.Patient.identifier.value",
+    ".entry.Patient.identifier.extension.url",
+    ".entry.Patient.identifier.extension.valueCodeableConcept.coding.system",
+    ".entry.Patient.identifier.extension.valueCodeableConcept.coding.code",
+    ".entry.Observation.resourceType",
+    ".entry.Observation.id",
+    ".entry.Observation.meta.versionId",
+    ".entry.Observation.status",
+    ".entry.Observation.code.coding.system",
+    ".entry.Observation.code.coding.code",
+    ".entry.Observation.code.text",
+    ".entry.Observation.subject.reference",
+    ".entry.Observation.effectiveDateTime",
+    ".entry.Observation.valueInteger",
+    ".entry.Observation.valueQuantity.value",
+    ".entry.Observation.valueQuantity.unit",
+    ".entry.Observation.valueQuantity.system",
+    ".entry.Observation.valueQuantity.code",
+    ".entry.Observation.valueCodeableConcept.coding.system",
+    ".entry.Observation.valueCodeableConcept.coding.code",
+    ".entry.Observation.valueCodeableConcept.text",
+    ".entry.Consent.resourceType",
+    ".entry.Consent.id",
+    ".entry.Consent.status",
+    ".entry.Consent.scope.coding.system",
+    ".entry.Consent.scope.coding.code",
+    ".entry.Consent.category.coding.system",
+    ".entry.Consent.category.coding.code",
+    ".entry.Consent.category.coding.display",
+    ".entry.Consent.patient.reference",
+    ".entry.Consent.policyRule.coding.system",
+    ".entry.Consent.policyRule.coding.code",
+    ".entry.Consent.provision.type",
+    ".entry.Consent.provision.actor.role.coding.system",
+    ".entry.Consent.provision.actor.role.coding.code",
+    ".entry.Consent.provision.actor.role.coding.display",
+    ".entry.Consent.provision.actor.reference.identifier.system",
     ".entry.Consent.provision.actor.reference.identifier.value",
 ];
 
@@ -481,7 +592,9 @@ fn at_sixteen_the_child_decides() {
 #[test]
 fn only_births_blood_spots_and_persons_are_on_the_list() {
     use EventKind::*;
-    for kind in [Hearing, Nipe, Immunisation, Review, Appointment, Document, EpisodeOfCare, Gp, Address, Death, Merge, Failsafe, ProxyConsent] {
+    for kind in
+        [Hearing, Nipe, Immunisation, Review, Appointment, Document, EpisodeOfCare, Gp, Address, Death, Merge, Failsafe, ProxyConsent]
+    {
         assert_eq!(parents_see(&event(kind)), Err("not-on-allow-list"), "{kind:?}");
     }
     let mut address_only = event(Person);
@@ -494,7 +607,8 @@ fn only_births_blood_spots_and_persons_are_on_the_list() {
 #[test]
 fn a_baby_without_a_real_name_is_shown_without_a_name() {
     let mut birth = event(EventKind::Birth);
-    birth.record.names = vec![Name { family: Some("EXAMPLE".to_owned()), given: vec!["BABY".to_owned()], placeholder: true, ..Name::default() }];
+    birth.record.names =
+        vec![Name { family: Some("EXAMPLE".to_owned()), given: vec!["BABY".to_owned()], placeholder: true, ..Name::default() }];
     let seen = parents_see(&birth).unwrap();
     assert!(seen.contains("3420") && !seen.contains("BABY") && !seen.contains("EXAMPLE"), "{seen}");
 }

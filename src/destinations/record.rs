@@ -22,14 +22,16 @@
 //! record and its Provenance.
 
 use fhir_r4::{
-    Coding, Concept, Deceased, DiagnosticReport, Identifier, Immunization, Measured, Meta, MultipleBirth, NotBuilt, Observation, Patient, Procedure,
-    ProcedureStatus, Provenance, Quantity, RelatedPerson, ReportStatus, When, url,
+    Coding, Concept, Deceased, DiagnosticReport, Identifier, Immunization, Measured, Meta, MultipleBirth, NotBuilt, Observation, Patient,
+    Procedure, ProcedureStatus, Provenance, Quantity, RelatedPerson, ReportStatus, When, url,
 };
 use uuid::Uuid;
 
 use super::parent::gestation;
 use super::render::{self, CHILD_SYSTEM, Entries, HUB_SYSTEM};
-use crate::canon::{self, Action, Child, ChildStatus, EventKind, HearingScreen, ImmunisationStatus, NipeExam, NipeFinding, ResultStatus, Review};
+use crate::canon::{
+    self, Action, Child, ChildStatus, EventKind, HearingScreen, ImmunisationStatus, NipeExam, NipeFinding, ResultStatus, Review,
+};
 use crate::outbox::FiledEvent;
 
 /// System of facts for which there is no public code.
@@ -113,10 +115,17 @@ impl<'a> Drawing<'a> {
         let own = Identifier { system: CHILD_SYSTEM.to_owned(), value: self.event.child_id.to_string(), ..Identifier::default() };
         let barrier = record.flags.adoption_barrier;
         let shown = record.identifiers.iter().filter(|id| !barrier || id.usage == canon::IdentifierUse::Current);
-        let names = record.names.iter().filter(|name| !barrier || !matches!(name.usage.as_deref(), Some("previous" | "birth" | "maiden" | "alias")));
+        let names = record
+            .names
+            .iter()
+            .filter(|name| !barrier || !matches!(name.usage.as_deref(), Some("previous" | "birth" | "maiden" | "alias")));
         let mut meta = self.meta.clone();
         if record.flags.is_restricted() {
-            meta.security.push(Coding { system: url::CONFIDENTIALITY.to_owned(), code: "R".to_owned(), display: Some("restricted".to_owned()) });
+            meta.security.push(Coding {
+                system: url::CONFIDENTIALITY.to_owned(),
+                code: "R".to_owned(),
+                display: Some("restricted".to_owned()),
+            });
         }
         fhir_r4::patient(&Patient {
             id: Some(self.event.child_id.to_string()),
@@ -393,7 +402,13 @@ impl<'a> Drawing<'a> {
                 facts.push(Fact { what: format!("score/{words}"), code: Concept::words(&words), value: Measured::Integer(value) });
             }
         }
-        let texts = [("type", &review.kind), ("mode", &review.mode), ("attended", &review.attended), ("feeding", &review.feeding), ("comment", &review.comment)];
+        let texts = [
+            ("type", &review.kind),
+            ("mode", &review.mode),
+            ("attended", &review.attended),
+            ("feeding", &review.feeding),
+            ("comment", &review.comment),
+        ];
         facts.extend(texts.into_iter().filter_map(|(what, text)| local(&format!("review-{what}"), text.clone())));
         facts.extend(review.concerns.iter().enumerate().filter_map(|(place, concern)| {
             local("review-concern", Some(concern.clone())).map(|fact| Fact { what: format!("{}-{place}", fact.what), ..fact })
@@ -456,7 +471,8 @@ fn local(what: &str, value: Option<String>) -> Option<Fact> {
 /// Facts of which `said` speaks, with the values that `now` has.
 fn birth_facts(said: &canon::BirthFacts, now: &canon::BirthFacts) -> Vec<Fact> {
     let both = |said: Option<i64>, now: Option<i64>| said.and(now);
-    let coded = |what: &str, code: &str, words: &str, value: Measured| Fact { what: what.to_owned(), code: render::snomed(code, words), value };
+    let coded =
+        |what: &str, code: &str, words: &str, value: Measured| Fact { what: what.to_owned(), code: render::snomed(code, words), value };
     let mut facts = Vec::new();
     if let Some(grams) = both(said.weight_g, now.weight_g) {
         let value = Measured::Quantity(Quantity { value: grams.to_string(), unit: "g".to_owned() });
@@ -468,11 +484,20 @@ fn birth_facts(said: &canon::BirthFacts, now: &canon::BirthFacts) -> Vec<Fact> {
     if let Some(births) = both(said.births_in_confinement, now.births_in_confinement).and_then(|births| i32::try_from(births).ok()) {
         facts.push(coded("births", "246435002", "number of babies", Measured::Integer(births)));
     }
-    facts.extend(render::apgar(said, now).into_iter().map(|apgar| coded(apgar.what, apgar.code, apgar.words, Measured::Integer(apgar.score))));
+    facts.extend(
+        render::apgar(said, now).into_iter().map(|apgar| coded(apgar.what, apgar.code, apgar.words, Measured::Integer(apgar.score))),
+    );
     // Systems as in the birth record of the national demographics service (R4, section 2).
     let national = [
         ("live-still", "237364002", "live or still birth", "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.172", &said.live_still, &now.live_still),
-        ("anomaly", "66091009", "suspected congenital anomaly", "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.171", &said.congenital_anomaly, &now.congenital_anomaly),
+        (
+            "anomaly",
+            "66091009",
+            "suspected congenital anomaly",
+            "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.171",
+            &said.congenital_anomaly,
+            &now.congenital_anomaly,
+        ),
     ];
     for (what, code, words, system, said, now) in national {
         if let (Some(_), Some(now)) = (said, now) {
@@ -712,7 +737,8 @@ mod tests {
     fn a_restricted_child_is_sent_with_its_label() {
         let mut birth = event(EventKind::Birth);
         birth.record.flags = Flags { sensitivity: Some("restricted".to_owned()), ..Flags::default() };
-        birth.record.addresses = vec![Address { postcode: Some("SE1 9ZZ".to_owned()), usage: Some("home".to_owned()), ..Address::default() }];
+        birth.record.addresses =
+            vec![Address { postcode: Some("SE1 9ZZ".to_owned()), usage: Some("home".to_owned()), ..Address::default() }];
         let bundle = sent(&birth);
         let patient = resources(&bundle, "Patient")[0];
         assert_eq!(patient["meta"]["security"][0]["code"], "R");
@@ -738,12 +764,26 @@ mod tests {
         all.control_id = "A|B \u{e9}".to_owned();
         let said = &mut all.statement;
         said.blood_spots = event(EventKind::BloodSpot).statement.blood_spots;
-        said.hearing_screens = vec![HearingScreen { tests: vec![canon::HearingTest::default()], comment: Some("c".to_owned()), ..HearingScreen::default() }];
-        said.nipe_exams = vec![NipeExam { hips: Some(NipeFinding { status: Some("clear".to_owned()), ..NipeFinding::default() }), ..NipeExam::default() }];
-        said.immunisations = vec![canon::Immunisation { dose_number: Some(1), antigens: vec!["IPV".to_owned()], ..canon::Immunisation::default() }];
-        let weight = canon::Measurement { kind: "weight".to_owned(), qty: canon::Quantity { value: "4.25".to_owned(), unit: "kg".to_owned() }, at: None };
+        said.hearing_screens =
+            vec![HearingScreen { tests: vec![canon::HearingTest::default()], comment: Some("c".to_owned()), ..HearingScreen::default() }];
+        said.nipe_exams = vec![NipeExam {
+            hips: Some(NipeFinding { status: Some("clear".to_owned()), ..NipeFinding::default() }),
+            ..NipeExam::default()
+        }];
+        said.immunisations =
+            vec![canon::Immunisation { dose_number: Some(1), antigens: vec!["IPV".to_owned()], ..canon::Immunisation::default() }];
+        let weight = canon::Measurement {
+            kind: "weight".to_owned(),
+            qty: canon::Quantity { value: "4.25".to_owned(), unit: "kg".to_owned() },
+            at: None,
+        };
         let score = canon::Score { instrument: "ASQ-3".to_owned(), months: Some(24), domain: Some("communication".to_owned()), value: 55 };
-        said.reviews = vec![Review { measurements: vec![weight], scores: vec![score], concerns: vec!["a".to_owned(), "b".to_owned()], ..Review::default() }];
+        said.reviews = vec![Review {
+            measurements: vec![weight],
+            scores: vec![score],
+            concerns: vec!["a".to_owned(), "b".to_owned()],
+            ..Review::default()
+        }];
         let bundle = sent(&all);
         assert_eq!(whole_record(&all), whole_record(&all));
         assert_eq!(resources(&bundle, "Procedure").len(), 2);

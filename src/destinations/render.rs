@@ -6,7 +6,9 @@
 //!   so that a receiver updates and never collects doubles. Nothing is random, nothing reads a clock.
 //! - No decision about who may see what is taken here.
 
-use fhir_r4::{Address, AddressUse, Coding, Concept, Entry, Gender, Identifier, IdentifierUse, Name, NameUse, NotBuilt, Period, Telecom, TelecomSystem};
+use fhir_r4::{
+    Address, AddressUse, Coding, Concept, Entry, Gender, Identifier, IdentifierUse, Name, NameUse, NotBuilt, Period, Telecom, TelecomSystem,
+};
 use fhir_r4::{TelecomUse, When, url};
 use serde_json::Value;
 use uuid::Uuid;

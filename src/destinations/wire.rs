@@ -156,7 +156,8 @@ fn header_text(text: &str) -> String {
 fn failure(error: &reqwest::Error) -> String {
     let causes = || std::iter::successors(Some(error as &(dyn Error + 'static)), |cause| below(*cause));
     let tls = causes().find_map(|cause| cause.downcast_ref::<rustls::Error>());
-    let refused = |cause: &(dyn Error + 'static)| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+    let refused =
+        |cause: &(dyn Error + 'static)| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
     let kind = match tls {
         Some(found) => tls_failure(found),
         None if error.is_timeout() => "time-out",
@@ -211,7 +212,8 @@ fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
 
 fn certificates(file: &Path) -> Result<Vec<Certificate>, String> {
     let pem = read(file, "ca_file")?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|_| format!("`ca_file`: {} is not PEM; it must hold BEGIN CERTIFICATE blocks", file.display()))?;
+    let found = Certificate::from_pem_bundle(&pem)
+        .map_err(|_| format!("`ca_file`: {} is not PEM; it must hold BEGIN CERTIFICATE blocks", file.display()))?;
     if found.is_empty() {
         return Err(format!("`ca_file`: {} holds no certificate; it must hold BEGIN CERTIFICATE blocks", file.display()));
     }
@@ -282,7 +284,8 @@ mod tests {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let mut roots = rustls::RootCertStore::empty();
             roots.add(CertificateDer::from(self.issuer.der().to_vec())).unwrap();
-            let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+            let clients =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
             let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
             let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
             Arc::new(config.with_client_cert_verifier(clients).with_single_cert(vec![certificate.der().clone()], key).unwrap())
@@ -305,7 +308,15 @@ mod tests {
     fn secure(base: String, trusted: &Pki, ours: Option<(PathBuf, PathBuf)>) -> Kind {
         let (certificate_file, key_file) = ours.unzip();
         let profile = Profile::Record;
-        Kind::Fhir { base, profile, ca_file: Some(trusted.file("ca.pem")), certificate_file, key_file, timeout_s: Some(20), concurrency: None }
+        Kind::Fhir {
+            base,
+            profile,
+            ca_file: Some(trusted.file("ca.pem")),
+            certificate_file,
+            key_file,
+            timeout_s: Some(20),
+            concurrency: None,
+        }
     }
 
     async fn pay(destination: &FhirDestination) -> Settlement {
@@ -347,7 +358,9 @@ mod tests {
             assert_eq!(why, format!("HTTP {status}"));
             assert!((500..=1000).contains(&after_ms), "the first wait is about a second: {after_ms}");
         }
-        for (status, said) in [(401, "HTTP 401, not authorised"), (403, "HTTP 403, not authorised"), (302, "HTTP 302, redirect not followed")] {
+        for (status, said) in
+            [(401, "HTTP 401, not authorised"), (403, "HTTP 403, not authorised"), (302, "HTTP 302, redirect not followed")]
+        {
             fake.next(Answer::Status(status));
             assert_eq!(why(pay(&destination).await), (said.to_owned(), 600_000));
         }
@@ -383,7 +396,9 @@ mod tests {
     async fn a_receiver_may_ask_us_to_wait_longer_but_not_shorter() {
         let fake = Fake::start().await.unwrap();
         let destination = FhirDestination::new(&kind(fake.base())).unwrap();
-        for (asked, after_ms) in [("7", 7_000..=7_000), ("0", 500..=1000), ("99999999", 3_600_000..=3_600_000), ("soon", 500..=1000), ("-5", 500..=1000)] {
+        for (asked, after_ms) in
+            [("7", 7_000..=7_000), ("0", 500..=1000), ("99999999", 3_600_000..=3_600_000), ("soon", 500..=1000), ("-5", 500..=1000)]
+        {
             fake.next(Answer::Header(503, "Retry-After", asked.to_owned()));
             assert!(after_ms.contains(&why(pay(&destination).await).1), "{asked}");
         }
@@ -445,19 +460,22 @@ mod tests {
     fn what_cannot_be_paid_over_is_refused_with_its_remedy() {
         let pki = Pki::new();
         let refused = |kind: &Kind| FhirDestination::new(kind).unwrap_err();
-        let with = |change: &dyn Fn(&mut Option<PathBuf>, &mut Option<PathBuf>, &mut Option<PathBuf>)| {
-            let mut kind = secure("https://receiver.example".to_owned(), &pki, Some(pki.our_certificate()));
-            if let Kind::Fhir { ca_file, certificate_file, key_file, .. } = &mut kind {
-                change(ca_file, certificate_file, key_file);
-            }
-            kind
+        let with = |ca: Option<&str>, certificate: Option<&str>, key: Option<&str>| Kind::Fhir {
+            base: "https://receiver.example".to_owned(),
+            profile: Profile::Record,
+            ca_file: ca.map(|name| pki.file(name)),
+            certificate_file: certificate.map(|name| pki.file(name)),
+            key_file: key.map(|name| pki.file(name)),
+            timeout_s: None,
+            concurrency: None,
         };
-        assert!(FhirDestination::new(&with(&|_, _, _| ())).is_ok());
-        assert!(refused(&with(&|ca, _, _| *ca = None)).contains("`ca_file` is missing"));
-        assert!(refused(&with(&|ca, _, _| *ca = Some(pki.file("none.pem")))).contains("cannot be read"));
-        assert!(refused(&with(&|ca, _, _| *ca = Some(pki.file("our.key")))).contains("no certificate"));
-        assert!(refused(&with(&|_, certificate, _| *certificate = None)).contains("belong together"));
-        assert!(refused(&with(&|_, certificate, _| *certificate = Some(pki.file("our.key")))).contains("not a certificate and its key"));
+        pki.our_certificate();
+        assert!(FhirDestination::new(&with(Some("ca.pem"), Some("our.pem"), Some("our.key"))).is_ok());
+        assert!(refused(&with(None, None, None)).contains("`ca_file` is missing"));
+        assert!(refused(&with(Some("none.pem"), None, None)).contains("cannot be read"));
+        assert!(refused(&with(Some("our.key"), None, None)).contains("no certificate"));
+        assert!(refused(&with(Some("ca.pem"), None, Some("our.key"))).contains("belong together"));
+        assert!(refused(&with(Some("ca.pem"), Some("our.key"), Some("our.key"))).contains("not a certificate and its key"));
         assert!(refused(&kind("http://receiver.example".to_owned())).contains("in the clear"));
         assert!(refused(&Kind::Store { hub: "NE".into(), path: None }).contains("`store`"));
     }
