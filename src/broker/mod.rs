@@ -16,7 +16,6 @@ pub mod payer;
 mod service;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,8 +25,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use operations::BrokerOperations;
-pub use service::serve;
+pub use operations::{BrokerOperations, Operations};
+pub use service::{opened_sockets, serve};
 
 use self::bundle::Active;
 use self::filer::{Reader, SourceProfile};
@@ -58,8 +57,6 @@ impl From<crate::store::StoreError> for StartError {
 pub struct Running {
     /// Where the doors are.
     pub addresses: Addresses,
-    /// Where health, metrics and the admin interface are.
-    pub admin: SocketAddr,
     ledger: Ledger,
     active: Arc<Active>,
     settings: Arc<Settings>,
@@ -68,7 +65,7 @@ pub struct Running {
     /// Filing and paying are told to end.
     work_ends: CancellationToken,
     doors: JoinHandle<()>,
-    admin_door: JoinHandle<()>,
+    reader: Reader,
     payers: Vec<JoinHandle<()>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     draining: Arc<AtomicBool>,
@@ -108,24 +105,25 @@ impl Running {
         let intake = Intake::bind(opening).await.map_err(|error| StartError { text: error.to_string(), exit: 71 })?;
         let addresses = intake.addresses();
         let draining = Arc::new(AtomicBool::new(false));
-        let operations = Arc::new(BrokerOperations {
-            ledger: ledger.clone(),
-            active: Arc::clone(&active),
-            settings: Arc::clone(&settings),
-            reader,
-            draining: Arc::clone(&draining),
-            runtime: Handle::current(),
-        });
-        let (admin, admin_door) = crate::console::open(settings.admin.listen, operations, work_ends.clone())
-            .await
-            .map_err(|error| StartError { text: format!("the admin door cannot be opened on {}: {error}", settings.admin.listen), exit: 71 })?;
         let doors = tokio::spawn(intake.run(doors_close.clone()));
-        Ok(Self { addresses, admin, ledger, active, settings, doors_close, work_ends, doors, admin_door, payers, threads, draining })
+        Ok(Self { addresses, ledger, active, settings, doors_close, work_ends, doors, reader, payers, threads, draining })
     }
 
     /// The ledger, for the commands that run a broker inside themselves.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What an admin door may ask of this broker.
+    pub fn operations(&self) -> Arc<dyn Operations> {
+        Arc::new(BrokerOperations {
+            ledger: self.ledger.clone(),
+            active: Arc::clone(&self.active),
+            settings: Arc::clone(&self.settings),
+            reader: self.reader.clone(),
+            draining: Arc::clone(&self.draining),
+            runtime: Handle::current(),
+        })
     }
 
     /// Loads mappings and directories anew, all or nothing. Gives the hash of what is active.
@@ -149,7 +147,6 @@ impl Running {
         for payer in self.payers {
             let _ended = tokio::time::timeout(Duration::from_secs(5), payer).await;
         }
-        let _ended = tokio::time::timeout(Duration::from_secs(1), self.admin_door).await;
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {

@@ -1,21 +1,21 @@
 //! The broker as a service: tells systemd what it does, hears signals, feeds the watchdog, drains.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, StartError};
-use crate::config::Settings;
 use crate::intake::OpenedSocket;
 
-/// Runs until SIGTERM or SIGINT has drained it, or until the ledger is broken. Gives the exit code.
-pub async fn serve(settings: Settings, opened: Vec<OpenedSocket>) -> Result<u8, StartError> {
+/// Serves until SIGTERM or SIGINT has drained it, or until the ledger is broken. Gives the exit code.
+/// `admin` is where the admin door is, for the log.
+pub async fn serve(running: Running, admin: SocketAddr) -> Result<u8, StartError> {
     let no_signals = |error: std::io::Error| StartError { text: format!("signals cannot be heard: {error}"), exit: 71 };
     let mut signals = Signals::new().map_err(no_signals)?;
-    let running = Running::start(settings, opened).await?;
     let doors: Vec<String> = running.addresses.mllp.iter().map(|at| format!("mllp {at}")).chain(running.addresses.http.iter().map(|at| format!("http {at}"))).collect();
-    tracing::info!(doors = doors.join(", "), admin = %running.admin, "broker.ready");
+    tracing::info!(doors = doors.join(", "), admin = %admin, "broker.ready");
     tell(&[NotifyState::Ready, NotifyState::Status("accepting")]);
     let mut watchdog = Watchdog::new(&running);
     loop {
@@ -99,7 +99,7 @@ impl Watchdog {
         let turns = self.ledger.turns();
         // An idle writer has nothing to move it; it is asked, and counts when it answers.
         self.ledger.nudge();
-        if turns != self.turns && !running.admin_door.is_finished() && !running.doors.is_finished() {
+        if turns != self.turns && !running.doors.is_finished() {
             tell(&[NotifyState::Watchdog]);
         }
         self.turns = turns;

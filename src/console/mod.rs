@@ -27,34 +27,35 @@ pub use admin::{REVEAL_HEADER, router};
 use crate::names::Seq;
 use crate::store::{LedgerReader, StoreError};
 
-/// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
+/// What the admin door needs of a running broker. Calls may block for a moment; the door makes them off the runtime.
 pub trait Operations: Send + Sync + 'static {
-    /// Each check of readiness by name; an error says what is wrong, without patient data. Ready is when none has one.
-    fn ready(&self) -> Vec<(String, Result<(), String>)>;
+    /// Each check by name; an error says what is wrong and what would help, without patient data. Ready when all are well.
+    fn ready(&self) -> Vec<(&'static str, Result<(), String>)>;
+
+    /// Things that work less well than they should; they do not make the broker unready.
+    fn degraded(&self) -> Vec<String>;
 
     /// A reader of the live ledger.
     fn reader(&self) -> Result<LedgerReader, StoreError>;
 
-    /// Files a held entry anew, with the mappings that are active now. In the audit under `reason` before it is done.
-    fn release(&self, seq: Seq, reason: &str) -> Result<(), StoreError>;
+    /// Reads a held entry again with the mappings that are active now; `reason` goes to the audit. Gives its new standing.
+    fn release(&self, seq: Seq, reason: &str) -> Result<String, StoreError>;
 
-    /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
+    /// Puts a held debt back into its lane; `reason` goes to the audit.
     fn release_debt(&self, debt: i64, reason: &str) -> Result<(), StoreError>;
 
-    /// Loads mappings and directories anew, all or nothing: the hash that is active, or every mistake, a line each.
-    fn reload(&self) -> Result<String, String>;
-
-    /// Notes that a person saw or did something; returns once it is kept.
+    /// Writes down that a person saw something unmasked; returns once it is kept.
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError>;
 
+    /// Loads mappings and directories anew, all or nothing: the hash that is active now, or every mistake.
+    fn reload(&self) -> Result<String, Vec<String>>;
+
     /// The character set of a source whose messages do not name theirs, so that they are explained as they were read.
-    fn charset(&self, _source: &str) -> Option<String> {
-        None
-    }
+    fn charset(&self, source: &str) -> Option<String>;
 }
 
 /// Opens the door on `listen` and serves until `closing`; gives the address it has (port 0 becomes a real one).
-pub async fn open(listen: SocketAddr, operations: Arc<impl Operations>, closing: CancellationToken) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+pub async fn open(listen: SocketAddr, operations: Arc<dyn Operations>, closing: CancellationToken) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let service = router(operations);

@@ -5,10 +5,8 @@
 //!
 //! ERROR: a person must act. WARN: a person should look in working hours. INFO: it happened. DEBUG: each message.
 
+mod intake;
 mod setup;
 
-pub use setup::*;
-
-mod intake;
-
 pub use intake::*;
+pub use setup::*;
