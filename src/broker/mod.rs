@@ -115,7 +115,7 @@ impl Running {
     }
 
     /// What an admin door may ask of this broker.
-    pub fn operations(&self) -> Arc<dyn Operations> {
+    pub fn operations(&self) -> Arc<BrokerOperations> {
         Arc::new(BrokerOperations {
             ledger: self.ledger.clone(),
             active: Arc::clone(&self.active),
@@ -196,8 +196,7 @@ fn start_payers(
         let name = DestinationName::new(&destination.name);
         match &destination.kind {
             Kind::Store { hub, path } => {
-                let file = path.clone().unwrap_or_else(|| hub_file(hub.as_str()).into());
-                let file = settings.store.data.join(file);
+                let file = settings.store_file(hub, path.as_deref());
                 threads.push(payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?);
             }
             Kind::Fhir { concurrency, .. } => {
@@ -208,11 +207,6 @@ fn start_payers(
         }
     }
     Ok(payers)
-}
-
-/// The file of a hub's store in the data directory, where the configuration names none: `hub-ne.db`.
-pub fn hub_file(hub: &str) -> String {
-    format!("hub-{}.db", hub.to_lowercase())
 }
 
 fn profiles(sources: &[SourceConfig]) -> HashMap<SourceName, SourceProfile> {

@@ -27,7 +27,8 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 type Broker = Arc<dyn Operations>;
 
 /// All routes of the admin door over `operations`.
-pub fn router(operations: Arc<dyn Operations>) -> Router {
+pub fn router(operations: Arc<impl Operations>) -> Router {
+    let broker: Broker = operations;
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -47,7 +48,7 @@ pub fn router(operations: Arc<dyn Operations>) -> Router {
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(only_this_machine))
-        .with_state(operations)
+        .with_state(broker)
 }
 
 /// A browser that shows somebody else's page must not reach us: neither under a name that was made to point here, nor across origins.
@@ -71,26 +72,19 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 async fn readyz(State(broker): State<Broker>, uri: Uri) -> Response {
-    let (checks, degraded) = match tokio::task::spawn_blocking(move || (broker.ready(), broker.degraded())).await {
+    let checks = match tokio::task::spawn_blocking(move || broker.ready()).await {
         Ok(checks) => checks,
         Err(_) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "the checks could not be made", 70),
     };
     let is_ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let is_verbose = query(&uri).iter().any(|(key, _)| key == "verbose");
-    let line = |(name, outcome): &(&str, Result<(), String>)| match outcome {
+    let line = |(name, outcome): &(String, Result<(), String>)| match outcome {
         Ok(()) => format!("[+] {name}\n"),
         Err(what) => format!("[-] {name}: {what}\n"),
     };
-    let mut lines: String = checks.iter().filter(|(_, outcome)| is_verbose || outcome.is_err()).map(line).collect();
-    if is_verbose {
-        lines.extend(degraded.iter().map(|what| format!("[~] {what}\n")));
-    }
-    let verdict = match (is_ready, degraded.is_empty()) {
-        (false, _) => "not ready\n",
-        (true, false) => "ready, degraded\n",
-        (true, true) => "ready\n",
-    };
+    let lines: String = checks.iter().filter(|(_, outcome)| is_verbose || outcome.is_err()).map(line).collect();
+    let verdict = if is_ready { "ready\n" } else { "not ready\n" };
     (status, format!("{lines}{verdict}")).into_response()
 }
 
@@ -189,7 +183,7 @@ struct Because {
 }
 
 async fn release(State(broker): State<Broker>, Path(seq): Path<i64>, body: Bytes) -> Response {
-    act(broker, &body, move |broker, reason| broker.release(Seq(seq), reason).map(|standing| json!({ "released": seq, "standing": standing }))).await
+    act(broker, &body, move |broker, reason| broker.release(Seq(seq), reason).map(|()| json!({ "released": seq }))).await
 }
 
 async fn release_debt(State(broker): State<Broker>, Path(debt): Path<i64>, body: Bytes) -> Response {
@@ -199,7 +193,7 @@ async fn release_debt(State(broker): State<Broker>, Path(debt): Path<i64>, body:
 async fn reload(State(broker): State<Broker>) -> Response {
     match tokio::task::spawn_blocking(move || broker.reload()).await {
         Ok(Ok(hash)) => axum::Json(json!({ "active": hash })).into_response(),
-        Ok(Err(mistakes)) => refusal(StatusCode::CONFLICT, &mistakes.join("\n"), 78),
+        Ok(Err(mistakes)) => refusal(StatusCode::CONFLICT, &mistakes, 78),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reload did not come to its end; the old bundle stays active", 70),
     }
 }

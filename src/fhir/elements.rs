@@ -98,6 +98,24 @@ const PRIMITIVES: [(&str, Holds); 19] = [
     ("Uuid", Holds::Text),
 ];
 
+/// What these names hold in every type of the standard, and so very likely in a type that is not in the table.
+const OF_UNKNOWN: [(&str, Element); 3] = [
+    ("coding", Element { holds: Holds::Of("Coding"), many: true }),
+    ("given", Element { holds: Holds::Text, many: true }),
+    ("line", Element { holds: Holds::Text, many: true }),
+];
+
+/// What every type has, and every resource.
+fn common(resource: bool, name: &str) -> Option<Element> {
+    let of_resource = if resource { named(&OF_RESOURCES, name) } else { None };
+    of_resource.or_else(|| named(&OF_ALL, name))
+}
+
+/// The element `name` of a type that is not in the table.
+pub(super) fn element_of_unknown(resource: bool, name: &str) -> Option<Element> {
+    common(resource, name).or_else(|| named(&OF_UNKNOWN, name))
+}
+
 fn named<T: Copy>(list: &[(&str, T)], name: &str) -> Option<T> {
     list.iter().find(|(known, _)| *known == name).map(|(_, what)| *what)
 }
@@ -115,12 +133,11 @@ impl Table {
         table
     }
 
-    /// The element `name` of the type `of` (`None`: a type that is not in the table, which has what every type has).
-    pub(super) fn element(&self, of: Option<&str>, name: &str) -> Option<Element> {
-        let shape = of.and_then(|of| self.shapes.get(of));
-        let own = shape.and_then(|shape| shape.elements.get(name).or_else(|| shape.chosen.get(name)).copied());
-        let common = || if shape.is_some_and(|shape| shape.resource) { named(&OF_RESOURCES, name) } else { None };
-        own.or_else(common).or_else(|| named(&OF_ALL, name))
+    /// The element `name` of the type `of`.
+    pub(super) fn element(&self, of: &str, name: &str) -> Option<Element> {
+        let shape = self.shapes.get(of)?;
+        let own = shape.elements.get(name).or_else(|| shape.chosen.get(name)).copied();
+        own.or_else(|| common(shape.resource, name))
     }
 
     /// The names that the choice `name` of the type `of` takes: `value` of Observation is `valueQuantity`, `valueString`, …
@@ -205,10 +222,10 @@ mod tests {
     #[test]
     fn the_two_releases_differ_where_the_standard_does() {
         let (stu3, r4) = (table(Release::Stu3), table(Release::R4));
-        assert_eq!(stu3.element(Some("MessageHeader"), "event").map(|event| event.holds), Some(Holds::Of("Coding")));
-        assert_eq!(r4.element(Some("MessageHeader"), "eventCoding").map(|event| event.holds), Some(Holds::Of("Coding")));
-        assert_eq!(stu3.element(Some("Immunization"), "notGiven").map(|element| element.holds), Some(Holds::Boolean));
-        assert_eq!(r4.element(Some("Immunization"), "notGiven"), None);
+        assert_eq!(stu3.element("MessageHeader", "event").map(|event| event.holds), Some(Holds::Of("Coding")));
+        assert_eq!(r4.element("MessageHeader", "eventCoding").map(|event| event.holds), Some(Holds::Of("Coding")));
+        assert_eq!(stu3.element("Immunization", "notGiven").map(|element| element.holds), Some(Holds::Boolean));
+        assert_eq!(r4.element("Immunization", "notGiven"), None);
         assert!(stu3.is_resource("Patient") && !stu3.is_resource("HumanName") && !r4.is_resource("Paitent"));
     }
 

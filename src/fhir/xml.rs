@@ -13,9 +13,10 @@
 //! # What the table does not know
 //!
 //! An element that the release does not have is kept: as a text if it has a `value`, else as an object, and as an array only when it
-//! is given more than once. An attribute that FHIR does not have is refused.
+//! is given more than once; only `extension`, `coding`, `given`, `line` and `contained` are arrays always. An attribute
+//! that FHIR does not have is refused, and so is an element given twice that the release allows once (JSON could not say it either).
 
-use super::elements::{Element, Holds, Table, table};
+use super::elements::{Element, Holds, Table, element_of_unknown, table};
 use super::json::number;
 use super::{Limits, Problem, Release, text_of};
 use quick_xml::Reader;
@@ -222,7 +223,10 @@ impl Builder<'_> {
 
     fn open_element(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
         let Some(parent) = self.open.last() else { return Ok(()) };
-        let known = self.table.element(parent.shape, name);
+        let known = match parent.shape {
+            Some(shape) => self.table.element(shape, name),
+            None => element_of_unknown(parent.is_resource, name),
+        };
         let xhtml = known.is_some_and(|element| element.holds == Holds::Xhtml);
         if namespace == Namespace::Other || (namespace == Namespace::Xhtml && !xhtml) {
             return Err(self.problem("an element that is not in the namespace http://hl7.org/fhir"));
@@ -590,6 +594,7 @@ mod tests {
         assert_eq!(patient(r#"<shoe value="7"/>"#).unwrap()["shoe"], json!("7"));
         assert_eq!(patient(r#"<shoe value="7"/><shoe value="8"/>"#).unwrap()["shoe"], json!(["7", "8"]));
         assert_eq!(patient(r#"<shoe><size value="7"/></shoe>"#).unwrap()["shoe"], json!({ "size": "7" }));
+        assert_eq!(patient(r#"<shoe><coding><code value="7"/></coding></shoe>"#).unwrap()["shoe"], json!({ "coding": [{ "code": "7" }] }));
         assert_eq!(patient("<birthDate/>").unwrap()["birthDate"], Value::Null, "given, and empty");
     }
 

@@ -2,9 +2,9 @@
 //!
 //! # The order of questions
 //!
-//!     MSH readable? -> an acknowledgement? -> whose? -> how long? -> MSH-9, MSH-10 -> version -> processing id -> type -> charset -> structure
+//!     MSH readable? -> whose? -> an answer? -> how long? -> processing id, type -> structure (version and charset with it)
 //!
-//! The first "no" is the answer, so that a sender always hears the reason that stands first in its own message.
+//! The first "no" is the answer.
 //!
 //! # Not here
 //!
@@ -76,6 +76,7 @@ pub fn examine(raw: &[u8], rules: &Rules<'_>) -> Examined {
         Choice::KnownByMismatch(source) => (source, true),
         Choice::Unknown(owner) => return Examined::refused(Some(header), owner, Refusal::SenderUnknown),
     };
+    let header = if source.line_feed { Header::read_as(raw, true).unwrap_or(header) } else { header };
     let decision = decide(raw, &header, &source, rules);
     Examined { source: Some(source), is_mismatch, header: Some(header), decision }
 }
@@ -96,29 +97,27 @@ pub fn examine_oversize(head: &[u8], rules: &Rules<'_>) -> Option<Examined> {
 }
 
 fn decide(raw: &[u8], header: &Header, source: &Source, rules: &Rules<'_>) -> Decision {
-    if header.code == "ACK" || has_msa(raw, header) {
+    if hl7::is_answer(raw, header) {
         return Decision::Acknowledgement;
     }
     let limit = message_bytes_max(source, rules);
     if limit < raw.len() {
         return Decision::Refuse(Refusal::TooLong { limit });
     }
-    if let Some(fault) = missing(header) {
-        return Decision::Refuse(Refusal::Structure(fault));
+    let mut is_ignored = false;
+    // Without MSH-9 or MSH-10 there is no type to ask about; the structure check says which of them is missing.
+    if !header.code.is_empty() && !header.control_id.is_empty() {
+        if !rules.processing_ids.iter().any(|taken| *taken == header.processing_id) {
+            return Decision::Refuse(Refusal::ProcessingId);
+        }
+        match source.takes(&header.message_type(), Dialect::Hl7v2) {
+            Taken::Yes => {}
+            Taken::Ignored => is_ignored = true,
+            Taken::NotThisEvent => return Decision::Refuse(Refusal::EventUnsupported),
+            Taken::NotThisType => return Decision::Refuse(Refusal::TypeUnsupported),
+        }
     }
-    if !is_version_supported(&header.version) {
-        return Decision::Refuse(Refusal::Version);
-    }
-    if !rules.processing_ids.iter().any(|taken| *taken == header.processing_id) {
-        return Decision::Refuse(Refusal::ProcessingId);
-    }
-    let is_ignored = match source.takes(&header.message_type(), Dialect::Hl7v2) {
-        Taken::Yes => false,
-        Taken::Ignored => true,
-        Taken::NotThisEvent => return Decision::Refuse(Refusal::EventUnsupported),
-        Taken::NotThisType => return Decision::Refuse(Refusal::TypeUnsupported),
-    };
-    match hl7::check(raw, header, rules.limits) {
+    match hl7::check_as(raw, header, rules.limits, source.line_feed) {
         Ok(_) if is_ignored => Decision::Ignore,
         Ok(warnings) => Decision::Accept(warnings),
         Err(fault) => Decision::Refuse(Refusal::Structure(fault)),
@@ -144,42 +143,6 @@ fn namespace(header: &Header, which: Msh) -> &str {
         Some(component) => whole.split_once(component).map_or(whole.as_str(), |(first, _)| first),
         None => whole,
     }
-}
-
-/// MSH-9.1 and MSH-10 are needed for the answer itself.
-fn missing(header: &Header) -> Option<Fault> {
-    let required = |field: usize| Fault {
-        code: 101,
-        segment: "MSH".into(),
-        occurrence: 1,
-        field,
-        text: format!("required field missing; fill MSH-{field}"),
-    };
-    if header.code.is_empty() {
-        Some(required(9))
-    } else if header.control_id.is_empty() {
-        Some(required(10))
-    } else {
-        None
-    }
-}
-
-/// An answer may carry another code than ACK; MSA right after MSH (or after SFT) tells (protocol rules, section 2).
-fn has_msa(raw: &[u8], header: &Header) -> bool {
-    let is_segment = |line: &[u8], id: &[u8]| line.starts_with(id) && line.get(3) == Some(&header.field);
-    let segments = raw.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty());
-    segments.skip(1).take(3).take_while(|line| !is_segment(line, b"PID")).any(|line| is_segment(line, b"MSA"))
-}
-
-/// 2.1 to 2.8 with any patch number; an absent one is left to the structure check.
-fn is_version_supported(version: &str) -> bool {
-    if version.is_empty() {
-        return true;
-    }
-    let mut parts = version.split('.');
-    let is_two = parts.next() == Some("2");
-    let is_minor = parts.next().is_some_and(|minor| matches!(minor.as_bytes(), [b'1'..=b'8']));
-    is_two && is_minor && parts.all(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -222,6 +185,7 @@ mod tests {
         check("", &A28.replace("ADT^A28^ADT_A05", ""), "101 MSH-9");
         check("", &A28.replace("|1|P|", "||P|"), "101 MSH-10");
         check("", &A28.replace("|2.4", "|3.0"), "203 MSH-12");
+        check("", &A28.replace("|2.4", "|2.4||||||UNICODE UTF-16"), "102 MSH-18");
         check("", &A28.replace("|2.4", "|2.9"), "203 MSH-12");
         check("", &A28.replace("|2.4", "|2.5.1"), "accept");
         check("", &A28.replace("|P|", "|T|"), "202 MSH-11");
@@ -231,10 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_is_never_answered_not_even_refused() {
+    fn an_answer_is_never_answered_not_even_refused() {
         check("", "MSH|^~\\&|PAS|RJ1|||20260105101500||ACK^A28|1|P|2.4\rMSA|AA|7\r", "silence");
         check("", "MSH|^~\\&|PAS|RJ1|||20260105101500||ADR^A19|1|X|9\rMSA|AA|7\rPID|1\r", "silence");
-        check("", "MSH|^~\\&|PAS|RJ1|||20260105101500||ADR^A19|1|X|9\rSFT|x\rMSA|AA|7\rPID|1\r", "silence");
+    }
+
+    #[test]
+    fn a_source_that_ends_segments_with_line_feeds_is_read_so() {
+        let message = A28.replace("\rPID|1|", "\rNTE|1||two~lines\rPID|1|").replace('\r', "\n").replace('~', "\r").replace("^\r\\&", "^~\\&");
+        assert_eq!(look("line_feed = true", &message).header.unwrap().version, "2.4");
+        check("line_feed = true", &message, "accept");
     }
 
     #[test]

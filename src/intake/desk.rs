@@ -327,6 +327,6 @@ mod tests {
         }
         let receipt = || Ok(Receipt::after_commit(crate::names::Seq(1), None));
         assert_eq!(told(&receipt(), Decision::Accept(vec![])), Told::Kept(vec![]));
-        assert_eq!(told(&Err(JournalError::Full), Decision::Refuse(Refusal::Version)), Told::NotKept(JournalError::Full));
+        assert_eq!(told(&Err(JournalError::Full), Decision::Refuse(Refusal::ProcessingId)), Told::NotKept(JournalError::Full));
     }
 }

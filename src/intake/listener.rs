@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -23,16 +24,17 @@ use tokio_util::task::TaskTracker;
 
 use super::desk::{Clock, Desk, Patience};
 use super::gate::{Full, Gate, Key, Pass};
+use super::http::{self, WebLine};
 use super::mllp::{Conversation, Line};
-use super::settings::{Config, MllpConfig, SourceConfig};
+use super::settings::{Config, HttpConfig, MllpConfig, SourceConfig};
 use super::sources::{Peer, Sources};
 use crate::journal::Journal;
 use crate::observe;
 
 /// Connections that the kernel holds for us while we are busy or not yet back.
 const BACKLOG: u32 = 1024;
-/// No frame may be longer, whatever is configured (protocol rules, section 1).
-const FRAME_BYTES_CAP: usize = 64 * 1024 * 1024;
+/// No frame or body may be longer, whatever is configured (protocol rules, section 1).
+const MESSAGE_BYTES_CAP: usize = 64 * 1024 * 1024;
 
 /// Why intake could not be built. One conversation with whoever starts the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +89,12 @@ pub struct Intake<J> {
     desk: Arc<Desk<J>>,
     gate: Arc<Gate>,
     mllp: Vec<Door<Line>>,
+    http: Vec<Door<WebDoor>>,
+}
+
+/// What the connections of an HTTP listener share.
+struct WebDoor {
+    router: Router,
 }
 
 /// What can be changed while the doors are open.
@@ -136,10 +144,14 @@ impl<J: Journal> Intake<J> {
     /// The first thing that is wrong: with a source, with a listener that would be open to all, with an address that cannot be bound.
     pub async fn bind(opening: Opening<J>) -> Result<Self, IntakeError> {
         let Opening { config, sources, journal, clock, mut opened, patience } = opening;
-        let desk = Desk::new(&config, Sources::compile(&sources)?, journal, clock, patience);
+        let desk = Arc::new(Desk::new(&config, Sources::compile(&sources)?, journal, clock, patience));
         let mut mllp = Vec::new();
         for listener in &config.mllp {
             mllp.push(bind_mllp(listener, take_opened(&mut opened, "mllp"))?);
+        }
+        let mut http = Vec::new();
+        for listener in &config.http {
+            http.push(bind_http(listener, take_opened(&mut opened, "http"), &desk)?);
         }
         if let Some(unused) = opened.first() {
             return Err(IntakeError {
@@ -149,13 +161,16 @@ impl<J: Journal> Intake<J> {
             });
         }
         let gate = Gate::new(config.connections_max, config.connections_per_peer_max);
-        Ok(Self { desk: Arc::new(desk), gate, mllp })
+        Ok(Self { desk, gate, mllp, http })
     }
 
     /// Where the doors are.
     pub fn addresses(&self) -> Addresses {
         let of = |listener: &TcpListener| listener.local_addr().ok();
-        Addresses { mllp: self.mllp.iter().filter_map(|door| of(&door.listener)).collect(), http: Vec::new() }
+        Addresses {
+            mllp: self.mllp.iter().filter_map(|door| of(&door.listener)).collect(),
+            http: self.http.iter().filter_map(|door| of(&door.listener)).collect(),
+        }
     }
 
     /// A handle for changes while the doors are open.
@@ -174,6 +189,9 @@ impl<J: Journal> Intake<J> {
         });
         for door in self.mllp {
             house.tasks.spawn(keep_door("mllp", door, Arc::clone(&house), serve_mllp));
+        }
+        for door in self.http {
+            house.tasks.spawn(keep_door("http", door, Arc::clone(&house), serve_http));
         }
         let _ = tokio::join!(drain.cancelled(), drain.run_until_cancelled(recheck(&house.desk)));
         house.tasks.close();
@@ -266,6 +284,14 @@ async fn serve_mllp<J: Journal>(arrival: Arrival<Line>, house: Arc<House<J>>) {
     open.reason = ended.map_or("drain_timeout", super::mllp::Ended::word);
 }
 
+async fn serve_http<J: Journal>(arrival: Arrival<WebDoor>, house: Arc<House<J>>) {
+    let Arrival { stream, address, pass: _pass, shared } = arrival;
+    let mut open = OpenConnection::begin("http", address);
+    let guest = Guest { peer: Peer { address, certificate_names: None } };
+    let serving = http::serve(stream, shared.router.clone(), guest, &house.desk, house.drain.child_token());
+    open.reason = house.end_now.child_token().run_until_cancelled_owned(serving).await.unwrap_or("drain_timeout");
+}
+
 /// Says that a connection ended, on whatever path.
 struct OpenConnection {
     kind: &'static str,
@@ -297,13 +323,7 @@ fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>) -> Resu
             remedy: "set tls, or write in plain_peers which addresses may come without it, or listen on 127.0.0.1".into(),
         });
     }
-    if config.frame_bytes_max == 0 || FRAME_BYTES_CAP < config.frame_bytes_max {
-        return Err(IntakeError {
-            what: format!("frame_bytes_max is {}", config.frame_bytes_max),
-            place,
-            remedy: format!("choose 1 to {FRAME_BYTES_CAP} bytes"),
-        });
-    }
+    check_bytes_max("frame_bytes_max", config.frame_bytes_max, &place)?;
     let listener = listen(config.listen, opened, &place)?;
     let shared = Arc::new(Line {
         processing_ids: config.processing_ids.clone(),
@@ -312,6 +332,33 @@ fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>) -> Resu
         idle_time_max: (config.idle_seconds_max != 0).then(|| Duration::from_secs(config.idle_seconds_max)),
     });
     Ok(Door { listener, plain_peers: config.plain_peers.iter().map(IpAddr::to_canonical).collect(), shared })
+}
+
+fn bind_http<J: Journal>(config: &HttpConfig, opened: Option<std::net::TcpListener>, desk: &Arc<Desk<J>>) -> Result<Door<WebDoor>, IntakeError> {
+    let place = format!("[[intake.http]] listen = \"{}\"", config.listen);
+    if config.tls.is_none() && !config.listen.ip().is_loopback() {
+        return Err(IntakeError {
+            what: "HTTP without TLS would be open to the whole network".into(),
+            place,
+            remedy: "set tls, or listen on 127.0.0.1".into(),
+        });
+    }
+    check_bytes_max("body_bytes_max", config.body_bytes_max, &place)?;
+    let listener = listen(config.listen, opened, &place)?;
+    let line = Arc::new(WebLine { processing_ids: config.processing_ids.clone(), body_bytes_max: config.body_bytes_max });
+    let shared = Arc::new(WebDoor { router: http::router(Arc::clone(desk), line) });
+    Ok(Door { listener, plain_peers: Vec::new(), shared })
+}
+
+fn check_bytes_max(name: &str, bytes_max: usize, place: &str) -> Result<(), IntakeError> {
+    if (1..=MESSAGE_BYTES_CAP).contains(&bytes_max) {
+        return Ok(());
+    }
+    Err(IntakeError {
+        what: format!("{name} is {bytes_max}"),
+        place: place.to_owned(),
+        remedy: format!("choose 1 to {MESSAGE_BYTES_CAP} bytes"),
+    })
 }
 
 fn take_opened(opened: &mut Vec<OpenedSocket>, name: &str) -> Option<std::net::TcpListener> {
@@ -339,6 +386,6 @@ fn listen(address: SocketAddr, opened: Option<std::net::TcpListener>, place: &st
 
 impl<J> fmt::Debug for Intake<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Intake").field("mllp", &self.mllp.len()).finish_non_exhaustive()
+        f.debug_struct("Intake").field("mllp", &self.mllp.len()).field("http", &self.http.len()).finish_non_exhaustive()
     }
 }

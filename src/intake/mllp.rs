@@ -281,7 +281,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             return None;
         }
         if let Some(began) = self.frame_began {
-            let has_end_block = self.input.last() == Some(&0x1C) && !self.is_unended_tried;
+            let has_end_block = self.codec.is_end_half_seen(&self.input) && !self.is_unended_tried;
             let whole = began + self.line.frame_time_max;
             return if has_end_block {
                 Some((Wait::Unended, (self.last_byte + self.desk.patience.unended).min(whole)))

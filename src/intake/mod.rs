@@ -15,8 +15,11 @@
 //! What a message means. Intake cannot see a mapping, so no mapping can refuse or lose a message.
 
 mod admission;
+mod body;
 mod desk;
+mod events;
 mod gate;
+mod http;
 mod in_order;
 mod listener;
 mod mllp;

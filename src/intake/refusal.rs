@@ -22,10 +22,6 @@ pub enum Refusal {
     EventUnsupported,
     /// MSH-11 is none that this listener takes: a test message at a production door.
     ProcessingId,
-    /// MSH-12 is not 2.1 to 2.8.
-    Version,
-    /// MSH-18 names a character set that is not read here.
-    Charset,
     /// Longer than the listener or the source allows.
     TooLong {
         /// Bytes allowed.
@@ -49,8 +45,6 @@ impl Refusal {
             Self::TypeUnsupported => msh(200, 9, "message type not taken from this sender".into()),
             Self::EventUnsupported => msh(201, 9, "event not taken from this sender".into()),
             Self::ProcessingId => msh(202, 11, "processing id not taken at this door".into()),
-            Self::Version => msh(203, 12, "version not supported; 2.1 to 2.8 are".into()),
-            Self::Charset => msh(102, 18, "unsupported charset; send UNICODE UTF-8 or 8859/1".into()),
             Self::TooLong { limit } => msh(207, 0, format!("message too long; at most {limit} bytes are taken")),
             Self::Structure(fault) => fault.clone(),
             Self::Broken => msh(207, 0, "the message could not be read by the broker; it was kept".into()),
@@ -72,8 +66,6 @@ impl Refusal {
             Self::TypeUnsupported => "type",
             Self::EventUnsupported => "event",
             Self::ProcessingId => "processing_id",
-            Self::Version => "version",
-            Self::Charset => "charset",
             Self::TooLong { .. } => "too_long",
             Self::Structure(_) => "structure",
             Self::Broken => "broken",
@@ -147,7 +139,7 @@ mod tests {
     #[test]
     fn the_base_profile_swaps_content_and_readiness_and_nothing_else() {
         assert!(matches!(verdict(&Told::NotKept(JournalError::Full), AckProfile::Base), Verdict::Rejected(_)));
-        assert!(matches!(verdict(&Told::Refused(Refusal::Charset), AckProfile::Base), Verdict::TryAgain(_)));
+        assert!(matches!(verdict(&Told::Refused(Refusal::TooLong { limit: 8 }), AckProfile::Base), Verdict::TryAgain(_)));
         assert!(matches!(verdict(&Told::Refused(Refusal::EventUnsupported), AckProfile::Base), Verdict::Rejected(_)));
         assert!(matches!(verdict(&Told::Kept(vec![]), AckProfile::Base), Verdict::Accepted(_)));
     }
@@ -161,8 +153,6 @@ mod tests {
             Refusal::TypeUnsupported,
             Refusal::EventUnsupported,
             Refusal::ProcessingId,
-            Refusal::Version,
-            Refusal::Charset,
             Refusal::TooLong { limit: 64 * 1024 * 1024 },
             Refusal::Broken,
             Refusal::HeldForAPerson,

@@ -97,6 +97,8 @@ pub struct Source {
     pub answer: AnswerWhen,
     /// Longest message, bytes, where it is shorter than the listener's.
     pub message_bytes_max: Option<usize>,
+    /// Its segments end with LF, whatever else there is.
+    pub line_feed: bool,
     mismatch: Mismatch,
     senders: Vec<Sender>,
     accepts: Vec<TypePattern>,
@@ -285,6 +287,7 @@ fn compile_one(config: &SourceConfig) -> Result<Source, IntakeError> {
         ack_profile: config.ack_profile,
         answer: config.answer,
         message_bytes_max: config.frame_bytes_max,
+        line_feed: config.line_feed,
         mismatch: config.mismatch,
         senders: config.senders.iter().map(sender).collect::<Result<_, _>>()?,
         accepts: config.accepts.iter().map(|text| TypePattern::parse(text)).collect(),

@@ -10,33 +10,26 @@ use super::*;
 #[derive(Default)]
 struct Fake {
     broken: Option<String>,
-    degraded: Vec<String>,
     acts: Mutex<Vec<String>>,
 }
 
 impl Operations for Fake {
-    fn ready(&self) -> Vec<(&'static str, Result<(), String>)> {
-        vec![("ledger", Ok(())), ("disk", self.broken.clone().map_or(Ok(()), Err))]
+    fn ready(&self) -> Vec<(String, Result<(), String>)> {
+        vec![("ledger".into(), Ok(())), ("disk".into(), self.broken.clone().map_or(Ok(()), Err))]
     }
     fn reader(&self) -> Result<LedgerReader, StoreError> {
         Err(StoreError { text: "locked by another instance".into(), exit: 75 })
     }
-    fn degraded(&self) -> Vec<String> {
-        self.degraded.clone()
-    }
-    fn charset(&self, _source: &str) -> Option<String> {
-        None
-    }
-    fn release(&self, seq: Seq, reason: &str) -> Result<String, StoreError> {
+    fn release(&self, seq: Seq, reason: &str) -> Result<(), StoreError> {
         self.acts.lock().unwrap().push(format!("release {seq} {reason}"));
-        Ok("filed".into())
+        Ok(())
     }
     fn release_debt(&self, debt: i64, reason: &str) -> Result<(), StoreError> {
         self.acts.lock().unwrap().push(format!("release-debt {debt} {reason}"));
         Ok(())
     }
-    fn reload(&self) -> Result<String, Vec<String>> {
-        self.broken.as_ref().map_or(Ok("abc".into()), |text| Err(text.lines().map(str::to_owned).collect()))
+    fn reload(&self) -> Result<String, String> {
+        self.broken.clone().map_or(Ok("abc".into()), Err)
     }
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {
         self.acts.lock().unwrap().push(format!("{act} {what} {reason}"));
@@ -52,7 +45,7 @@ async fn ask(fake: &Arc<Fake>, method: &str, path: &str, headers: &[(&str, &str)
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = router(fake.clone()).oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let response = router(Arc::clone(fake)).oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let bytes = axum::body::to_bytes(response.into_body(), 1_000_000).await.unwrap();
     (status, String::from_utf8(bytes.to_vec()).unwrap())
@@ -66,9 +59,6 @@ async fn ready_is_when_every_check_is_good() {
     let unwell = Arc::new(Fake { broken: Some("3 MiB left".into()), ..Fake::default() });
     assert_eq!(ask(&unwell, "GET", "/readyz", &[], "").await, (503, "[-] disk: 3 MiB left\nnot ready\n".into()));
     assert_eq!(ask(&unwell, "GET", "/healthz", &[], "").await, (200, "ok\n".into()));
-    let degraded = Arc::new(Fake { degraded: vec!["no practice file".into()], ..Fake::default() });
-    assert_eq!(ask(&degraded, "GET", "/readyz", &[], "").await, (200, "ready, degraded\n".into()));
-    assert_eq!(ask(&degraded, "GET", "/readyz?verbose", &[], "").await, (200, "[+] ledger\n[+] disk\n[~] no practice file\nready, degraded\n".into()));
 }
 
 #[tokio::test]
@@ -90,7 +80,7 @@ async fn releasing_needs_a_reason() {
     for body in ["", "{}", r#"{"reason":" "}"#, r#"{"reason":"x","more":1}"#] {
         assert_eq!(ask(&fake, "POST", "/api/v1/held/7/release", &[], body).await.0, 400, "{body}");
     }
-    assert_eq!(ask(&fake, "POST", "/api/v1/held/7/release", &[], r#"{"reason":"table mended"}"#).await, (200, r#"{"released":7,"standing":"filed"}"#.into()));
+    assert_eq!(ask(&fake, "POST", "/api/v1/held/7/release", &[], r#"{"reason":"table mended"}"#).await, (200, r#"{"released":7}"#.into()));
     assert_eq!(ask(&fake, "POST", "/api/v1/debts/9/release", &[], r#"{"reason":"they mended it"}"#).await.0, 200);
     assert_eq!(*fake.acts.lock().unwrap(), ["release 7 table mended", "release-debt 9 they mended it"]);
 }
