@@ -11,9 +11,7 @@
 //!
 //! No SQL, no sockets, no clock: debts are kept by `store` and paid by `destinations`.
 
-mod lanes;
 
-pub use lanes::Lanes;
 
 use std::time::Duration;
 
