@@ -62,7 +62,10 @@ async fn a_message_in_json_or_xml_is_kept_as_it_came_and_answered_in_kind() {
     let json = doors.post(STU3, &[JSON], birth_json("a1")).await;
     assert_eq!(json.status, 200, "{json:?}");
     assert!(json.head.contains("content-type: application/fhir+json"), "{json:?}");
-    assert!(json.body.contains("OperationOutcome") && json.body.contains("information") && json.body.contains("kept as entry 1"), "{json:?}");
+    assert!(
+        json.body.contains("OperationOutcome") && json.body.contains("information") && json.body.contains("kept as entry 1"),
+        "{json:?}"
+    );
 
     let xml = doors.post(STU3, &[XML], birth_xml("a2")).await;
     assert_eq!(xml.status, 200, "{xml:?}");
@@ -303,4 +306,21 @@ async fn plain_http_is_for_this_machine_only() {
     let journal = MemoryJournal::default();
     let error = try_open(&PLAIN.replace("127.0.0.1:0", "0.0.0.0:0"), &journal, Wishes::default()).await.err().unwrap().to_string();
     assert!(error.contains("HTTP without TLS") && error.contains("set tls"), "{error}");
+}
+
+#[tokio::test]
+async fn at_the_end_of_the_day_a_request_in_hand_is_answered() {
+    let journal = MemoryJournal::gated();
+    let doors = open(PLAIN, &journal).await;
+    let address = doors.http();
+    let asking = tokio::spawn(async move {
+        let stream = TcpStream::connect(address).await.unwrap();
+        request(stream, STU3, &[JSON], birth_json("d1").as_bytes()).await
+    });
+    journal.begun(1).await;
+    doors.drain.cancel();
+    while TcpStream::connect(address).await.is_ok() {}
+    journal.let_through(1);
+    assert_eq!(asking.await.unwrap().status, 200);
+    doors.close().await;
 }
