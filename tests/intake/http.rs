@@ -91,13 +91,18 @@ async fn an_r4_message_names_its_event_otherwise() {
     doors.close().await;
 }
 
+/// What is wrong, media type, body; status and a place that the answer names.
+type ReadCase = (&'static str, (&'static str, &'static str), String, u16, &'static str);
+/// What is wrong, request line, headers, body; status.
+type UnreadCase = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, u16);
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_refused_with_its_status_and_kept_where_it_was_read() {
     let journal = MemoryJournal::default();
     let doors = open(PLAIN, &journal).await;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bomb = r#"<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Bundle xmlns="http://hl7.org/fhir"><id value="&b;"/></Bundle>"#;
-    let read: [(&str, (&str, &str), String, u16, &str); 8] = [
+    let read: [ReadCase; 8] = [
         ("not JSON", JSON, "{".into(), 400, ""),
         ("10,000 deep", JSON, deep, 400, ""),
         ("entities", XML, bomb.into(), 400, ""),
@@ -117,7 +122,7 @@ async fn what_cannot_be_taken_is_refused_with_its_status_and_kept_where_it_was_r
     assert_eq!(kept.len(), count);
     assert!(kept.iter().all(|entry| entry.contains("refused 4")), "{kept:?}");
 
-    let unread: [(&str, &str, &[(&str, &str)], &str, u16); 9] = [
+    let unread: [UnreadCase; 9] = [
         ("GET", "GET /fhir/stu3/$process-message", &[JSON], "", 405),
         ("path", "POST /fhir/stu3/Patient", &[JSON], "{}", 404),
         ("media type", STU3, &[("content-type", "text/plain")], "{}", 415),
