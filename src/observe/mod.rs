@@ -6,5 +6,7 @@
 //! ERROR: a person must act. WARN: a person should look in working hours. INFO: it happened. DEBUG: each message.
 
 mod intake;
+mod setup;
 
 pub use intake::*;
+pub use setup::*;

@@ -1,0 +1,55 @@
+//! Hides what stands in a record or a finding, and keeps its shape: who works on the broker rarely needs to know who the child is.
+
+use serde_json::Value;
+
+/// What stands in place of a hidden value.
+pub const HIDDEN: &str = "***";
+
+/// Hides every value below, but those of `kept` keys; numbers and dates too, because a weight with an hour of birth is a child.
+pub fn mask(value: &mut Value, kept: &[&str]) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter_mut().filter(|(key, _)| !kept.contains(&key.as_str())).for_each(|(_, field)| mask(field, kept));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, kept)),
+        Value::Null => {}
+        hidden => *hidden = Value::String(HIDDEN.to_owned()),
+    }
+}
+
+/// Hides only the values of `keys`, wherever they are.
+pub fn hide(value: &mut Value, keys: &[&str]) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                if keys.contains(&key.as_str()) {
+                    mask(field, &[]);
+                } else {
+                    hide(field, keys);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, keys)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_is_hidden_but_what_is_kept() {
+        let mut record = json!({ "names": [{ "family": "EXAMPLE", "given": ["BABY"] }], "birth": { "weight_g": 3420, "multiple": true }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null });
+        mask(&mut record, &["hub", "basis"]);
+        assert_eq!(record, json!({ "names": [{ "family": "***", "given": ["***"] }], "birth": { "weight_g": "***", "multiple": "***" }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null }));
+    }
+
+    #[test]
+    fn named_keys_are_hidden_at_any_depth() {
+        let mut findings = json!([{ "code": "unmapped-code", "at": "PID-8", "text": "code \"Q\" is not in table sex" }]);
+        hide(&mut findings, &["text"]);
+        assert_eq!(findings, json!([{ "code": "unmapped-code", "at": "PID-8", "text": "***" }]));
+    }
+}
