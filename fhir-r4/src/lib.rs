@@ -23,11 +23,13 @@ mod when;
 
 pub use bundle::{Entry, transaction};
 pub use parts::{
-    Address, AddressUse, Coding, Concept, Identifier, IdentifierUse, Meta, Name, NameUse, Period, Quantity, Telecom, TelecomSystem, TelecomUse,
+    Address, AddressUse, Coding, Concept, Identifier, IdentifierUse, Meta, Name, NameUse, Period, Quantity, Telecom, TelecomSystem,
+    TelecomUse,
 };
 pub use resources::{
-    Consent, Deceased, DiagnosticReport, Gender, Immunization, Measured, MultipleBirth, Observation, Patient, Procedure, ProcedureStatus, Provenance,
-    RelatedPerson, ReportStatus, consent, diagnostic_report, immunization, observation, patient, procedure, provenance, related_person,
+    Consent, Deceased, DiagnosticReport, Gender, Immunization, Measured, MultipleBirth, Observation, Patient, Procedure, ProcedureStatus,
+    Provenance, RelatedPerson, ReportStatus, consent, diagnostic_report, immunization, observation, patient, procedure, provenance,
+    related_person,
 };
 pub use when::When;
 

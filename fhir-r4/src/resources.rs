@@ -217,7 +217,7 @@ pub fn observation(fact: &Observation) -> Result<Value, NotBuilt> {
         })
         .code(parts::concept(&fact.code)?)
         .subject(parts::reference(&fact.subject)?)
-        .note(each(&fact.notes, note)?);
+        .note(notes(&fact.notes)?);
     if let Some(id) = &fact.id {
         built = built.id(id.clone());
     }
@@ -372,7 +372,7 @@ pub fn procedure(act: &Procedure) -> Result<Value, NotBuilt> {
         })
         .code(parts::concept(&act.code)?)
         .subject(parts::reference(&act.subject)?)
-        .note(each(&act.notes, note)?);
+        .note(notes(&act.notes)?);
     if let Some(id) = &act.id {
         built = built.id(id.clone());
     }
@@ -504,9 +504,12 @@ fn what_was_given(mut built: sdk::ImmunizationBuilder, given: &Immunization) -> 
     if let Some(dose) = given.dose.as_ref().map(parts::quantity).transpose()?.flatten() {
         built = built.dose_quantity(dose);
     }
-    if let Some(number) = given.dose_number.and_then(NonZeroU32::new) {
-        let dose = sdk::ImmunizationProtocolAppliedDoseNumber::PositiveInt(number);
-        let course = sdk::ImmunizationProtocolApplied::builder().dose_number(dose).target_disease(each(&given.target_diseases, parts::concept)?);
+    // The dose number is required where anything is said of the course.
+    let dose = given.dose_number.and_then(NonZeroU32::new).map(sdk::ImmunizationProtocolAppliedDoseNumber::PositiveInt);
+    if dose.is_some() || !given.target_diseases.is_empty() {
+        let dose = dose.unwrap_or_else(|| sdk::ImmunizationProtocolAppliedDoseNumber::String("unknown".to_owned()));
+        let diseases = each(&given.target_diseases, parts::concept)?;
+        let course = sdk::ImmunizationProtocolApplied::builder().dose_number(dose).target_disease(diseases);
         built = built.protocol_applied(vec![Some(course.build().map_err(not_built)?)]);
     }
     Ok(built)
@@ -538,7 +541,8 @@ pub fn provenance(origin: &Provenance) -> Result<Value, NotBuilt> {
     let targets: Result<Vec<_>, NotBuilt> = origin.targets.iter().map(|target| parts::reference(target)).collect();
     let recorded = origin.recorded.instant().ok_or_else(|| NotBuilt("recorded is no moment".to_owned()))?;
     let activity = Concept::coded("http://terminology.hl7.org/CodeSystem/v3-DataOperation", origin.activity, "");
-    let message = sdk::ProvenanceEntity::builder().role(codes::ProvenanceEntityRole::Source).what(parts::logical_reference(&origin.source)?);
+    let message =
+        sdk::ProvenanceEntity::builder().role(codes::ProvenanceEntityRole::Source).what(parts::logical_reference(&origin.source)?);
     let mut built = sdk::Provenance::builder()
         .target(some(targets?))
         .recorded(recorded)
@@ -637,7 +641,8 @@ pub fn consent(consent: &Consent) -> Result<Value, NotBuilt> {
         let actor = sdk::ConsentProvisionActor::builder().role(parts::concept(&role)?).reference(parts::logical_reference(account)?);
         actors.push(Some(actor.build().map_err(not_built)?));
     }
-    let provision = sdk::ConsentProvision::builder().r#type(codes::ConsentProvisionType::Permit).actor(actors).build().map_err(not_built)?;
+    let provision =
+        sdk::ConsentProvision::builder().r#type(codes::ConsentProvisionType::Permit).actor(actors).build().map_err(not_built)?;
     let scope = Concept::coded("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy", "");
     let category = Concept::coded("http://loinc.org", "59284-0", "Consent Document");
     let policy = Concept::coded("http://terminology.hl7.org/CodeSystem/v3-ActCode", "OPTIN", "");
@@ -654,8 +659,8 @@ pub fn consent(consent: &Consent) -> Result<Value, NotBuilt> {
     tree(sdk::Resource::Consent(built.build().map_err(not_built)?))
 }
 
-fn note(text: &String) -> Result<Annotation, NotBuilt> {
-    Annotation::builder().text(text.clone()).build().map_err(not_built)
+fn notes(texts: &[String]) -> Result<Vec<Option<Annotation>>, NotBuilt> {
+    texts.iter().map(|text| Annotation::builder().text(text.clone()).build().map(Some).map_err(not_built)).collect()
 }
 
 /// The only place where fhir-sdk serialises: one type, one serialiser, compiled once.
@@ -735,7 +740,10 @@ mod tests {
     fn every_function_builds_from_nothing_but_defaults() {
         assert_eq!(observation(&Observation::default()).unwrap()["status"], "final");
         assert_eq!(diagnostic_report(&DiagnosticReport::default()).unwrap()["resourceType"], "DiagnosticReport");
-        assert_eq!(procedure(&Procedure { status: ProcedureStatus::EnteredInError, ..Procedure::default() }).unwrap()["status"], "entered-in-error");
+        assert_eq!(
+            procedure(&Procedure { status: ProcedureStatus::EnteredInError, ..Procedure::default() }).unwrap()["status"],
+            "entered-in-error"
+        );
         assert_eq!(immunization(&Immunization::default()).unwrap()["occurrenceString"], "unknown");
         assert_eq!(related_person(&RelatedPerson::default()).unwrap()["resourceType"], "RelatedPerson");
         assert_eq!(consent(&Consent::default()).unwrap()["provision"]["type"], "permit");

@@ -20,6 +20,11 @@ mod record;
 mod render;
 mod wire;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod leaks;
+
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
 pub use wire::FhirDestination;

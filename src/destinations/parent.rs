@@ -23,7 +23,9 @@
 //! Whether something was sent before. Without that memory a deletion, or a correction to something held back, cannot
 //! be said to the account, so it is withheld and stays on the hub's list.
 
-use fhir_r4::{Concept, Consent, Identifier, IdentifierUse, Measured, Name, NotBuilt, Observation, Patient, Quantity, ReportStatus, When, url};
+use fhir_r4::{
+    Concept, Consent, Identifier, IdentifierUse, Measured, Name, NotBuilt, Observation, Patient, Quantity, ReportStatus, When, url,
+};
 use jiff::{Timestamp, ToSpan};
 
 use super::Withheld;
@@ -158,7 +160,8 @@ fn refuse_by_flags(event: &FiledEvent) -> Result<(), Withheld> {
 
 /// Precondition 5: one current NHS number, verified.
 fn nhs_number(event: &FiledEvent) -> Result<String, Withheld> {
-    let current = event.record.identifiers.iter().filter(|id| id.system == canon::NHS_NUMBER_SYSTEM && id.usage == canon::IdentifierUse::Current);
+    let current =
+        event.record.identifiers.iter().filter(|id| id.system == canon::NHS_NUMBER_SYSTEM && id.usage == canon::IdentifierUse::Current);
     let mut numbers = current.map(|id| (id.nhs_number(), id.status.as_deref()));
     match (numbers.next(), numbers.next()) {
         (Some((Some(number), Some("01"))), None) => Ok(number.to_string()),
@@ -233,7 +236,8 @@ fn person_facts(event: &FiledEvent) -> Result<(), Withheld> {
 fn birth_facts(event: &FiledEvent) -> Vec<Fact> {
     let (said, birth) = (&event.statement.child.birth, &event.record.birth);
     let on = render::date(birth.date.as_ref());
-    let fact = |what: &str, code: Concept, value: Measured| Fact { what: format!("birth/{what}"), code, value, on, status: ReportStatus::Final };
+    let fact =
+        |what: &str, code: Concept, value: Measured| Fact { what: format!("birth/{what}"), code, value, on, status: ReportStatus::Final };
     let mut facts = Vec::new();
     if let (Some(_), Some(grams)) = (said.weight_g, birth.weight_g) {
         facts.push(fact("weight", render::snomed("364589006", "birth weight"), quantity(grams.to_string(), "g")));
@@ -241,11 +245,8 @@ fn birth_facts(event: &FiledEvent) -> Vec<Fact> {
     if let (Some(_), Some(weeks)) = (said.gestation_weeks, birth.gestation_weeks) {
         facts.push(fact("gestation", render::snomed("268477000", "gestation at birth"), gestation(weeks, birth.gestation_days)));
     }
-    let apgar = [("169895004", 1, said.apgar_1, birth.apgar_1), ("169909004", 5, said.apgar_5, birth.apgar_5), ("169922007", 10, said.apgar_10, birth.apgar_10)];
-    for (code, minutes, said, score) in apgar {
-        if let (Some(_), Some(score)) = (said, score.and_then(|score| i32::try_from(score).ok())) {
-            facts.push(fact(&format!("apgar-{minutes}"), render::snomed(code, &format!("Apgar score at {minutes} minutes")), Measured::Integer(score)));
-        }
+    for apgar in render::apgar(said, birth) {
+        facts.push(fact(apgar.what, render::snomed(apgar.code, apgar.words), Measured::Integer(apgar.score)));
     }
     for measurement in event.statement.reviews.iter().flat_map(|review| &review.measurements) {
         let (what, code) = match measurement.kind.as_str() {

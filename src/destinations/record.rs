@@ -22,14 +22,16 @@
 //! record and its Provenance.
 
 use fhir_r4::{
-    Coding, Concept, Deceased, DiagnosticReport, Identifier, Immunization, Measured, Meta, MultipleBirth, NotBuilt, Observation, Patient, Procedure,
-    ProcedureStatus, Provenance, Quantity, RelatedPerson, ReportStatus, When, url,
+    Coding, Concept, Deceased, DiagnosticReport, Identifier, Immunization, Measured, Meta, MultipleBirth, NotBuilt, Observation, Patient,
+    Procedure, ProcedureStatus, Provenance, Quantity, RelatedPerson, ReportStatus, When, url,
 };
 use uuid::Uuid;
 
 use super::parent::gestation;
 use super::render::{self, CHILD_SYSTEM, Entries, HUB_SYSTEM};
-use crate::canon::{self, Action, Child, ChildStatus, EventKind, HearingScreen, ImmunisationStatus, NipeExam, NipeFinding, ResultStatus, Review};
+use crate::canon::{
+    self, Action, Child, ChildStatus, EventKind, HearingScreen, ImmunisationStatus, NipeExam, NipeFinding, ResultStatus, Review,
+};
 use crate::outbox::FiledEvent;
 
 /// System of facts for which there is no public code.
@@ -113,10 +115,17 @@ impl<'a> Drawing<'a> {
         let own = Identifier { system: CHILD_SYSTEM.to_owned(), value: self.event.child_id.to_string(), ..Identifier::default() };
         let barrier = record.flags.adoption_barrier;
         let shown = record.identifiers.iter().filter(|id| !barrier || id.usage == canon::IdentifierUse::Current);
-        let names = record.names.iter().filter(|name| !barrier || !matches!(name.usage.as_deref(), Some("previous" | "birth" | "maiden" | "alias")));
+        let names = record
+            .names
+            .iter()
+            .filter(|name| !barrier || !matches!(name.usage.as_deref(), Some("previous" | "birth" | "maiden" | "alias")));
         let mut meta = self.meta.clone();
         if record.flags.is_restricted() {
-            meta.security.push(Coding { system: url::CONFIDENTIALITY.to_owned(), code: "R".to_owned(), display: Some("restricted".to_owned()) });
+            meta.security.push(Coding {
+                system: url::CONFIDENTIALITY.to_owned(),
+                code: "R".to_owned(),
+                display: Some("restricted".to_owned()),
+            });
         }
         fhir_r4::patient(&Patient {
             id: Some(self.event.child_id.to_string()),
@@ -393,7 +402,13 @@ impl<'a> Drawing<'a> {
                 facts.push(Fact { what: format!("score/{words}"), code: Concept::words(&words), value: Measured::Integer(value) });
             }
         }
-        let texts = [("type", &review.kind), ("mode", &review.mode), ("attended", &review.attended), ("feeding", &review.feeding), ("comment", &review.comment)];
+        let texts = [
+            ("type", &review.kind),
+            ("mode", &review.mode),
+            ("attended", &review.attended),
+            ("feeding", &review.feeding),
+            ("comment", &review.comment),
+        ];
         facts.extend(texts.into_iter().filter_map(|(what, text)| local(&format!("review-{what}"), text.clone())));
         facts.extend(review.concerns.iter().enumerate().filter_map(|(place, concern)| {
             local("review-concern", Some(concern.clone())).map(|fact| Fact { what: format!("{}-{place}", fact.what), ..fact })
@@ -456,7 +471,8 @@ fn local(what: &str, value: Option<String>) -> Option<Fact> {
 /// Facts of which `said` speaks, with the values that `now` has.
 fn birth_facts(said: &canon::BirthFacts, now: &canon::BirthFacts) -> Vec<Fact> {
     let both = |said: Option<i64>, now: Option<i64>| said.and(now);
-    let coded = |what: &str, code: &str, words: &str, value: Measured| Fact { what: what.to_owned(), code: render::snomed(code, words), value };
+    let coded =
+        |what: &str, code: &str, words: &str, value: Measured| Fact { what: what.to_owned(), code: render::snomed(code, words), value };
     let mut facts = Vec::new();
     if let Some(grams) = both(said.weight_g, now.weight_g) {
         let value = Measured::Quantity(Quantity { value: grams.to_string(), unit: "g".to_owned() });
@@ -465,21 +481,23 @@ fn birth_facts(said: &canon::BirthFacts, now: &canon::BirthFacts) -> Vec<Fact> {
     if let Some(weeks) = both(said.gestation_weeks, now.gestation_weeks) {
         facts.push(coded("gestation", "268477000", "gestation at birth", gestation(weeks, now.gestation_days)));
     }
-    let counts = [
-        ("births", "246435002", "number of babies", both(said.births_in_confinement, now.births_in_confinement)),
-        ("apgar-1", "169895004", "Apgar score at 1 minute", both(said.apgar_1, now.apgar_1)),
-        ("apgar-5", "169909004", "Apgar score at 5 minutes", both(said.apgar_5, now.apgar_5)),
-        ("apgar-10", "169922007", "Apgar score at 10 minutes", both(said.apgar_10, now.apgar_10)),
-    ];
-    for (what, code, words, count) in counts {
-        if let Some(count) = count.and_then(|count| i32::try_from(count).ok()) {
-            facts.push(coded(what, code, words, Measured::Integer(count)));
-        }
+    if let Some(births) = both(said.births_in_confinement, now.births_in_confinement).and_then(|births| i32::try_from(births).ok()) {
+        facts.push(coded("births", "246435002", "number of babies", Measured::Integer(births)));
     }
+    facts.extend(
+        render::apgar(said, now).into_iter().map(|apgar| coded(apgar.what, apgar.code, apgar.words, Measured::Integer(apgar.score))),
+    );
     // Systems as in the birth record of the national demographics service (R4, section 2).
     let national = [
         ("live-still", "237364002", "live or still birth", "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.172", &said.live_still, &now.live_still),
-        ("anomaly", "66091009", "suspected congenital anomaly", "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.171", &said.congenital_anomaly, &now.congenital_anomaly),
+        (
+            "anomaly",
+            "66091009",
+            "suspected congenital anomaly",
+            "urn:oid:2.16.840.1.113883.2.1.3.2.4.17.171",
+            &said.congenital_anomaly,
+            &now.congenital_anomaly,
+        ),
     ];
     for (what, code, words, system, said, now) in national {
         if let (Some(_), Some(now)) = (said, now) {
@@ -589,4 +607,192 @@ pub(super) fn percent(text: &str) -> String {
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::canon::{Address, Death, Flags, HubAssignment, HubBasis, Identifier as Id, IdentifierUse, Name, Relation};
+    use crate::destinations::fixture::{event, moment, nhs, on};
+
+    fn sent(event: &FiledEvent) -> Value {
+        serde_json::from_slice(&whole_record(event)).unwrap()
+    }
+
+    fn resources<'a>(bundle: &'a Value, kind: &str) -> Vec<&'a Value> {
+        let entries = bundle["entry"].as_array().unwrap();
+        entries.iter().map(|entry| &entry["resource"]).filter(|resource| resource["resourceType"] == kind).collect()
+    }
+
+    fn mother() -> Relation {
+        Relation {
+            kind: "12".to_owned(),
+            name: Some(Name { family: Some("EXAMPLE".to_owned()), given: vec!["Mary".to_owned()], ..Name::default() }),
+            identifiers: vec![nhs("9990000026", "01")],
+            birth_date: Some(on("1996-05-05")),
+            ..Relation::default()
+        }
+    }
+
+    #[test]
+    fn a_birth_is_a_patient_its_facts_and_where_they_came_from() {
+        let mut birth = event(EventKind::Birth);
+        birth.record.relations = vec![mother()];
+        birth.record.hub = Some(HubAssignment { hub: "NE".into(), basis: HubBasis::Gp, interested: Vec::new() });
+        let bundle = sent(&birth);
+        assert_eq!(bundle["type"], "transaction");
+        let patient = resources(&bundle, "Patient")[0];
+        assert_eq!(bundle["entry"][0]["request"]["url"], format!("Patient?identifier={CHILD_SYSTEM}|{}", birth.child_id));
+        assert_eq!(patient["meta"], serde_json::json!({ "versionId": "3", "source": "urn:chis-broker:message:MSG00007" }));
+        assert_eq!(patient["managingOrganization"]["identifier"]["value"], "NE");
+        let weight = resources(&bundle, "Observation").into_iter().find(|fact| fact["code"]["coding"][0]["code"] == "364589006").unwrap();
+        assert_eq!(weight["valueQuantity"]["value"], 3420);
+        assert_eq!(weight["subject"]["reference"], bundle["entry"][0]["fullUrl"]);
+        assert_eq!(resources(&bundle, "RelatedPerson")[0]["identifier"][0]["value"], "9990000026");
+        let provenance = resources(&bundle, "Provenance")[0];
+        assert_eq!(provenance["entity"][0]["what"]["identifier"]["value"], "MSG00007");
+        assert_eq!(provenance["recorded"], "2026-04-07T09:00:00Z");
+        assert_eq!(provenance["target"].as_array().unwrap().len(), bundle["entry"].as_array().unwrap().len() - 1, "all but itself");
+    }
+
+    #[test]
+    fn only_what_the_event_said_is_sent_and_a_better_source_is_believed() {
+        let mut birth = event(EventKind::Birth);
+        birth.statement.child.birth.apgar_1 = None;
+        birth.statement.child.birth.weight_g = Some(3000);
+        let bytes = String::from_utf8(whole_record(&birth)).unwrap();
+        assert!(!bytes.contains("169895004"), "not said, not sent");
+        assert!(bytes.contains("3420") && !bytes.contains("3000"), "the record knows better than this event");
+        birth.superseded = true;
+        let late = sent(&birth);
+        assert!(resources(&late, "Observation").is_empty(), "what came too late changes nothing");
+        assert_eq!(resources(&late, "Patient").len(), 1);
+    }
+
+    #[test]
+    fn a_blood_spot_has_a_report_and_an_observation_for_each_condition() {
+        let spot = event(EventKind::BloodSpot);
+        let bundle = sent(&spot);
+        let facts = resources(&bundle, "Observation");
+        assert_eq!(facts.len(), 2);
+        assert_eq!(facts[0]["status"], "final");
+        assert_eq!(facts[0]["valueCodeableConcept"]["coding"][0]["code"], "04");
+        assert_eq!(facts[0]["effectiveDateTime"], "2026-04-06T11:00:00+01:00");
+        let report = resources(&bundle, "DiagnosticReport")[0];
+        assert_eq!(report["result"].as_array().unwrap().len(), 2);
+        assert_eq!(report["identifier"][0]["value"], "acc-1");
+    }
+
+    #[test]
+    fn a_deletion_is_the_same_resources_entered_in_error() {
+        let spot = event(EventKind::BloodSpot);
+        let mut deletion = spot.clone();
+        deletion.event = crate::names::EventId(Uuid::from_u128(0xd));
+        deletion.statement.event.action = Action::Delete;
+        let ids = |bundle: &Value| resources(bundle, "Observation").iter().map(|fact| fact["id"].clone()).collect::<Vec<_>>();
+        let (before, after) = (sent(&spot), sent(&deletion));
+        assert_eq!(ids(&before), ids(&after));
+        for resource in resources(&after, "Observation").into_iter().chain(resources(&after, "DiagnosticReport")) {
+            assert_eq!(resource["status"], "entered-in-error");
+        }
+        assert!(!String::from_utf8(whole_record(&deletion)).unwrap().contains("\"DELETE\""));
+        // A deletion that names no outcome takes the report back by its key.
+        deletion.statement.event.key = Some("acc-1".to_owned());
+        deletion.statement.blood_spots.clear();
+        let bare = sent(&deletion);
+        assert_eq!(resources(&bare, "DiagnosticReport")[0]["id"], resources(&before, "DiagnosticReport")[0]["id"]);
+        assert_eq!(resources(&bare, "DiagnosticReport")[0]["status"], "entered-in-error");
+    }
+
+    #[test]
+    fn an_interested_hub_gets_no_identifier_of_another_person() {
+        let mut birth = event(EventKind::Birth);
+        birth.record.relations = vec![mother()];
+        let of = |audience| String::from_utf8(whole_record_for(&birth, audience)).unwrap();
+        assert!(of(Audience::Responsible).contains("9990000026"));
+        assert!(!of(Audience::Interested).contains("9990000026"));
+        assert!(of(Audience::Interested).contains("Mary"));
+    }
+
+    #[test]
+    fn an_adoption_leaves_no_thread_to_what_was_before() {
+        let mut birth = event(EventKind::Birth);
+        let old = Id { usage: IdentifierUse::Superseded, ..nhs("9990000034", "01") };
+        birth.record.identifiers.push(old);
+        birth.record.names.push(Name { family: Some("FORMER".to_owned()), usage: Some("previous".to_owned()), ..Name::default() });
+        birth.record.relations = vec![mother(), Relation { link_status: Some("adoption_severed".to_owned()), ..mother() }];
+        assert_eq!(resources(&sent(&birth), "RelatedPerson").len(), 1, "a severed relation is not sent");
+        birth.record.flags.adoption_barrier = true;
+        let bytes = String::from_utf8(whole_record(&birth)).unwrap();
+        for thread in ["9990000034", "9990000026", "FORMER", "Mary"] {
+            assert!(!bytes.contains(thread), "{thread}");
+        }
+        birth.record.status = Some(ChildStatus::Sealed);
+        assert!(whole_record(&birth).is_empty());
+    }
+
+    #[test]
+    fn a_restricted_child_is_sent_with_its_label() {
+        let mut birth = event(EventKind::Birth);
+        birth.record.flags = Flags { sensitivity: Some("restricted".to_owned()), ..Flags::default() };
+        birth.record.addresses =
+            vec![Address { postcode: Some("SE1 9ZZ".to_owned()), usage: Some("home".to_owned()), ..Address::default() }];
+        let bundle = sent(&birth);
+        let patient = resources(&bundle, "Patient")[0];
+        assert_eq!(patient["meta"]["security"][0]["code"], "R");
+        assert_eq!(patient["address"][0]["postalCode"], "SE1 9ZZ");
+    }
+
+    #[test]
+    fn a_death_is_told_and_taken_back() {
+        let of = |death: Death| {
+            let mut birth = event(EventKind::Birth);
+            birth.record.death = Some(death);
+            sent(&birth)["entry"][0]["resource"].clone()
+        };
+        let dated = Death { status: Some("formal".to_owned()), date_time: Some(moment("2026-04-09T01:00:00+01:00")), ..Death::default() };
+        assert_eq!(of(dated)["deceasedDateTime"], "2026-04-09T01:00:00+01:00");
+        assert_eq!(of(Death { status: Some("informal".to_owned()), ..Death::default() })["deceasedBoolean"], true);
+        assert_eq!(of(Death { status: Some("removed".to_owned()), ..Death::default() })["deceasedBoolean"], false);
+    }
+
+    #[test]
+    fn every_kind_of_event_can_be_written_twice_alike() {
+        let mut all = event(EventKind::Birth);
+        all.control_id = "A|B \u{e9}".to_owned();
+        let said = &mut all.statement;
+        said.blood_spots = event(EventKind::BloodSpot).statement.blood_spots;
+        said.hearing_screens =
+            vec![HearingScreen { tests: vec![canon::HearingTest::default()], comment: Some("c".to_owned()), ..HearingScreen::default() }];
+        said.nipe_exams = vec![NipeExam {
+            hips: Some(NipeFinding { status: Some("clear".to_owned()), ..NipeFinding::default() }),
+            ..NipeExam::default()
+        }];
+        said.immunisations =
+            vec![canon::Immunisation { dose_number: Some(1), antigens: vec!["IPV".to_owned()], ..canon::Immunisation::default() }];
+        let weight = canon::Measurement {
+            kind: "weight".to_owned(),
+            qty: canon::Quantity { value: "4.25".to_owned(), unit: "kg".to_owned() },
+            at: None,
+        };
+        let score = canon::Score { instrument: "ASQ-3".to_owned(), months: Some(24), domain: Some("communication".to_owned()), value: 55 };
+        said.reviews = vec![Review {
+            measurements: vec![weight],
+            scores: vec![score],
+            concerns: vec!["a".to_owned(), "b".to_owned()],
+            ..Review::default()
+        }];
+        let bundle = sent(&all);
+        assert_eq!(whole_record(&all), whole_record(&all));
+        assert_eq!(resources(&bundle, "Procedure").len(), 2);
+        assert_eq!(resources(&bundle, "Immunization").len(), 1);
+        assert_eq!(resources(&bundle, "Patient")[0]["meta"]["source"], "urn:chis-broker:message:A%7CB%20%C3%A9");
+        let mut urls: Vec<&str> = bundle["entry"].as_array().unwrap().iter().filter_map(|entry| entry["request"]["url"].as_str()).collect();
+        let count = urls.len();
+        urls.sort_unstable();
+        urls.dedup();
+        assert_eq!(urls.len(), count, "no resource stands twice in one transaction");
+    }
 }

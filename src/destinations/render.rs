@@ -6,7 +6,9 @@
 //!   so that a receiver updates and never collects doubles. Nothing is random, nothing reads a clock.
 //! - No decision about who may see what is taken here.
 
-use fhir_r4::{Address, AddressUse, Coding, Concept, Entry, Gender, Identifier, IdentifierUse, Name, NameUse, NotBuilt, Period, Telecom, TelecomSystem};
+use fhir_r4::{
+    Address, AddressUse, Coding, Concept, Entry, Gender, Identifier, IdentifierUse, Name, NameUse, NotBuilt, Period, Telecom, TelecomSystem,
+};
 use fhir_r4::{TelecomUse, When, url};
 use serde_json::Value;
 use uuid::Uuid;
@@ -56,6 +58,25 @@ pub(super) fn nbs_meaning(status: &str) -> &'static str {
     }
 }
 
+/// An Apgar score that was said, as the record has it.
+pub(super) struct Apgar {
+    pub(super) what: &'static str,
+    pub(super) code: &'static str,
+    pub(super) words: &'static str,
+    pub(super) score: i32,
+}
+
+/// The Apgar scores of which `said` speaks, with the values that `now` has.
+pub(super) fn apgar(said: &canon::BirthFacts, now: &canon::BirthFacts) -> Vec<Apgar> {
+    let scores = [
+        ("apgar-1", "169895004", "Apgar score at 1 minute", said.apgar_1.and(now.apgar_1)),
+        ("apgar-5", "169909004", "Apgar score at 5 minutes", said.apgar_5.and(now.apgar_5)),
+        ("apgar-10", "169922007", "Apgar score at 10 minutes", said.apgar_10.and(now.apgar_10)),
+    ];
+    let said = scores.into_iter().filter_map(|(what, code, words, score)| Some((what, code, words, i32::try_from(score?).ok()?)));
+    said.map(|(what, code, words, score)| Apgar { what, code, words, score }).collect()
+}
+
 /// The id of a resource that says `what` of the child.
 pub(super) fn id(child: ChildId, what: &str) -> Uuid {
     Uuid::new_v5(&child.0, what.as_bytes())
@@ -85,11 +106,6 @@ impl Entries {
     /// References to all that is there, for a Provenance.
     pub(super) fn targets(&self) -> Vec<String> {
         self.entries.iter().map(|entry| entry.full_url.clone()).collect()
-    }
-
-    /// How many, the Patient included.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
     }
 
     /// The wire form. `purpose` keeps Bundles for different receivers apart.

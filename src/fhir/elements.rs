@@ -194,6 +194,11 @@ impl Shape {
     }
 }
 
+/// Whether this names a primitive type, written `dateTime` or `DateTime`.
+pub(super) fn is_primitive(name: &str) -> bool {
+    PRIMITIVES.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+}
+
 /// The type that ends the name of a choice: `Quantity` for (`value`, `valueQuantity`). `None` if `name` is no choice of `base`.
 pub(super) fn chosen_type<'n>(base: &str, name: &'n str) -> Option<&'n str> {
     let ending = name.strip_prefix(base)?;

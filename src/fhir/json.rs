@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// # Errors
 ///
 /// [`Problem`] with `line L, column C`: `structure` for what is no JSON, `not-supported` for another encoding than UTF-8,
-/// `too-long` for more depth or elements than `limits` allow (protocol of limits: every value counts as an element).
+/// `too-long` for more depth or elements than `limits` allow; every value counts as an element.
 pub fn read_json(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
     let text = text_of(bytes)?;
     let mut reader = Reader { text, at: 0, nodes: 0, limits };

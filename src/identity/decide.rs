@@ -396,3 +396,380 @@ fn compare_orders(a: &BirthFacts, b: &BirthFacts) -> Compared {
         _ => Compared::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::canon::{Address, EventHeader, Flags, Instant, NHS_NUMBER_SYSTEM, Name, Relation, Sex};
+
+    const TERM_BABY: &str = "9990000026";
+    const TWIN_ONE: &str = "9990000042";
+    const TWIN_TWO: &str = "9990000050";
+    const UNHEARD_OF: &str = "9990000077";
+
+    /// Children on record, found as a ledger would find them.
+    #[derive(Default)]
+    struct Shelf(Vec<Sketch>);
+
+    impl ChildIndex for Shelf {
+        fn by_nhs_number(&self, number: NhsNumber) -> Result<Option<Sketch>, IndexError> {
+            Ok(self
+                .0
+                .iter()
+                .find(|sketch| sketch.child.identifiers.iter().any(|id| in_use(id) && id.nhs_number() == Some(number)))
+                .cloned())
+        }
+        fn by_local_id(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {
+            let has =
+                |sketch: &&Sketch| sketch.child.identifiers.iter().any(|id| (id.system.as_str(), id.value.as_str()) == (system, value));
+            Ok(self.0.iter().find(has).cloned())
+        }
+    }
+
+    struct Unreadable;
+
+    impl ChildIndex for Unreadable {
+        fn by_nhs_number(&self, _number: NhsNumber) -> Result<Option<Sketch>, IndexError> {
+            Err(IndexError("locked".to_owned()))
+        }
+        fn by_local_id(&self, _system: &str, _value: &str) -> Result<Option<Sketch>, IndexError> {
+            Err(IndexError("locked".to_owned()))
+        }
+    }
+
+    fn id(system: &str, value: &str, status: &str) -> Identifier {
+        let status = (!status.is_empty()).then(|| status.to_owned());
+        Identifier { system: system.to_owned(), value: value.to_owned(), status, ..Identifier::default() }
+    }
+
+    /// Words: `nhs=9990000026/01`, `mrn=B1`, `born=2026-01-05`, `family=X`, `given=X`, `sex=2`, `postcode=X`, `order=1`, `mother=NUMBER`.
+    fn child(words: &str) -> Child {
+        let mut child = Child::default();
+        let mut name = Name::default();
+        for (key, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
+            match key {
+                "nhs" => {
+                    let (number, status) = value.split_once('/').unwrap_or((value, ""));
+                    child.identifiers.push(id(NHS_NUMBER_SYSTEM, number, status));
+                }
+                "mrn" => child.identifiers.push(id("urn:v2:RJ122", value, "")),
+                "visit" => child.identifiers.push(Identifier { kind: Some("VN".to_owned()), ..id("urn:v2:RJ122", value, "") }),
+                "born" => child.birth.date = Some(date(value)),
+                "family" => name.family = Some(value.to_owned()),
+                "given" => name.given = vec![value.to_owned()],
+                "sex" => child.sex = Some(if value == "1" { Sex::Male } else { Sex::Female }),
+                "postcode" => child.addresses.push(Address { postcode: Some(value.to_owned()), ..Address::default() }),
+                "order" => child.birth.birth_order = value.parse().ok(),
+                "mother" => child.relations.push(Relation {
+                    kind: "12".to_owned(),
+                    identifiers: vec![id(NHS_NUMBER_SYSTEM, value, "01")],
+                    ..Relation::default()
+                }),
+                "unknown" => child.flags = Flags { identity_unknown: Some(true), ..Flags::default() },
+                other => panic!("{other}?"),
+            }
+        }
+        if name != Name::default() {
+            name.placeholder = is_placeholder(name.family.as_deref(), &name.given);
+            child.names.push(name);
+        }
+        child
+    }
+
+    fn date(value: &str) -> Date {
+        let precision = [crate::canon::Precision::Year, crate::canon::Precision::Month, crate::canon::Precision::Day];
+        Date { value: value.to_owned(), precision: precision[value.split('-').count() - 1] }
+    }
+
+    fn on_record(words: &[&str]) -> Shelf {
+        let sketch = |(n, words): (usize, &&str)| Sketch { id: child_id(n), child: child(words), status: ChildStatus::Active };
+        Shelf(words.iter().enumerate().map(sketch).collect())
+    }
+
+    fn child_id(n: usize) -> ChildId {
+        ChildId(Uuid::from_u128(n as u128 + 1))
+    }
+
+    /// Words of [`child`] and of the event: `national`, `may-create`, `kind=blood-spot`, `delete`. Said on 10 January 2026.
+    fn said(words: &str) -> Statement {
+        let flag = |flag: &str| words.split_whitespace().any(|word| word == flag);
+        let at: Timestamp = "2026-01-10T10:00:00Z".parse().unwrap();
+        let kind = if flag("blood-spot") { EventKind::BloodSpot } else { EventKind::Person };
+        let action = if flag("delete") { Action::Delete } else { Action::New };
+        let event = EventHeader {
+            kind,
+            action,
+            at: Some(Instant::of(at)),
+            national: flag("national"),
+            may_create: flag("may-create"),
+            ..EventHeader::default()
+        };
+        Statement { event, child: child(words), ..Statement::default() }
+    }
+
+    fn outcome(found: &Match) -> String {
+        match found {
+            Match::Known(id, _) => format!("child {}", id.0.as_u128()),
+            Match::New(status, _) => format!("new {status:?}").to_lowercase(),
+            Match::Held { code, .. } => (*code).to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check(shelf: &Shelf, statement: &str, expected: &str) {
+        let found = decide(&said(statement), shelf).unwrap();
+        assert_eq!(outcome(&found), expected, "{statement}: {found:?}");
+    }
+
+    const KNOWN: &str = "nhs=9990000026/01 mrn=B1 born=2026-01-05 family=EXAMPLE given=AMARA sex=2 postcode=SE1_9ZZ";
+
+    #[test]
+    fn a_number_proves_as_much_as_its_verification_status_allows() {
+        let shelf = on_record(&[KNOWN]);
+        let cases = [
+            // 01 from the national record: the number alone.
+            ("national nhs=9990000026/01", "child 1"),
+            ("national nhs=9990000026", "child 1"),
+            // 01 from anyone else: date of birth and one of family name, sex, postcode.
+            ("nhs=9990000026/01 born=2026-01-05 family=example given=X", "child 1"),
+            ("nhs=9990000026/01 born=2026-01-05 sex=2", "child 1"),
+            ("nhs=9990000026/01 born=2026-01-05 postcode=se19zz", "unmatched"),
+            ("nhs=9990000026/01 born=2026-01-05 postcode=SE1_9ZZ", "child 1"),
+            ("nhs=9990000026/01 born=2026-01-05", "unmatched"),
+            ("nhs=9990000026/01 family=EXAMPLE given=AMARA sex=2", "unmatched"),
+            ("nhs=9990000026/01 born=2026-01 sex=2", "unmatched"),
+            // 02, 03, 06: date of birth and one of name, sex.
+            ("nhs=9990000026/02 born=2026-01-05 sex=2", "child 1"),
+            ("nhs=9990000026/03 born=2026-01-05 family=EXAMPLE given=X", "child 1"),
+            ("nhs=9990000026/06 born=2026-01-05 postcode=SE1_9ZZ", "unmatched"),
+            ("national nhs=9990000026/02", "unmatched"),
+            // 04, 05: never, whatever else agrees.
+            ("nhs=9990000026/04 mrn=B1 born=2026-01-05 family=EXAMPLE given=AMARA sex=2", "status-forbids"),
+            ("national nhs=9990000026/05 born=2026-01-05 sex=2", "status-forbids"),
+            // 07, 08, absent: only beside a local identifier.
+            ("nhs=9990000026 born=2026-01-05 family=EXAMPLE given=AMARA sex=2", "unmatched"),
+            ("nhs=9990000026/08 born=2026-01-05 family=EXAMPLE given=AMARA sex=2", "unmatched"),
+            ("nhs=9990000026 mrn=B1 born=2026-01-05", "child 1"),
+            ("nhs=9990000026/07 mrn=B1", "child 1"),
+        ];
+        for (statement, expected) in cases {
+            // Spaces separate words here, so a postcode is written with a low line; only letters and digits are compared.
+            let expected = if statement.contains("se19zz") { "child 1" } else { expected };
+            check(&shelf, statement, expected);
+        }
+    }
+
+    #[test]
+    fn a_difference_holds_whatever_agrees() {
+        let shelf = on_record(&[KNOWN]);
+        let cases = [
+            ("nhs=9990000026/01 mrn=B1 born=2026-01-07 family=EXAMPLE given=AMARA sex=2", "identity-mismatch"),
+            ("national nhs=9990000026/01 born=2025-01-05", "identity-mismatch"),
+            ("nhs=9990000026/01 mrn=B1 born=2025-12 sex=2", "identity-mismatch"),
+            ("nhs=9990000026/01 born=2026-01-05 family=OTHER given=NAME sex=1", "identity-mismatch"),
+            // One of the two alone is ordinary: a registration changes names, a correction the sex.
+            ("nhs=9990000026/01 born=2026-01-05 family=OTHER given=NAME sex=2", "child 1"),
+            ("nhs=9990000026/01 born=2026-01-05 family=EXAMPLE given=NAME sex=1", "child 1"),
+            // A placeholder says nothing that could differ.
+            ("nhs=9990000026/01 born=2026-01-05 family=OTHER given=BABY sex=1", "unmatched"),
+            ("nhs=9990000026/01 born=2026-01-05 family=OTHER given=BABY sex=2", "child 1"),
+        ];
+        for (statement, expected) in cases {
+            check(&shelf, statement, expected);
+        }
+        let unnamed = on_record(&["nhs=9990000026/01 born=2026-01-05 family=EXAMPLE given=BABY sex=2"]);
+        check(&unnamed, "nhs=9990000026/01 born=2026-01-05 family=FATHER given=AMARA sex=2", "child 1");
+    }
+
+    #[test]
+    fn a_date_of_birth_may_be_put_right_by_one_day_in_the_first_28_days_only() {
+        let at = "nhs=9990000026/01 family=EXAMPLE given=X";
+        // Said on 10 January: a baby of 14 December is 27 days old, one of 13 December 28.
+        for (born, said_born, expected) in [
+            ("2025-12-14", "2025-12-15", "child 1"),
+            ("2025-12-14", "2025-12-13", "child 1"),
+            ("2025-12-14", "2025-12-16", "identity-mismatch"),
+            ("2025-12-13", "2025-12-14", "identity-mismatch"),
+        ] {
+            let shelf = on_record(&[&format!("nhs=9990000026/01 born={born} family=EXAMPLE given=X sex=2")]);
+            check(&shelf, &format!("{at} born={said_born}"), expected);
+            check(&shelf, &format!("{} born={said_born}", at.replace("/01", "/02")), "identity-mismatch");
+        }
+        let shelf = on_record(&["nhs=9990000026/01 born=2026-01-05 family=EXAMPLE given=X"]);
+        let Match::Known(_, evidence) = decide(&said(&format!("{at} born=2026-01-06")), &shelf).unwrap() else { panic!("held") };
+        assert!(evidence.iter().any(|step| step.text.contains("corrected by one day")), "{evidence:?}");
+    }
+
+    #[test]
+    fn swapped_twins_are_never_filed() {
+        let shelf = on_record(&[
+            "nhs=9990000042/01 mrn=T1 born=2026-01-20 family=SAMPLE given=ONE sex=1 order=1",
+            "nhs=9990000050/01 mrn=T2 born=2026-01-20 family=SAMPLE given=TWO sex=1 order=2",
+        ]);
+        let rest = "born=2026-01-20 family=SAMPLE given=LEO sex=1";
+        check(&shelf, &format!("nhs={TWIN_ONE}/01 mrn=T1 {rest}").replace("2026-01-20", "2026-01-10"), "identity-mismatch");
+        let shelf = Shelf(
+            shelf
+                .0
+                .into_iter()
+                .map(|mut sketch| {
+                    sketch.child.birth.date = Some(date("2026-01-08"));
+                    sketch
+                })
+                .collect(),
+        );
+        let rest = "born=2026-01-08 family=SAMPLE given=LEO sex=1";
+        check(&shelf, &format!("nhs={TWIN_ONE}/01 mrn=T1 {rest} order=1"), "child 1");
+        check(&shelf, &format!("nhs={TWIN_TWO}/01 mrn=T2 {rest}"), "child 2");
+        // The number of one and the local identifier of the other; also where the number proves nothing.
+        for status in ["/01", "/02", "/08", ""] {
+            check(&shelf, &format!("nhs={TWIN_ONE}{status} mrn=T2 {rest}"), "identity-conflict");
+        }
+        check(&shelf, &format!("national nhs={TWIN_ONE}/01 mrn=T2"), "identity-conflict");
+        check(&shelf, &format!("mrn=T1 mrn=T2 {rest}"), "identity-conflict");
+        // The number of one and the birth order of the other.
+        check(&shelf, &format!("nhs={TWIN_ONE}/01 {rest} order=2"), "identity-conflict");
+        check(&shelf, &format!("mrn=T1 {rest} order=2"), "identity-conflict");
+        check(&shelf, &format!("nhs={TWIN_ONE}/01 {rest} order=9"), "child 1");
+        // Everything but an identifier agrees: not a match.
+        check(&shelf, &format!("mrn=T9 {rest} order=1"), "unmatched");
+        check(&shelf, &format!("mrn=T9 {rest} may-create"), "new provisional");
+    }
+
+    #[test]
+    fn a_local_identifier_finds_its_child_unless_something_differs() {
+        let shelf = on_record(&[
+            "mrn=B1 born=2026-01-05 family=EXAMPLE given=BABY",
+            "mrn=B2 nhs=9990000050/01 born=2026-01-06",
+            "mrn=B3 nhs=9990000042/03 born=2026-01-06",
+        ]);
+        let cases = [
+            ("mrn=B1 born=2026-01-05", "child 1"),
+            ("mrn=B1", "child 1"),
+            ("mrn=B1 born=2026-01", "child 1"),
+            ("mrn=B1 born=2026-01-06 may-create", "identity-mismatch"),
+            // The number arrives later than the child.
+            ("mrn=B1 nhs=9990000077/01 born=2026-01-05", "child 1"),
+            ("mrn=B2 nhs=9990000077/01 born=2026-01-06", "identity-conflict"),
+            ("mrn=B3 nhs=9990000077/01 born=2026-01-06", "child 3"),
+            // A visit number is no child's, and zeros are nobody's.
+            ("visit=B1 born=2026-01-05 may-create", "no-identifier"),
+            ("mrn=0000 born=2026-01-05 may-create", "no-identifier"),
+        ];
+        for (statement, expected) in cases {
+            check(&shelf, statement, expected);
+        }
+    }
+
+    #[test]
+    fn a_child_is_created_only_by_a_message_that_may() {
+        let shelf = Shelf::default();
+        let cases = [
+            ("nhs=9990000077/01 born=2026-01-05 may-create", "new active"),
+            ("national nhs=9990000077 born=2026-01-05 may-create", "new active"),
+            ("nhs=9990000077/02 born=2026-01-05 may-create", "new provisional"),
+            ("mrn=B1 born=2026-01-05 may-create", "new provisional"),
+            ("mrn=B1 born=2026-01-05", "unmatched"),
+            ("mrn=B1 born=2026-01-05 may-create delete", "unmatched"),
+            ("mrn=B1 may-create", "no-birth-date"),
+            ("mrn=B1 born=2026-01 may-create", "no-birth-date"),
+            ("born=2026-01-05 family=EXAMPLE given=AMARA may-create", "no-identifier"),
+            // The check digit is wrong, and there is nothing else.
+            ("nhs=9990000078/01 born=2026-01-05 may-create", "no-identifier"),
+            // A result creates where its number was verified or at least present.
+            ("blood-spot nhs=9990000077/01 born=2026-01-05", "new active"),
+            ("blood-spot nhs=9990000077/02 born=2026-01-05", "new provisional"),
+            ("blood-spot nhs=9990000077/03 born=2026-01-05", "unmatched"),
+            ("blood-spot nhs=9990000077/01", "no-birth-date"),
+            ("blood-spot delete nhs=9990000077/01 born=2026-01-05", "unmatched"),
+            ("blood-spot mrn=L1 born=2026-01-05 family=EXAMPLE given=AMARA sex=2", "unmatched"),
+            ("nhs=9990000077/01 born=2026-01-05", "unmatched"),
+            // Nobody knows who it is.
+            ("unknown=Y mrn=B1 born=2026-01-05 may-create", "unmatched"),
+        ];
+        for (statement, expected) in cases {
+            check(&shelf, statement, expected);
+        }
+        check(&on_record(&[KNOWN]), "unknown=Y mrn=B1", "child 1");
+    }
+
+    #[test]
+    fn a_date_of_birth_that_cannot_be_holds_the_message() {
+        // Said on 10 January 2026: tomorrow may be a matter of zones, the day after is not.
+        for (born, expected) in [
+            ("2026-01-11", "new provisional"),
+            ("2026-01-12", "birth-date-implausible"),
+            ("1896-01-10", "new provisional"),
+            ("1896-01-09", "birth-date-implausible"),
+            ("2062", "birth-date-implausible"),
+        ] {
+            check(&Shelf::default(), &format!("mrn=B1 born={born} may-create"), expected);
+        }
+    }
+
+    #[test]
+    fn identifiers_that_contradict_each_other_hold_the_message() {
+        let shelf = on_record(&[KNOWN]);
+        check(&shelf, "nhs=9990000026/01 nhs=9990000077/01 born=2026-01-05 sex=2", "identity-conflict");
+        check(&shelf, "nhs=9990000026/01 mother=9990000026 born=2026-01-05 sex=2", "identity-conflict");
+        check(&shelf, "nhs=9990000026/01 mother=9990000018 born=2026-01-05 sex=2", "child 1");
+    }
+
+    #[test]
+    fn a_closed_record_takes_nothing_and_a_merged_one_sends_on() {
+        let mut shelf = on_record(&[KNOWN]);
+        for status in [ChildStatus::Sealed, ChildStatus::Invalidated] {
+            shelf.0[0].status = status;
+            check(&shelf, "national nhs=9990000026/01", "record-closed");
+            check(&shelf, "mrn=B1 born=2026-01-05", "record-closed");
+        }
+        shelf.0[0].status = ChildStatus::Merged;
+        shelf.0[0].child.merged_into = Some(child_id(6));
+        check(&shelf, "national nhs=9990000026/01", "child 7");
+        shelf.0[0].status = ChildStatus::Deceased;
+        check(&shelf, "national nhs=9990000026/01", "child 1");
+    }
+
+    #[test]
+    fn a_superseded_number_still_finds_its_child() {
+        let mut shelf = on_record(&[&format!("nhs={UNHEARD_OF}/01 nhs={TERM_BABY}/01 mrn=B1 born=2026-01-05 sex=2")]);
+        shelf.0[0].child.identifiers[0].usage = IdentifierUse::Superseded;
+        check(&shelf, &format!("nhs={UNHEARD_OF}/01 born=2026-01-05 sex=2"), "child 1");
+        check(&shelf, &format!("nhs={UNHEARD_OF}/08 mrn=B1 born=2026-01-05"), "child 1");
+    }
+
+    #[test]
+    fn every_step_that_was_tried_is_told_and_no_value_is_quoted() {
+        let shelf = on_record(&[KNOWN]);
+        for statement in [
+            "nhs=9990000026/01 mrn=B1 born=2026-01-05 family=EXAMPLE given=AMARA sex=2",
+            "nhs=9990000026/08 mrn=B1 born=2026-01-05",
+            "nhs=9990000077/01 mrn=B9 born=2026-01-05 may-create",
+            "nhs=9990000026/01 mrn=B1 born=2025-01-05",
+        ] {
+            let (text, evidence) = match decide(&said(statement), &shelf).unwrap() {
+                Match::Known(_, evidence) | Match::New(_, evidence) => (String::new(), evidence),
+                Match::Held { text, evidence, .. } => (text, evidence),
+            };
+            assert!(!evidence.is_empty(), "{statement}");
+            let told = format!("{text} {evidence:?}");
+            for quoted in ["9990000", "B1", "B9", "2026-01", "EXAMPLE", "AMARA"] {
+                assert!(!told.contains(quoted), "{quoted} in {told}");
+            }
+        }
+        let Match::New(_, evidence) = decide(&said("nhs=9990000077/01 mrn=B9 born=2026-01-05 may-create"), &shelf).unwrap() else {
+            panic!("known")
+        };
+        let steps: Vec<&str> = evidence.iter().map(|step| step.step.as_str()).collect();
+        assert_eq!(steps, ["1 nhs-number", "2 local-id", "5 new"]);
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_decides_nothing() {
+        assert!(decide(&said("nhs=9990000026/01 born=2026-01-05 may-create"), &Unreadable).is_err());
+        assert!(decide(&said("mrn=B1 born=2026-01-05 may-create"), &Unreadable).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! Which word on a field stands when several sources spoke of it.
 //!
-//! Of each field the newest word of each source is known (in all but the trivial case that is one word). Which of
-//! them stands is a pure function of that set, so the order of arrival cannot matter.
+//! Of each field the newest word of each source is known, as far as it could still matter (mostly that is one word).
+//! Which of them stands is a pure function of that set, so the order of arrival cannot matter.
 //!
 //! # What always holds
 //!
@@ -167,16 +167,18 @@ impl<T: Word> Heard<T> {
     fn is_none(&self) -> bool {
         self.word.as_ref().is_none_or(Word::takes_back)
     }
-    fn same_source(&self, other: &Said) -> bool {
-        (&self.said.source, self.said.rank) == (&other.source, other.rank)
+    /// Words of the same slot replace each other by time. A source has a slot for each quality, so that its
+    /// placeholder, said later, does not wipe out its real name.
+    fn slot(&self) -> (&str, u8, u8) {
+        (&self.said.source, self.said.rank, self.quality())
     }
     fn text(&self) -> String {
         serde_json::to_string(&self.word).unwrap_or_default()
     }
-    /// Replaces an earlier word of the same source. Equal in all, the greater text wins, so that no order of arrival shows.
+    /// Replaces an earlier word of the same slot. Equal in all, the greater text wins, so that no order of arrival shows.
     pub(super) fn replaces(&self, earlier: &Self) -> bool {
-        let ours = (self.quality(), self.moment(), self.word.is_some());
-        let theirs = (earlier.quality(), earlier.moment(), earlier.word.is_some());
+        let ours = (self.moment(), self.word.is_some());
+        let theirs = (earlier.moment(), earlier.word.is_some());
         theirs < ours || (theirs == ours && earlier.text() < self.text())
     }
     /// Whatever is said later, `other` cannot stand before this.
@@ -197,7 +199,7 @@ impl<T: Word> Heard<T> {
 
 /// Which of the words stands.
 fn standing<T: Word>(words: &[Heard<T>], rule: Rule) -> Option<&Heard<T>> {
-    let order = |word: &Heard<T>| (word.moment(), word.said.rank, word.said.source.clone());
+    let order = |word: &Heard<T>| (word.moment(), word.said.rank, word.said.source.clone(), word.quality());
     if rule == Rule::Careful {
         let binding = |word: &&Heard<T>| !words.iter().any(|other| other.outlasts(word, rule));
         return words.iter().filter(binding).max_by_key(|w| (w.word.as_ref().map_or(0, Word::care), w.word.is_some(), order(w)));
@@ -216,67 +218,59 @@ fn standing<T: Word>(words: &[Heard<T>], rule: Rule) -> Option<&Heard<T>> {
     alive.iter().copied().chain(nones).max_by_key(|w| (w.quality(), rule.weight(w.said.rank), w.moment(), !w.is_none(), order(w)))
 }
 
-impl Record {
-    /// All words on a group, as they were said. `shown` is what the record shows of it.
-    fn words<T: Word>(&self, group: &str, shown: Option<T>) -> Vec<Heard<T>> {
-        let read = |kept: &Kept| {
-            let word = if kept.value.is_null() { None } else { Some(serde_json::from_value(kept.value.clone()).ok()?) };
-            Some(Heard { said: kept.said.clone(), word })
-        };
-        let mut words: Vec<Heard<T>> = self.kept.get(group).into_iter().flatten().filter_map(read).collect();
-        if let Some(said) = self.said.get(group)
-            && !words.iter().any(|word| word.same_source(said))
-        {
-            words.push(Heard { said: said.clone(), word: shown });
-        }
-        words
-    }
+/// Where a group's standing word is kept when the record shows it otherwise than it was said.
+fn as_said(group: &str) -> String {
+    format!("{group} as said")
+}
 
+impl<T: Word> Heard<T> {
+    fn to_kept(&self) -> Kept {
+        Kept { said: self.said.clone(), value: serde_json::to_value(&self.word).unwrap_or_default() }
+    }
+    fn from_kept(kept: &Kept) -> Option<Self> {
+        let word = if kept.value.is_null() { None } else { Some(serde_json::from_value(kept.value.clone()).ok()?) };
+        Some(Self { said: kept.said.clone(), word })
+    }
+}
+
+impl Record {
     /// The word that stands on a group, as it was said. `shown` is what the record shows of it.
     pub(super) fn stands<T: Word>(&self, group: &str, shown: Option<T>) -> Option<Heard<T>> {
-        let said = self.said.get(group)?;
-        self.words(group, shown).into_iter().find(|word| word.same_source(said))
+        if let Some(kept) = self.kept.get(&as_said(group)).and_then(|kept| kept.first()) {
+            return Heard::from_kept(kept);
+        }
+        self.said.get(group).map(|said| Heard { said: said.clone(), word: shown })
     }
 
     /// Keeps the word that stands as it was said, where the record shows another or none.
     pub(super) fn show<T: Word>(&mut self, group: &str, said: &T, shown: Option<&T>) {
-        let Some(by) = self.said.get(group).cloned() else { return };
-        if let Some(kept) = self.kept.get_mut(group) {
-            kept.retain(|word| (&word.said.source, word.said.rank) != (&by.source, by.rank));
-            if kept.is_empty() {
-                self.kept.remove(group);
-            }
-        }
-        if shown != Some(said) {
-            self.keep(group, &Heard { said: by, word: Some(said.clone()) });
-        }
+        self.kept.remove(&as_said(group));
+        let Some(by) = self.said.get(group).cloned().filter(|_| shown != Some(said)) else { return };
+        let heard = Heard { said: by, word: Some(said.clone()) };
+        self.kept.insert(as_said(group), vec![heard.to_kept()]);
     }
 
     /// Hears `new` on a group and tells what stands now. `shown` is what the record showed of it.
     pub(super) fn hear<T: Word>(&mut self, group: &str, rule: Rule, shown: Option<T>, new: Heard<T>) -> Option<T> {
-        let mut words = self.words(group, shown);
-        match words.iter_mut().find(|word| word.same_source(&new.said)) {
+        let mut words: Vec<Heard<T>> = self.kept.get(group).into_iter().flatten().filter_map(Heard::from_kept).collect();
+        words.extend(self.stands(group, shown));
+        match words.iter_mut().find(|word| word.slot() == new.slot()) {
             Some(earlier) if new.replaces(earlier) => *earlier = new,
             Some(_) => {}
             None => words.push(new),
         }
         let stands = standing(&words, rule)?.clone();
         let lasting = |word: &&Heard<T>| **word != stands && !words.iter().any(|other| other.outlasts(word, rule));
-        let others: Vec<Heard<T>> = words.iter().filter(lasting).cloned().collect();
-        self.kept.remove(group);
-        for other in others {
-            self.keep(group, &other);
+        let mut others: Vec<&Heard<T>> = words.iter().filter(lasting).collect();
+        others.sort_by_key(|word| word.slot());
+        let others: Vec<Kept> = others.into_iter().map(Heard::to_kept).collect();
+        self.kept.remove(&as_said(group));
+        if others.is_empty() {
+            self.kept.remove(group);
+        } else {
+            self.kept.insert(group.to_owned(), others);
         }
         self.said.insert(group.to_owned(), stands.said);
         stands.word
-    }
-
-    /// Keeps a word as it was said, because it does not stand or is shown otherwise.
-    fn keep<T: Word>(&mut self, group: &str, heard: &Heard<T>) {
-        let value = serde_json::to_value(&heard.word).unwrap_or_default();
-        let kept = self.kept.entry(group.to_owned()).or_default();
-        kept.retain(|other| (&other.said.source, other.said.rank) != (&heard.said.source, heard.said.rank));
-        kept.push(Kept { said: heard.said.clone(), value });
-        kept.sort_by(|a, b| (&a.said.source, a.said.rank).cmp(&(&b.said.source, b.said.rank)));
     }
 }

@@ -3,6 +3,7 @@
 //! # Invariants
 //!
 //! - A door without TLS is open to this machine, or to peers that the site wrote down, and to nobody else.
+//! - A peer is counted as a stranger until its handshake is done, and what a stranger may take is bounded in number and time.
 //! - After the drain began no connection is accepted; what was in hand is answered, and all is closed within [`Patience::drain`].
 //!
 //! # Not here
@@ -18,7 +19,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +31,7 @@ use super::http::{self, WebLine};
 use super::mllp::{Conversation, Line};
 use super::settings::{Config, HttpConfig, MllpConfig, SourceConfig};
 use super::sources::{Peer, Sources};
+use super::tls::{Credentials, TlsDoor};
 use crate::journal::Journal;
 use crate::observe;
 
@@ -102,9 +106,25 @@ struct WebDoor {
 pub struct Controls {
     sources: Arc<ArcSwap<Sources>>,
     generation: Arc<AtomicU64>,
+    tls: Vec<Arc<TlsDoor>>,
 }
 
 impl Controls {
+    /// Reads certificates, keys, CAs and revocation lists of all listeners again. New connections use the new ones; the peers of
+    /// open ones are looked at again at their next message.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used, with its remedy; then all of the old material stays.
+    pub fn reload_tls(&self) -> Result<(), IntakeError> {
+        let fresh: Vec<_> = self.tls.iter().map(|door| door.read_again()).collect::<Result<_, _>>()?;
+        for (door, fresh) in self.tls.iter().zip(fresh) {
+            door.use_now(fresh);
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// Replaces all sources; open connections use the new ones from their next message on.
     ///
     /// # Errors
@@ -121,18 +141,20 @@ impl Controls {
 struct Door<T> {
     listener: TcpListener,
     plain_peers: Vec<IpAddr>,
+    tls: Option<Arc<TlsDoor>>,
     shared: Arc<T>,
 }
 
 /// The other end of a connection, as far as it was identified.
 pub(super) struct Guest {
     pub(super) peer: Peer,
+    credentials: Option<Credentials>,
 }
 
 impl Guest {
     /// Would it be let in now?
-    pub(super) fn is_still_trusted(&self, _now: Timestamp) -> bool {
-        true
+    pub(super) fn is_still_trusted(&self, now: Timestamp) -> bool {
+        self.credentials.as_ref().is_none_or(|credentials| credentials.are_still_good(now))
     }
 }
 
@@ -147,7 +169,7 @@ impl<J: Journal> Intake<J> {
         let desk = Arc::new(Desk::new(&config, Sources::compile(&sources)?, journal, clock, patience));
         let mut mllp = Vec::new();
         for listener in &config.mllp {
-            mllp.push(bind_mllp(listener, take_opened(&mut opened, "mllp"))?);
+            mllp.push(bind_mllp(listener, take_opened(&mut opened, "mllp"), clock)?);
         }
         let mut http = Vec::new();
         for listener in &config.http {
@@ -175,7 +197,13 @@ impl<J: Journal> Intake<J> {
 
     /// A handle for changes while the doors are open.
     pub fn controls(&self) -> Controls {
-        Controls { sources: Arc::clone(&self.desk.sources), generation: Arc::clone(&self.desk.generation) }
+        let mllp = self.mllp.iter().filter_map(|door| door.tls.clone());
+        let http = self.http.iter().filter_map(|door| door.tls.clone());
+        Controls {
+            sources: Arc::clone(&self.desk.sources),
+            generation: Arc::clone(&self.desk.generation),
+            tls: mllp.chain(http).collect(),
+        }
     }
 
     /// Opens the doors, until `drain` is cancelled and what was in hand then is answered.
@@ -221,9 +249,11 @@ async fn recheck<J: Journal>(desk: &Desk<J>) {
 
 /// An accepted connection.
 struct Arrival<T> {
+    kind: &'static str,
     stream: TcpStream,
     address: IpAddr,
     pass: Pass,
+    tls: Option<Arc<TlsDoor>>,
     shared: Arc<T>,
 }
 
@@ -235,7 +265,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     if let Ok(address) = door.listener.local_addr() {
-        observe::ListenerOpened { kind, address, tls: "none" }.say();
+        observe::ListenerOpened { kind, address, tls: door.tls.as_ref().map_or("none", |tls| tls.word()) }.say();
     }
     while let Some(accepted) = house.drain.run_until_cancelled(door.listener.accept()).await {
         match accepted {
@@ -244,7 +274,7 @@ where
                 if let Some(pass) = admit_peer(&door, &house.gate, address) {
                     // Answers are small and awaited: nothing is gained by holding them back.
                     let _ = stream.set_nodelay(true);
-                    let arrival = Arrival { stream, address, pass, shared: Arc::clone(&door.shared) };
+                    let arrival = Arrival { kind, stream, address, pass, tls: door.tls.clone(), shared: Arc::clone(&door.shared) };
                     house.tasks.spawn(serve(arrival, Arc::clone(&house)));
                 }
             }
@@ -258,26 +288,73 @@ where
 
 /// A pass, or nothing: then the connection is closed at once, so that the peer learns it without waiting.
 fn admit_peer<T>(door: &Door<T>, gate: &Arc<Gate>, address: IpAddr) -> Option<Pass> {
-    let refused = |reason| {
-        observe::PeerRefused { peer: address, reason }.say();
-        None
-    };
-    if !address.is_loopback() && !door.plain_peers.contains(&address) {
-        return refused("not_listed");
+    let is_plain = door.tls.is_none();
+    if is_plain && !address.is_loopback() && !door.plain_peers.contains(&address) {
+        return refuse(address, "not_listed");
     }
-    let key = if address.is_loopback() { Key::Uncounted } else { Key::Address(address) };
-    match gate.enter(key) {
-        Ok(pass) => Some(pass),
-        Err(Full::Total) => refused("connections_total"),
-        Err(Full::Peer) => refused("connections_peer"),
+    let key = match (address.is_loopback(), is_plain) {
+        (true, _) => Key::Uncounted,
+        (false, true) => Key::Address(address),
+        (false, false) => Key::Handshake(address),
+    };
+    gate.enter(key).map_or_else(|full| refuse(address, word(full)), Some)
+}
+
+fn refuse<T>(peer: IpAddr, reason: &'static str) -> Option<T> {
+    observe::PeerRefused { peer, reason }.say();
+    None
+}
+
+fn word(full: Full) -> &'static str {
+    match full {
+        Full::Total => "connections_total",
+        Full::Peer => "connections_peer",
     }
 }
 
+/// Shakes hands and counts the peer as whom it proved to be.
+async fn greet<J: Journal>(
+    kind: &'static str,
+    (stream, address): (TcpStream, IpAddr),
+    (tls, pass): (&Arc<TlsDoor>, &mut Pass),
+    house: &House<J>,
+) -> Option<(TlsStream<TcpStream>, Guest)> {
+    let greeting = house.drain.run_until_cancelled(tls.greet(stream, address, house.desk.patience.handshake)).await?;
+    observe::Handshake { kind, result: greeting.as_ref().err().copied().unwrap_or("ok") }.say();
+    let greeted = match greeting {
+        Ok(greeted) => greeted,
+        Err(reason) => return refuse(address, reason),
+    };
+    let key = match greeted.peer.certificate_names.as_ref().and_then(|names| names.first()) {
+        Some(name) => Key::Certificate(name.clone()),
+        None if address.is_loopback() => Key::Uncounted,
+        None => Key::Address(address),
+    };
+    if let Err(full) = pass.become_known(key) {
+        return refuse(address, word(full));
+    }
+    Some((greeted.stream, Guest { peer: greeted.peer, credentials: greeted.credentials }))
+}
+
+fn plain_guest(address: IpAddr) -> Guest {
+    Guest { peer: Peer { address, certificate_names: None }, credentials: None }
+}
+
 async fn serve_mllp<J: Journal>(arrival: Arrival<Line>, house: Arc<House<J>>) {
-    let Arrival { stream, address, pass: _pass, shared } = arrival;
-    let mut open = OpenConnection::begin("mllp", address);
-    let guest = Guest { peer: Peer { address, certificate_names: None } };
-    let mut conversation = Conversation::new(stream, Arc::clone(&house.desk), shared, guest);
+    let Arrival { kind, stream, address, mut pass, tls, shared } = arrival;
+    let Some(tls) = tls else { return talk_mllp(stream, shared, plain_guest(address), &house).await };
+    if let Some((stream, guest)) = greet(kind, (stream, address), (&tls, &mut pass), &house).await {
+        talk_mllp(stream, shared, guest, &house).await;
+    }
+}
+
+async fn talk_mllp<J, S>(stream: S, line: Arc<Line>, guest: Guest, house: &House<J>)
+where
+    J: Journal,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut open = OpenConnection::begin("mllp", guest.peer.address);
+    let mut conversation = Conversation::new(stream, Arc::clone(&house.desk), line, guest);
     // Tokens of its own: a connection asks them at every turn, and no other shall wait for that.
     let ended = house.end_now.child_token().run_until_cancelled_owned(conversation.run(house.drain.child_token())).await;
     open.noise_bytes = conversation.noise_bytes();
@@ -285,10 +362,20 @@ async fn serve_mllp<J: Journal>(arrival: Arrival<Line>, house: Arc<House<J>>) {
 }
 
 async fn serve_http<J: Journal>(arrival: Arrival<WebDoor>, house: Arc<House<J>>) {
-    let Arrival { stream, address, pass: _pass, shared } = arrival;
-    let mut open = OpenConnection::begin("http", address);
-    let guest = Guest { peer: Peer { address, certificate_names: None } };
-    let serving = http::serve(stream, shared.router.clone(), guest, &house.desk, house.drain.child_token());
+    let Arrival { kind, stream, address, mut pass, tls, shared } = arrival;
+    let Some(tls) = tls else { return talk_http(stream, &shared, plain_guest(address), &house).await };
+    if let Some((stream, guest)) = greet(kind, (stream, address), (&tls, &mut pass), &house).await {
+        talk_http(stream, &shared, guest, &house).await;
+    }
+}
+
+async fn talk_http<J, S>(stream: S, door: &WebDoor, guest: Guest, house: &House<J>)
+where
+    J: Journal,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut open = OpenConnection::begin("http", guest.peer.address);
+    let serving = http::serve(stream, door.router.clone(), guest, &house.desk, house.drain.child_token());
     open.reason = house.end_now.child_token().run_until_cancelled_owned(serving).await.unwrap_or("drain_timeout");
 }
 
@@ -314,7 +401,7 @@ impl Drop for OpenConnection {
     }
 }
 
-fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>) -> Result<Door<Line>, IntakeError> {
+fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>, clock: Clock) -> Result<Door<Line>, IntakeError> {
     let place = format!("[[intake.mllp]] listen = \"{}\"", config.listen);
     if config.tls.is_none() && !config.listen.ip().is_loopback() && config.plain_peers.is_empty() {
         return Err(IntakeError {
@@ -323,7 +410,15 @@ fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>) -> Resu
             remedy: "set tls, or write in plain_peers which addresses may come without it, or listen on 127.0.0.1".into(),
         });
     }
+    if config.tls.is_some() && !config.plain_peers.is_empty() {
+        return Err(IntakeError {
+            what: "a listener with TLS names peers that come without it".into(),
+            place,
+            remedy: "give those peers a listener of their own, without tls".into(),
+        });
+    }
     check_bytes_max("frame_bytes_max", config.frame_bytes_max, &place)?;
+    let tls = config.tls.as_ref().map(|tls| TlsDoor::open(tls, None, &place, clock)).transpose()?;
     let listener = listen(config.listen, opened, &place)?;
     let shared = Arc::new(Line {
         processing_ids: config.processing_ids.clone(),
@@ -331,7 +426,7 @@ fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>) -> Resu
         frame_time_max: Duration::from_secs(config.frame_seconds_max.max(1)),
         idle_time_max: (config.idle_seconds_max != 0).then(|| Duration::from_secs(config.idle_seconds_max)),
     });
-    Ok(Door { listener, plain_peers: config.plain_peers.iter().map(IpAddr::to_canonical).collect(), shared })
+    Ok(Door { listener, plain_peers: config.plain_peers.iter().map(IpAddr::to_canonical).collect(), tls, shared })
 }
 
 fn bind_http<J: Journal>(config: &HttpConfig, opened: Option<std::net::TcpListener>, desk: &Arc<Desk<J>>) -> Result<Door<WebDoor>, IntakeError> {
@@ -344,10 +439,11 @@ fn bind_http<J: Journal>(config: &HttpConfig, opened: Option<std::net::TcpListen
         });
     }
     check_bytes_max("body_bytes_max", config.body_bytes_max, &place)?;
+    let tls = config.tls.as_ref().map(|tls| TlsDoor::open(tls, Some(b"http/1.1"), &place, desk.clock)).transpose()?;
     let listener = listen(config.listen, opened, &place)?;
     let line = Arc::new(WebLine { processing_ids: config.processing_ids.clone(), body_bytes_max: config.body_bytes_max });
     let shared = Arc::new(WebDoor { router: http::router(Arc::clone(desk), line) });
-    Ok(Door { listener, plain_peers: Vec::new(), shared })
+    Ok(Door { listener, plain_peers: Vec::new(), tls, shared })
 }
 
 fn check_bytes_max(name: &str, bytes_max: usize, place: &str) -> Result<(), IntakeError> {

@@ -26,6 +26,7 @@ mod mllp;
 mod refusal;
 mod settings;
 mod sources;
+mod tls;
 
 pub use admission::*;
 pub use desk::{Clock, Patience};

@@ -5,6 +5,7 @@
 //! Anything that a sender wrote. A peer is named by address or by its source's name, never by what its message claims.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
@@ -142,7 +143,7 @@ impl AcceptFailed<'_> {
 pub struct PeerRefused {
     /// Where it came from.
     pub peer: IpAddr,
-    /// `not_listed`, `connections_total`, `connections_peer`, `handshake`, `handshake_timeout`, `certificate`.
+    /// Out of a closed set: `not_listed`, `connections_total`, `certificate_revoked`, …
     pub reason: &'static str,
 }
 
@@ -240,5 +241,72 @@ impl SenderMismatch<'_> {
     pub fn say(self) {
         tracing::warn!(source = %self.source, "source.sender_mismatch");
         counter!("chis_sender_mismatches_total", "source" => self.source.to_string()).increment(1);
+    }
+}
+
+/// A TLS handshake ended.
+pub struct Handshake {
+    /// `mllp`, `http`.
+    pub kind: &'static str,
+    /// `ok`, or why not, out of a closed set.
+    pub result: &'static str,
+}
+
+impl Handshake {
+    /// Counts it; a failed one is said by [`PeerRefused`].
+    pub fn say(self) {
+        counter!("chis_tls_handshakes_total", "listener" => self.kind, "result" => self.result).increment(1);
+    }
+}
+
+/// A certificate of ours, or of a CA that signs senders' certificates, is in use.
+pub struct CertificateLoaded<'a> {
+    /// `own`, `client_ca`.
+    pub role: &'static str,
+    /// Where it was read.
+    pub file: &'a Path,
+    /// Seconds since 1970.
+    pub expires: i64,
+    /// It has run out already.
+    pub is_expired: bool,
+}
+
+impl CertificateLoaded<'_> {
+    /// Says it.
+    pub fn say(self) {
+        let Self { role, file, expires, is_expired } = self;
+        if is_expired {
+            tracing::error!(role, file = %file.display(), expires, "certificate.expired");
+        } else {
+            tracing::info!(role, file = %file.display(), expires, "certificate.loaded");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
+        gauge!("chis_certificate_expiry_timestamp_seconds", "role" => role, "name" => file.display().to_string()).set(expires as f64);
+    }
+}
+
+/// A revocation list is in use.
+pub struct RevocationListLoaded<'a> {
+    /// Where it was read.
+    pub file: &'a Path,
+    /// When the next one is due, seconds since 1970.
+    pub next_update: Option<i64>,
+    /// It is due already: nobody with a certificate of its CA can come in.
+    pub is_expired: bool,
+}
+
+impl RevocationListLoaded<'_> {
+    /// Says it.
+    pub fn say(self) {
+        let Self { file, next_update, is_expired } = self;
+        if is_expired {
+            tracing::error!(file = %file.display(), next_update, "revocation_list.expired");
+        } else {
+            tracing::info!(file = %file.display(), next_update, "revocation_list.loaded");
+        }
+        if let Some(next_update) = next_update {
+            #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
+            gauge!("chis_crl_next_update_timestamp_seconds", "ca" => file.display().to_string()).set(next_update as f64);
+        }
     }
 }

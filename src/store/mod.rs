@@ -5,12 +5,14 @@
 //! ([`LedgerReader`]) have connections of their own and never disturb it.
 //!
 //! - `schema`: tables, opening, checkpoints.
+//! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
+mod controls;
 mod filing;
 mod hub;
 mod index;

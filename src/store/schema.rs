@@ -33,7 +33,7 @@ CREATE TABLE entry(
     seq INTEGER PRIMARY KEY, arrived_us INTEGER NOT NULL, day INTEGER NOT NULL, source INTEGER NOT NULL, format TEXT NOT NULL,
     kind TEXT NOT NULL, control_id TEXT NOT NULL, control_key INTEGER NOT NULL, sha256 BLOB NOT NULL, bytes INTEGER NOT NULL,
     accepted INTEGER NOT NULL) STRICT;
-CREATE INDEX entry_control ON entry(control_key);
+CREATE TABLE control(key INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(key, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE body(seq INTEGER PRIMARY KEY, zstd INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE standing(
     seq INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, mapping TEXT, bundle INTEGER, findings TEXT) STRICT;
@@ -122,7 +122,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     let ledger = uuid::Uuid::now_v7();
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES}"))?;
     connection.execute("INSERT INTO meta VALUES('ledger', ?1)", [ledger.as_bytes().as_slice()])?;
-    connection.execute("INSERT INTO meta VALUES('filed_through', 0)", [])?;
+    connection.execute("INSERT INTO meta VALUES('filed_through', 0), ('controls_through', 0)", [])?;
     connection.execute_batch(&format!("PRAGMA user_version = {LEDGER_VERSION}; COMMIT"))
 }
 

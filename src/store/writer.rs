@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use super::controls::Controls;
 use super::filing::{FilingRules, Prepared, file_one};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use super::StoreError;
@@ -309,6 +310,7 @@ struct Writer {
     shared: Arc<Shared>,
     last_seq: i64,
     sources: HashMap<String, i64>,
+    controls: Controls,
     filings: VecDeque<Prepared>,
     /// Who waits for filings, with how many are left before them.
     filing_waits: VecDeque<(u64, oneshot::Sender<()>)>,
@@ -330,6 +332,7 @@ struct Done {
     acts: Vec<Result<(), StoreError>>,
     standings: Vec<(i64, Standing)>,
     debts: usize,
+    controls_laid: usize,
 }
 
 impl Writer {
@@ -342,7 +345,8 @@ impl Writer {
                 sources.insert(row.get(0)?, row.get(1)?);
             }
         }
-        Ok(Self { connection, rules, shared, last_seq, sources, filings: VecDeque::new(), filing_waits: VecDeque::new(), filed_count: 0, queued_count: 0 })
+        let controls = Controls::read(&connection)?;
+        Ok(Self { connection, rules, shared, last_seq, sources, controls, filings: VecDeque::new(), filing_waits: VecDeque::new(), filed_count: 0, queued_count: 0 })
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Command>) {
@@ -390,6 +394,7 @@ impl Writer {
         match result {
             Ok(done) => {
                 self.shared.full.store(false, Ordering::Release);
+                self.controls.committed(done.controls_laid);
                 self.answer(turn, done);
                 self.fold_if_long();
                 true
@@ -401,6 +406,7 @@ impl Writer {
                 }
                 let _undone = self.connection.execute_batch("ROLLBACK");
                 self.sources.clear();
+                self.controls.undo(seq_before);
                 self.refuse(turn, &error)
             }
         }
@@ -426,6 +432,7 @@ impl Writer {
             turn.acts.push((Box::new(|_| Ok(())), answer));
         }
         self.file_some(!turn.appends.is_empty(), put_back, &mut done)?;
+        done.controls_laid = self.controls.lay(&self.connection)?;
         self.connection.execute_batch("COMMIT")?;
         metrics::histogram!("chis_commit_batch_messages").record(turn.appends.len() as f64);
         Ok(done)
@@ -467,17 +474,23 @@ impl Writer {
             let sql = "INSERT INTO standing(seq, state, reason) VALUES(?1, ?2, ?3)";
             self.connection.prepare_cached(sql)?.execute(params![seq, standing.as_str(), reason])?;
         }
+        if accepted {
+            self.controls.add(append.control_key, seq);
+        }
         self.last_seq = seq;
         Ok(Receipt::after_commit(Seq(seq), duplicate_of.map(Seq)))
     }
 
     /// The accepted entry with the same source, control id and bytes.
     fn same_entry(&self, append: &Append, source: i64) -> rusqlite::Result<Option<i64>> {
-        let sql = "SELECT seq FROM entry WHERE control_key = ?1 AND sha256 = ?2 AND source = ?3 AND control_id = ?4 AND accepted = 1";
+        let sql = "SELECT 1 FROM entry WHERE seq = ?1 AND sha256 = ?2 AND source = ?3 AND control_id = ?4";
         let mut statement = self.connection.prepare_cached(sql)?;
-        statement
-            .query_row(params![append.control_key, append.sha256.as_slice(), source, append.entry.control_id], |row| row.get(0))
-            .optional()
+        for seq in self.controls.find(&self.connection, append.control_key)? {
+            if statement.exists(params![seq, append.sha256.as_slice(), source, append.entry.control_id])? {
+                return Ok(Some(seq));
+            }
+        }
+        Ok(None)
     }
 
     /// Files from the front of the queue until the budget of this turn is used up.

@@ -245,7 +245,8 @@ async fn a_hundred_megabytes_are_refused_without_being_held() {
     let grown = resident_bytes().saturating_sub(before);
     sender.send(b"\r\x1C\r").await;
     assert_eq!(short(&sender.hear().await), "AR 1 207");
-    assert!(grown < 40 * 1024 * 1024, "grew by {grown} bytes");
+    // Other tests run in this process too; held, it would be 100 MiB or, in a growing buffer, twice that.
+    assert!(grown < 64 * 1024 * 1024, "grew by {grown} bytes");
     assert_eq!(journal.admissions(), ["1 refused AR 207 message too long; at most 1048576 bytes are taken"]);
     assert!(journal.kept()[0].body.len() <= 4096, "only its head is kept");
     assert_eq!(sender.ask(&a28("2")).await, "AA 2", "the connection goes on");

@@ -161,3 +161,32 @@ pub fn message(kind: &str, control_id: &str) -> String {
          PID|1||9990000026^^^NHS^NH||BABY^GIRL||20260105|2\r"
     )
 }
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// One request on a connection of its own; the answer is read to the end of the connection.
+pub async fn request<S: AsyncRead + AsyncWrite + Unpin>(stream: S, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let mut head = format!("{line} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    raw_request(stream, &[format!("{head}\r\n").as_bytes(), body].concat()).await
+}
+
+/// Sends bytes and reads an answer to the end of the connection.
+pub async fn raw_request<S: AsyncRead + AsyncWrite + Unpin>(stream: S, bytes: &[u8]) -> Reply {
+    let mut sender = Sender::new(stream);
+    // The broker may answer and close before it has read everything.
+    let _ = timeout(LONG, sender.stream.write_all(bytes)).await.unwrap();
+    let _ = sender.stream.flush().await;
+    let answer = String::from_utf8(sender.hear_the_end().await).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
