@@ -25,7 +25,6 @@ use super::{Failure, Outcome, exit, files, tables};
 use crate::config::{Samples, Settings};
 use crate::console::views;
 use crate::destinations::{Config as DestinationConfig, Kind, Profile};
-use crate::intake::MllpConfig;
 use crate::names::{ChildId, Format, Seq};
 use crate::store::{EntryFilter, LedgerReader, Trace};
 use crate::{broker, clock, console, observe};

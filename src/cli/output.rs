@@ -1,28 +1,26 @@
 //! Standard output: the result of a command and nothing else; and tables that line up.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde_json::Value;
 
 /// Where a command's result goes.
+///
+/// It is never coloured: tables line up without, and what people pipe and keep should stay plain.
 pub struct Out {
     sink: Box<dyn Write>,
-    /// Colour is for people: a terminal, and no NO_COLOR.
-    pub is_coloured: bool,
 }
 
 impl Out {
     /// The process's own.
     pub fn stdout() -> Self {
-        let stdout: Stdout = io::stdout();
-        let is_coloured = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { sink: Box::new(BufWriter::new(stdout)), is_coloured }
+        Self { sink: Box::new(BufWriter::new(io::stdout())) }
     }
 
     /// Into memory, for tests.
     #[cfg(test)]
     pub fn to(sink: impl Write + 'static) -> Self {
-        Self { sink: Box::new(sink), is_coloured: false }
+        Self { sink: Box::new(sink) }
     }
 
     /// A value on its own lines.
