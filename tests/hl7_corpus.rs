@@ -10,6 +10,8 @@
 //! - One fuzzed message names a character set that does not exist, and is refused.
 //! - The table cuts values after 200 characters; a field that is absent to us is empty to it.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -170,7 +172,13 @@ fn hl7_parser_reads_the_same_fields_segment_by_segment() {
 #[test]
 fn every_real_message_is_checked_and_gets_an_answer_that_can_be_read() {
     let Some(corpus) = corpus() else { return };
-    let answering = Answering { application: "CHIS-BROKER", facility: "LONDON", time: "20260105101501+0000", control_id: "CHB1", mode: AckMode::Original };
+    let answering = Answering {
+        application: "CHIS-BROKER",
+        facility: "LONDON",
+        time: "20260105101501+0000",
+        control_id: "CHB1",
+        mode: AckMode::Original,
+    };
     let (mut taken, mut refused) = (0, 0);
     for (name, raw) in messages(&corpus) {
         let header = Header::read(&raw);
@@ -181,7 +189,11 @@ fn every_real_message_is_checked_and_gets_an_answer_that_can_be_read() {
             },
             Err(error) => Verdict::Rejected(hl7::Fault::new(101, "MSH", 0, error.to_string())),
         };
-        if matches!(verdict, Verdict::Accepted(_)) { taken += 1 } else { refused += 1 }
+        if matches!(verdict, Verdict::Accepted(_)) {
+            taken += 1
+        } else {
+            refused += 1
+        }
         let Some(answer) = hl7::answer(header.as_ref().ok(), &verdict, &answering) else {
             assert_eq!(header.unwrap().code, "ACK", "{name}: only an answer gets none");
             continue;

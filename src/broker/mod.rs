@@ -199,10 +199,11 @@ fn start_payers(
                 let file = settings.store_file(hub, path.as_deref());
                 threads.push(payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?);
             }
-            Kind::Fhir { concurrency, .. } => {
+            Kind::Fhir { concurrency, profile, .. } => {
                 let receiver = FhirDestination::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
-                payers.push(tokio::spawn(payer::pay_fhir(name, receiver, concurrency.unwrap_or(8), ledger.clone(), ends.clone())));
+                let receiver = payer::FhirReceiver { name, receiver, profile: *profile, concurrency: concurrency.unwrap_or(8) };
+                payers.push(tokio::spawn(payer::pay_fhir(receiver, ledger.clone(), ends.clone())));
             }
         }
     }

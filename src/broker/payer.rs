@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::destinations::FhirDestination;
+use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
 use crate::names::DestinationName;
 use crate::outbox::{FiledEvent, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
@@ -136,9 +136,22 @@ impl StorePayer<'_> {
     }
 }
 
+/// A FHIR receiver and how it is paid.
+pub struct FhirReceiver {
+    /// Its name.
+    pub name: DestinationName,
+    /// Its address and certificates.
+    pub receiver: FhirDestination,
+    /// What may go there.
+    pub profile: Profile,
+    /// Lanes in flight at once.
+    pub concurrency: usize,
+}
+
 /// Pays a FHIR receiver until `drain` is cancelled; attempts under way are waited for.
-pub async fn pay_fhir(name: DestinationName, receiver: FhirDestination, concurrency: usize, ledger: Ledger, drain: CancellationToken) {
-    let mut lanes = Lanes { name, receiver: Arc::new(receiver), concurrency, ledger, blocked: HashMap::new(), flying: HashSet::new(), flights: JoinSet::new(), failures: 0, rest_until: None };
+pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: CancellationToken) {
+    let FhirReceiver { name, receiver, profile, concurrency } = receiver;
+    let mut lanes = Lanes { name, receiver: Arc::new(receiver), profile, concurrency, ledger, blocked: HashMap::new(), flying: HashSet::new(), flights: JoinSet::new(), failures: 0, rest_until: None };
     let mut made = lanes.ledger.debts();
     while !drain.is_cancelled() && !lanes.ledger.is_broken() {
         made.mark_unchanged();
@@ -169,6 +182,7 @@ struct Flight {
 struct Lanes {
     name: DestinationName,
     receiver: Arc<FhirDestination>,
+    profile: Profile,
     concurrency: usize,
     ledger: Ledger,
     /// Lanes that back off, by child.
@@ -195,7 +209,8 @@ impl Lanes {
         for debt in self.eligible(room - self.flying.len()).await? {
             self.flying.insert(debt.child);
             let receiver = Arc::clone(&self.receiver);
-            self.flights.spawn(async move { fly(&receiver, debt).await });
+            let data = (self.profile == Profile::ParentRecord).then(|| self.ledger.data().to_path_buf());
+            self.flights.spawn(async move { fly(&receiver, debt, data).await });
         }
         Ok(())
     }
@@ -236,6 +251,7 @@ impl Lanes {
         let outcome = match &flight.settlement {
             Settlement::Delivered => "delivered",
             Settlement::Superseded => "superseded",
+            Settlement::Withdrawn { .. } => "withdrawn",
             Settlement::Retry { .. } => "retry",
             Settlement::Held { .. } => "held",
         };
@@ -253,6 +269,7 @@ impl Lanes {
                 }
             }
             Settlement::Held { why } => tracing::warn!(destination = %self.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits"),
+            Settlement::Withdrawn { rule } => metrics::counter!("chis_messages_withheld_total", "rule" => *rule).increment(1),
             Settlement::Delivered | Settlement::Superseded => {
                 if FAILURES_MAX <= self.failures {
                     tracing::info!(destination = %self.name, "delivery.back: the receiver takes deliveries again");
@@ -272,16 +289,28 @@ impl Lanes {
     }
 }
 
-async fn fly(receiver: &FhirDestination, debt: OwedDebt) -> Flight {
+/// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
+async fn fly(receiver: &FhirDestination, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
     let attempts = debt.attempts + 1;
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), &debt.body) {
-        (Ok(event), Some(body)) => {
-            let key = format!("{}/{}", event.event, event.version);
-            receiver.pay(&key, &event.control_id, body, debt.attempts).await
-        }
+        (Ok(event), Some(body)) => match data.map(|data| may_still(&data, debt.child, event.clone())) {
+            Some(Err(settlement)) => settlement,
+            Some(Ok(())) | None => receiver.pay(&format!("{}/{}", event.event, event.version), &event.control_id, body, debt.attempts).await,
+        },
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
     };
     Flight { debt: debt.id, child: debt.child, attempts, settlement }
+}
+
+/// Whether parents may see this event of a child as the child is now.
+fn may_still(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<(), Settlement> {
+    let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
+    let now = LedgerReader::open(data).and_then(|reader| reader.child_now(child)).map_err(|error| unread(error.text))?;
+    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
+    match parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now()) {
+        Ok(_body) => Ok(()),
+        Err(withheld) => Err(Settlement::Withdrawn { rule: withheld.rule }),
+    }
 }
 
 /// A point on tokio's clock, which tests can pause.

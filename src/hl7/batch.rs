@@ -144,7 +144,15 @@ fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn read_header(line: &[u8]) -> BatchHeader {
     let text = |number: usize| String::from_utf8_lossy(fields(line).nth(number - 1).unwrap_or_default().trim_ascii()).into_owned();
     let field = line.get(3).copied().unwrap_or_default();
-    BatchHeader { field, encoding: text(2), sender: [text(3), text(4)], receiver: [text(5), text(6)], name: text(9), control_id: text(11), reference: text(12) }
+    BatchHeader {
+        field,
+        encoding: text(2),
+        sender: [text(3), text(4)],
+        receiver: [text(5), text(6)],
+        name: text(9),
+        control_id: text(11),
+        reference: text(12),
+    }
 }
 
 fn count(line: &[u8]) -> Option<usize> {
@@ -207,7 +215,8 @@ impl<'a> Reply<'a> {
         let own = |text: &str| escape(text, &self.delimiters).into_owned();
         let echo = |text: &str| text.replace(char::is_control, " ");
         let [application, facility] = answering.sender.map(own);
-        let [their_application, their_facility] = self.request.map(|header| header.sender.clone().map(|text| echo(&text))).unwrap_or_default();
+        let [their_application, their_facility] =
+            self.request.map(|header| header.sender.clone().map(|text| echo(&text))).unwrap_or_default();
         let reference = echo(self.request.map_or("", |header| &header.control_id));
         let (time, control_id, comment) = (own(answering.time), own(control_id), own(comment));
         let fields = [
@@ -270,7 +279,10 @@ mod tests {
         assert_eq!(file.header.as_ref().map(|header| (header.name.as_str(), header.control_id.as_str())), Some(("NIGHT", "F1")));
         assert_eq!((file.declared, file.batches.len(), file.stray_lines), (Some(2), 2, 0));
         assert_eq!(messages(FILE)[0], [r"MSH|^~\&|||||||ADT^A28|1|P|2.4/PID|1", r"MSH|^~\&|||||||ADT^A28|2|P|2.4/PID|2"]);
-        assert_eq!(file.batches.iter().map(|batch| (batch.declared, batch.is_count_wrong())).collect::<Vec<_>>(), [(Some(2), false), (Some(4), true)]);
+        assert_eq!(
+            file.batches.iter().map(|batch| (batch.declared, batch.is_count_wrong())).collect::<Vec<_>>(),
+            [(Some(2), false), (Some(4), true)]
+        );
         assert!(file.is_count_wrong());
     }
 

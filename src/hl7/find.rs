@@ -119,11 +119,20 @@ impl Path {
         found
     }
 
-    fn collect_field<'m>(&self, message: &'m Message, segment: usize, field: usize, selector: Option<&Selector>, missing: Missing, found: &mut Vec<Found<'m>>) {
+    fn collect_field<'m>(
+        &self,
+        message: &'m Message,
+        segment: usize,
+        field: usize,
+        selector: Option<&Selector>,
+        missing: Missing,
+        found: &mut Vec<Found<'m>>,
+    ) {
         let Some(piece) = message.field(segment, field) else { return };
         let repetitions = message.repetitions(piece);
         let is_repeated = 1 < repetitions.len();
-        let matches = |repetition: &Piece<'m>, condition: &Condition| fulfils(message, condition, part_of(message, *repetition, &condition.element));
+        let matches =
+            |repetition: &Piece<'m>, condition: &Condition| fulfils(message, condition, part_of(message, *repetition, &condition.element));
         for (index, repetition) in select(repetitions, selector, missing, matches) {
             let Some(mut place) = place(message, segment) else { return };
             place.field = Some(field);
@@ -177,7 +186,12 @@ fn segments(message: &Message, scope: &Scope<'_, '_>, id: &str, selector: Option
 }
 
 /// Those of `candidates` that the selector means, each with its index among them.
-fn select<T>(candidates: Vec<T>, selector: Option<&Selector>, missing: Missing, matches: impl Fn(&T, &Condition) -> bool) -> Vec<(usize, T)> {
+fn select<T>(
+    candidates: Vec<T>,
+    selector: Option<&Selector>,
+    missing: Missing,
+    matches: impl Fn(&T, &Condition) -> bool,
+) -> Vec<(usize, T)> {
     let count = candidates.len();
     let numbered = candidates.into_iter().enumerate();
     match (selector, missing) {
@@ -311,7 +325,10 @@ mod tests {
         let local = Path::parse(r#"PID-3[5 = "PI"]"#).unwrap().find_first(&message, &Scope::default());
         let scope = Scope { repetition: local, ..Scope::default() };
         let find = |path: &str| say(&Path::parse(path).unwrap().find(&message, &scope));
-        assert_eq!([find("$local"), find("$local.1"), find("$local.4.1"), find("$local.9")], ["PID-3[2]=B1^^^RJ1^PI", "PID-3[2].1=B1", "PID-3[2].4.1=RJ1", ""]);
+        assert_eq!(
+            [find("$local"), find("$local.1"), find("$local.4.1"), find("$local.9")],
+            ["PID-3[2]=B1^^^RJ1^PI", "PID-3[2].1=B1", "PID-3[2].4.1=RJ1", ""]
+        );
         assert_eq!(say(&Path::parse("$other.1").unwrap().find(&message, &Scope::default())), "");
     }
 

@@ -65,13 +65,17 @@ pub struct Debt {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "outcome")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// The receiver has it.
     Delivered,
     /// The receiver had something newer.
     Superseded,
+    /// It may no longer be said: what allowed it has ended since the debt was made.
+    Withdrawn {
+        /// The rule that forbids it now.
+        rule: &'static str,
+    },
     /// For now not; the lane waits `after_ms`. `why` holds no answer of the receiver, only status and kind.
     Retry {
         /// Milliseconds.

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use super::rows::*;
 use super::schema::{broken, ledger_file, open_for_reading};
+use crate::canon::{Child, ProxyConsent};
+use crate::identity::Record;
 use crate::journal::Standing;
 use crate::names::{ChildId, Format, Seq, SourceName};
 use crate::outbox::FiledEvent;
@@ -253,6 +255,14 @@ impl LedgerReader {
         self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
             Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
         })
+    }
+
+    /// A child as it is now, with the accounts that may see it: what decides whether something that waited may still be said.
+    pub fn child_now(&self, child: i64) -> Result<Option<(Child, Vec<ProxyConsent>)>, StoreError> {
+        let record: Option<Vec<u8>> = self.read(|c| c.query_row("SELECT record FROM child WHERE id = ?1", [child], |row| row.get(0)).optional())?;
+        let Some(record) = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok()) else { return Ok(None) };
+        let consents: Vec<String> = self.list("SELECT consent FROM proxy_consent WHERE child = ?1", [child], |row| row.get(0))?;
+        Ok(Some((record.child, consents.iter().filter_map(|consent| serde_json::from_str(consent).ok()).collect())))
     }
 
     /// Lanes of a destination that stand until a person looks: the children of its held debts, with the first held debt of each.

@@ -634,6 +634,7 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
     let (state, why, settled) = match settlement {
         Settlement::Delivered => ("delivered", "", Some(now)),
         Settlement::Superseded => ("superseded", "", Some(now)),
+        Settlement::Withdrawn { rule } => ("withdrawn", *rule, Some(now)),
         Settlement::Retry { why, .. } => ("pending", why.as_str(), None),
         Settlement::Held { why } => ("held", why.as_str(), None),
     };
