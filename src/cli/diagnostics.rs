@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use crate::mapping::Diagnostic;
+use crate::mapping::{Diagnostic, TestReport};
 
 /// Renders `diagnostics` in their order; `texts` holds the files they point into. Colour only where `is_coloured`.
 pub fn render(diagnostics: &[Diagnostic], texts: &BTreeMap<String, String>, is_coloured: bool) -> String {
     let renderer = if is_coloured { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
     diagnostics.iter().map(|diagnostic| one(diagnostic, texts.get(&diagnostic.file), &renderer)).collect()
+}
+
+/// A test of a mapping file that did not come out as expected.
+pub fn failed_test(test: &TestReport) -> String {
+    let failures: String = test.failures.iter().map(|failure| format!("    {failure}\n")).collect();
+    format!("failed: {}\n --> {}:{}\n{failures}\n", test.name, test.file, test.line)
 }
 
 fn one(diagnostic: &Diagnostic, text: Option<&String>, renderer: &Renderer) -> String {

@@ -271,7 +271,7 @@ impl Judge<'_, '_, '_> {
 
     fn folders(&mut self, settings: &Settings) {
         if let Some(dir) = settings.mappings.dir.as_ref().filter(|dir| !dir.is_dir()) {
-            let help = "make it (`chis-broker map show --shipped` lists the files inside the program), or leave `dir` out to use those";
+            let help = "make it (`chis-broker map show` lists the files inside the program), or leave `dir` out to use those";
             self.error("C009", "mappings.dir", format!("{} is no folder that can be read", dir.display()), "this folder", help);
         }
         if settings.store.data.as_os_str().is_empty() {

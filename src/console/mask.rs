@@ -5,11 +5,13 @@ use serde_json::Value;
 /// What stands in place of a hidden value.
 pub const HIDDEN: &str = "***";
 
-/// Hides every value below, but those of `kept` keys; numbers and dates too, because a weight with an hour of birth is a child.
+/// Hides every value below, but plain values under `kept` keys; numbers and dates too, because a weight with an hour of
+/// birth is a child. What is an object or a list is looked into even under a kept key.
 pub fn mask(value: &mut Value, kept: &[&str]) {
     match value {
         Value::Object(fields) => {
-            fields.iter_mut().filter(|(key, _)| !kept.contains(&key.as_str())).for_each(|(_, field)| mask(field, kept));
+            let is_kept = |key: &str, field: &Value| kept.contains(&key) && !field.is_object() && !field.is_array();
+            fields.iter_mut().filter(|(key, field)| !is_kept(key, field)).for_each(|(_, field)| mask(field, kept));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| mask(item, kept)),
         Value::Null => {}
@@ -44,6 +46,13 @@ mod tests {
         let mut record = json!({ "names": [{ "family": "EXAMPLE", "given": ["BABY"] }], "birth": { "weight_g": 3420, "multiple": true }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null });
         mask(&mut record, &["hub", "basis"]);
         assert_eq!(record, json!({ "names": [{ "family": "***", "given": ["***"] }], "birth": { "weight_g": "***", "multiple": "***" }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null }));
+    }
+
+    #[test]
+    fn a_kept_key_hides_what_is_nested_below_it() {
+        let mut line = json!({ "child": "id", "events": [{ "statement": { "child": { "names": ["X"] } } }], "status": ["01"] });
+        mask(&mut line, &["child", "status"]);
+        assert_eq!(line, json!({ "child": "id", "events": [{ "statement": { "child": { "names": ["***"] } } }], "status": ["***"] }));
     }
 
     #[test]
