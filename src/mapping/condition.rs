@@ -371,9 +371,13 @@ fn shift(span: &Range<usize>, by: usize) -> Range<usize> {
 }
 
 fn path_length(text: &str) -> usize {
-    let (mut depth, mut quote) = (0_usize, None);
+    let (mut depth, mut quote, mut escaped) = (0_usize, None, false);
     for (at, character) in text.char_indices() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
         match (quote, character) {
+            (Some(_), '\\') => escaped = true,
             (Some(open), c) if c == open => quote = None,
             (Some(_), _) => {}
             (None, '"' | '\'') if depth > 0 => quote = Some(character),
@@ -398,7 +402,7 @@ mod tests {
         let known = text.chars().all(|c| c.is_ascii_alphanumeric() || "-.[]\" =$".contains(c));
         let mistake = Mistake::new("M031", 0..text.len(), "no path");
         let root = Root::Segment(text.to_owned(), None);
-        if known { Ok(Path::V2(V2Path { root, field: None, component: None, sub: None })) } else { Err(mistake) }
+        if known { Ok(Path::V2(V2Path { root, field: None, component: None, sub: None, text: text.to_owned() })) } else { Err(mistake) }
     }
 
     impl Ask for Fake {

@@ -25,12 +25,12 @@ use super::condition::Condition;
 use super::diagnostic::{EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean};
 use super::document::{Section, Text, entries, texts_of};
 use super::inline_test::{self, InlineTest};
-use super::path::{Dialect, Path};
+use super::path::{self, Dialect, Names, Path};
 use super::record::{self, RawRecord, Record};
 use super::rule::{Defaults, ON_ERROR, Origin, Terms, parse_unmapped};
 use super::table::{self, Sheet, Table};
 use super::target::Home;
-use crate::fhir::Release;
+use crate::fhir::{self, Release};
 use crate::names::MappingName;
 
 const TOP_KEYS: &[&str] = &["mapping", "defaults", "let", "record", "ignore", "test", "override", "add", "remove"];
@@ -390,10 +390,15 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     let named = tables(head, sheets, report);
     let find_table = |name: &str| find_table(name, site.as_deref(), &named, sheets);
     let names: Vec<String> = sheets.keys().filter_map(|file| Some(file.rsplit('/').next()?.trim_end_matches(".csv").to_owned())).collect();
-    let sheet_source = |file: &str| sheets.get(file).map(|(_, source)| *source);
-    let lets = compile_lets(&parts.lets, dialect, report);
+    let in_table = |file: &str, mistake: Mistake| {
+        if let Some((_, source)) = sheets.get(file) {
+            report.error(source, mistake);
+        }
+    };
+    let (lets, types) = compile_lets(&parts.lets, dialect, report);
     let let_names: Vec<String> = lets.iter().map(|one| one.name.clone()).collect();
-    let terms = Terms { dialect, lets: &let_names, table: &find_table, table_names: &names, report, sheet_source: &sheet_source };
+    let path_names = Names { dialect, lets: &let_names, types: &types };
+    let terms = Terms { names: path_names, table: &find_table, table_names: &names, report, in_table: &in_table };
     let records = record::compile(&parts.records, &terms);
     must_have(raw, &records, report);
     let ignores = parts.ignores.iter().filter_map(|section| ignore(section, &terms)).collect();
@@ -457,24 +462,36 @@ fn find_table(name: &str, site: Option<&str>, named: &BTreeMap<String, String>, 
     (!found.is_empty()).then(|| Table { name: name.to_owned(), sheets: found })
 }
 
-fn compile_lets(raws: &[RawLet<'_>], dialect: Dialect, report: &Report) -> Vec<Let> {
-    let mut lets: Vec<Let> = Vec::new();
+fn compile_lets(raws: &[RawLet<'_>], dialect: Dialect, report: &Report) -> (Vec<Let>, fhir::Scope) {
+    let (mut lets, mut types) = (Vec::<Let>::new(), fhir::Scope::default());
     for raw in raws {
         // A name may use those above it, so that no two can wait for each other.
         let above: Vec<String> = lets.iter().map(|one| one.name.clone()).collect();
-        let terms = Terms { dialect, lets: &above, table: &|_| None, table_names: &[], report, sheet_source: &|_| None };
-        let sources = raw.texts.iter().filter_map(|text| {
-            let path = terms.path(text, raw.source)?;
-            let names_repetition = path.v2().is_none_or(|path| path.field.is_some() && path.component.is_none());
-            if !names_repetition {
-                let mistake = Mistake::new(LET, text.span.clone(), "[let] names a repetition of a field, whose parts are taken later");
-                report.error(raw.source, mistake.help("write 'PID-5[7 = \"L\"]', and take its parts as $name.1"));
+        let mut found = Vec::new();
+        let mut sources = Vec::new();
+        for text in &raw.texts {
+            match path::compile(text.value, Names { dialect, lets: &above, types: &types }) {
+                Ok((path, kinds)) if path.v2().is_none_or(|path| path.field.is_some() && path.component.is_none()) => {
+                    found.push(kinds);
+                    sources.push(path);
+                }
+                Ok(_) => {
+                    let mistake = Mistake::new(LET, text.span.clone(), "[let] names a repetition of a field, whose parts are taken later");
+                    report.error(raw.source, mistake.help("write 'PID-5[7 = \"L\"]', and take its parts as $name.1"));
+                }
+                Err(mistake) => {
+                    let span = raw.source.inside(&text.span, text.value, mistake.span.clone());
+                    report.error(raw.source, Mistake { span, ..mistake });
+                }
             }
-            names_repetition.then_some(path)
-        });
-        lets.push(Let { name: raw.name.to_owned(), sources: sources.collect() });
+        }
+        // Several sources of different types: anything that one of them has may follow.
+        if let Some(first) = found.first().filter(|first| found.iter().all(|other| other == *first)) {
+            types.lets.insert(raw.name.to_owned(), first.clone());
+        }
+        lets.push(Let { name: raw.name.to_owned(), sources });
     }
-    lets
+    (lets, types)
 }
 
 fn must_have(raw: &Raw<'_>, records: &[Record], report: &Report) {

@@ -44,6 +44,8 @@ pub(super) struct V2Path {
     pub component: Option<usize>,
     /// Sub-component from 1.
     pub sub: Option<usize>,
+    /// As written.
+    pub text: String,
 }
 
 /// A path of one of the dialects.
@@ -60,20 +62,42 @@ impl Path {
     pub fn v2(&self) -> Option<&V2Path> {
         if let Self::V2(path) = self { Some(path) } else { None }
     }
+    /// As written.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::V2(path) => &path.text,
+            Self::Fhir(_, text) => text,
+        }
+    }
     /// The segment that a v2 path begins with.
     pub fn segment(&self) -> Option<&str> {
-        match self {
-            Self::V2(V2Path { root: Root::Segment(id, _), .. }) => Some(id),
-            _ => None,
-        }
+        self.v2().and_then(V2Path::segment)
     }
 }
 
-/// Compiles a path; spans of mistakes are bytes of `text`.
-pub(super) fn compile(text: &str, dialect: Dialect, lets: &[String]) -> Result<Path, Mistake> {
-    match dialect {
-        Dialect::V2 => v2(text, lets),
-        Dialect::Fhir(release) => fhir(text, release, lets),
+impl V2Path {
+    /// The segment that it begins with; none after a let-name.
+    pub fn segment(&self) -> Option<&str> {
+        if let Root::Segment(id, _) = &self.root { Some(id) } else { None }
+    }
+}
+
+/// What a file offers its paths.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'n> {
+    /// The vocabulary.
+    pub dialect: Dialect,
+    /// Names of `[let]`.
+    pub lets: &'n [String],
+    /// FHIR: what `$this` and the let-names can be.
+    pub types: &'n fhir::Scope,
+}
+
+/// Compiles a path; spans of mistakes are bytes of `text`. A FHIR path also says what it finds, for those that build on it.
+pub(super) fn compile(text: &str, names: Names<'_>) -> Result<(Path, fhir::Types), Mistake> {
+    match names.dialect {
+        Dialect::V2 => v2(text, names.lets).map(|path| (path, fhir::Types::default())),
+        Dialect::Fhir(release) => fhir(text, release, names),
     }
 }
 
@@ -83,25 +107,16 @@ fn v2(text: &str, lets: &[String]) -> Result<Path, Mistake> {
         hl7::Root::Segment { id, selector } => Root::Segment(id, selector),
         hl7::Root::Let(name) => Root::Let(let_index(&name, lets, text)?),
     };
-    Ok(Path::V2(V2Path { root, field: parsed.field, component: parsed.component, sub: parsed.sub }))
+    Ok(Path::V2(V2Path { root, field: parsed.field, component: parsed.component, sub: parsed.sub, text: text.to_owned() }))
 }
 
-fn fhir(text: &str, release: fhir::Release, lets: &[String]) -> Result<Path, Mistake> {
+fn fhir(text: &str, release: fhir::Release, names: Names<'_>) -> Result<(Path, fhir::Types), Mistake> {
     let parsed = fhir::Path::parse(text).map_err(|why| of_path_error(why.span, why.message, why.help))?;
     for name in parsed.lets() {
-        if name != THIS {
-            let_index(name, lets, text)?;
-        }
+        let_index(name, names.lets, text)?;
     }
-    check_names(&parsed, release)?;
-    Ok(Path::Fhir(Box::new(parsed), text.to_owned()))
-}
-
-/// The current node of a record with `over`.
-pub(super) const THIS: &str = "this";
-
-fn check_names(_path: &fhir::Path, _release: fhir::Release) -> Result<(), Mistake> {
-    Ok(())
+    let types = fhir::check_types(&parsed, release, names.types).map_err(|why| of_path_error(why.span, why.message, why.help))?;
+    Ok((Path::Fhir(Box::new(parsed), text.to_owned()), types))
 }
 
 fn of_path_error(span: Range<usize>, message: String, help: Option<String>) -> Mistake {

@@ -16,9 +16,10 @@
 use super::condition::Condition;
 use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
 use super::document::{Section, Text, entries};
-use super::path::{Dialect, Path, V2Path};
+use super::path::{Dialect, Names, Path, V2Path};
 use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
 use super::target::{Home, Kind, Model, RECORD_TYPES, RecordType, Target};
+use crate::fhir;
 
 /// Keys of a record.
 pub(super) const RECORD_KEYS: &[&str] = &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
@@ -184,7 +185,15 @@ fn elsewhere(field: &str) -> Option<String> {
 /// Compiles all records of an effective file.
 pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> {
     let names: Vec<&str> = raws.iter().map(|raw| raw.name.value).collect();
-    let mut records: Vec<Record> = raws.iter().enumerate().map(|(index, raw)| one(raw, index, raws, terms)).collect();
+    let parents: Vec<Option<usize>> = raws.iter().enumerate().map(|(index, raw)| parent(raw, index, raws, terms.report)).collect();
+    let mut records: Vec<Record> = Vec::with_capacity(raws.len());
+    for (index, raw) in raws.iter().enumerate() {
+        let above = parents.get(index).copied().flatten();
+        let outside = scope_of(above, raws, &parents, terms);
+        let inside = scope_of(Some(index), raws, &parents, terms);
+        let at = |types| Terms { names: Names { types, ..terms.names }, ..*terms };
+        records.push(one(raw, (above, raws), &at(&outside), &at(&inside)));
+    }
     for index in 0..records.len() {
         let parent = records.get(index).and_then(|record| record.parent);
         if let Some(parent) = parent.and_then(|parent| records.get_mut(parent)) {
@@ -201,12 +210,31 @@ pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> 
     records
 }
 
-fn one(raw: &RawRecord<'_>, index: usize, raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Record {
-    let (section, report) = (&raw.section, terms.report);
+/// What `$this` can be inside a record: what the nearest `over` on the way up finds.
+fn scope_of(index: Option<usize>, raws: &[RawRecord<'_>], parents: &[Option<usize>], terms: &Terms<'_>) -> fhir::Scope {
+    let mut chain = Vec::new();
+    let mut at = index;
+    while let Some(index) = at.filter(|_| chain.len() < raws.len()) {
+        chain.push(index);
+        at = parents.get(index).copied().flatten();
+    }
+    let mut scope = terms.names.types.clone();
+    for raw in chain.into_iter().rev().filter_map(|index| raws.get(index)) {
+        let over = raw.section.get("over").and_then(|node| node.get_ref().as_str());
+        let found = over.and_then(|over| super::path::compile(over, Names { types: &scope, ..terms.names }).ok());
+        if let (Some((_, types)), Dialect::Fhir(_)) = (found, terms.names.dialect) {
+            scope.this = types;
+        }
+    }
+    scope
+}
+
+/// `outside` is where the record's `over` is asked, `inside` where everything else of it is.
+fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), outside: &Terms<'_>, inside: &Terms<'_>) -> Record {
+    let (section, report, terms) = (&raw.section, inside.report, inside);
     let source = section.source;
-    let parent = parent(raw, index, raws, report);
     let member = parent.and_then(|parent| raws.get(parent)).and_then(|parent| raw.kind.member(parent.kind.name)).unwrap_or_default();
-    let over = over(raw, terms);
+    let over = over(raw, outside);
     let span = span(section, over.as_ref(), terms);
     let group_by = section.text("group_by", report).and_then(|text| group(&text, over.as_ref(), source, terms));
     let check = section.text("check", report).and_then(|text| Some((terms.condition(section, "check")?, text.value.to_owned())));
@@ -286,7 +314,7 @@ fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
 fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
     let texts = section.texts("span", terms.report);
     if !texts.is_empty() && !matches!(over, Some(Over::Segment(_))) {
-        let help = if terms.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
+        let help = if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
         terms.report.error(section.source, Mistake::new(OVER, section.key_span("span"), "`span` needs `over` with a segment").help(help));
     }
     let segment = |text: &Text<'_>| {
@@ -301,9 +329,9 @@ fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<St
 
 fn group(text: &Text<'_>, over: Option<&Over>, source: &Source, terms: &Terms<'_>) -> Option<V2Path> {
     let path = terms.path(text, source)?;
-    let wanted = if let Some(Over::Segment(path)) = over { Path::V2(path.clone()).segment().map(str::to_owned) } else { None };
+    let wanted = if let Some(Over::Segment(path)) = over { path.segment().map(str::to_owned) } else { None };
     match (path, wanted) {
-        (Path::V2(path), Some(wanted)) if path.field.is_some() && Path::V2(path.clone()).segment() == Some(&wanted) => Some(path),
+        (Path::V2(path), Some(wanted)) if path.field.is_some() && path.segment() == Some(&wanted) => Some(path),
         (_, wanted) => {
             let help = wanted.map_or_else(|| "add over = \"OBX\"".to_owned(), |wanted| format!("write group_by = \"{wanted}-4\""));
             terms.report.error(source, Mistake::new(OVER, text.span.clone(), "`group_by` names a field of the segment in `over`").help(help));
@@ -347,7 +375,7 @@ fn keys(raw: &RawRecord<'_>, index: usize, records: &[Record], names: &[&str], r
 fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Report) {
     let Some(record) = records.get(index) else { return };
     let id = match &record.over {
-        Some(Over::Segment(path) | Over::Field(path)) => Path::V2(path.clone()).segment().map(str::to_owned),
+        Some(Over::Segment(path) | Over::Field(path)) => path.segment(),
         _ => None,
     };
     let Some(id) = id else { return };
@@ -355,8 +383,7 @@ fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Rep
     for _ in 0..records.len() {
         let Some(owner) = at.and_then(|at| records.get(at)) else { return };
         if let Some(Over::Segment(over) | Over::Field(over)) = &owner.over {
-            let own = Path::V2(over.clone()).segment() == Some(&id);
-            if !own && !owner.span.contains(&id) {
+            if over.segment() != Some(id) && !owner.span.iter().any(|span| span == id) {
                 let span = raw.section.get("over").map_or(raw.name.span.clone(), |node| node.span());
                 let mistake = Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));
                 report.error(raw.section.source, mistake.help(format!("add \"{id}\" to the `span` of `{}`", owner.name)));

@@ -22,7 +22,7 @@ use super::condition::{self, Condition};
 use super::convert::{CONVERTERS, Converter, iso_moment, precision_word};
 use super::diagnostic::{CHECK, CONDITION, CONVERTER, MISSING_KEY, Mistake, OUTSIDE_LIST, PATH, POLICY, Report, Source, TABLE, TABLE_LIST, UNFIT, WRONG_KIND, did_you_mean};
 use super::document::{Node, Section, Text, json};
-use super::path::{self, Dialect, Path};
+use super::path::{self, Names, Path};
 use super::pattern::Pattern;
 use super::table::Table;
 use super::target::{Kind, Target};
@@ -165,19 +165,18 @@ pub(super) struct RawRule<'a> {
 }
 
 /// What a file offers its rules.
+#[derive(Clone, Copy)]
 pub(super) struct Terms<'t> {
-    /// Paths of this dialect.
-    pub dialect: Dialect,
-    /// Names of `[let]`.
-    pub lets: &'t [String],
+    /// What paths may name.
+    pub names: Names<'t>,
     /// Tables by name.
     pub table: &'t dyn Fn(&str) -> Option<Table>,
     /// Names of all tables.
     pub table_names: &'t [String],
     /// Where mistakes go.
     pub report: &'t Report,
-    /// Sources by file name, for mistakes inside tables.
-    pub sheet_source: &'t dyn Fn(&str) -> Option<&'t Source>,
+    /// Reports a mistake inside a table, by its file name.
+    pub in_table: &'t dyn Fn(&str, Mistake),
 }
 
 impl Terms<'_> {
@@ -187,13 +186,13 @@ impl Terms<'_> {
             let span = source.inside(&text.span, text.value, mistake.span.clone());
             self.report.error(source, Mistake { span, ..mistake });
         };
-        path::compile(text.value, self.dialect, self.lets).map_err(report).ok()
+        path::compile(text.value, self.names).map_err(report).ok().map(|(path, _)| path)
     }
 
     /// Compiles a condition or reports why not.
     pub fn condition(&self, section: &Section<'_>, key: &str) -> Option<Condition> {
         let text = section.text(key, self.report)?;
-        let path_of = |path: &str| path::compile(path, self.dialect, self.lets);
+        let path_of = |path: &str| path::compile(path, self.names).map(|(path, _)| path);
         let report = |mistake: Mistake| {
             let span = section.source.inside(&text.span, text.value, mistake.span.clone());
             let code = if mistake.code == PATH { PATH } else { CONDITION };
@@ -352,7 +351,7 @@ impl Builder<'_, '_> {
     /// Every cell of the column must fit the field.
     fn cells(&self, table: &Table, column: &str) {
         for sheet in &table.sheets {
-            let (Some(index), Some(source)) = (sheet.column(column), (self.terms.sheet_source)(&sheet.file)) else { continue };
+            let Some(index) = sheet.column(column) else { continue };
             for row in sheet.rows() {
                 let cell = row.cell(index);
                 if cell.is_empty() {
@@ -366,7 +365,7 @@ impl Builder<'_, '_> {
                 };
                 if wrong {
                     let mistake = Mistake::new(TABLE_LIST, row.span.clone(), format!("{cell:?} cannot be a value of `{}`", self.field));
-                    self.terms.report.error(source, mistake.maybe_help(help));
+                    (self.terms.in_table)(&sheet.file, mistake.maybe_help(help));
                 }
             }
         }
