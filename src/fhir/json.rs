@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn fractions_are_kept_as_they_were_written_and_integers_stay_numbers() {
-        let tree = read(r#"{"a": 3.50, "b": 3500, "c": 1e3, "d": -0, "e": 18446744073709551615, "f": 123456789012345678901, "g": -7}"#).unwrap();
+        let tree =
+            read(r#"{"a": 3.50, "b": 3500, "c": 1e3, "d": -0, "e": 18446744073709551615, "f": 123456789012345678901, "g": -7}"#).unwrap();
         let expected = serde_json::json!({
             "a": "3.50", "b": 3500, "c": "1e3", "d": "-0", "e": 18446744073709551615u64, "f": "123456789012345678901", "g": -7
         });

@@ -107,7 +107,7 @@ fn decide(raw: &[u8], header: &Header, source: &Source, rules: &Rules<'_>) -> De
     let mut is_ignored = false;
     // Without MSH-9 or MSH-10 there is no type to ask about; the structure check says which of them is missing.
     if !header.code.is_empty() && !header.control_id.is_empty() {
-        if !rules.processing_ids.iter().any(|taken| *taken == header.processing_id) {
+        if !rules.processing_ids.contains(&header.processing_id) {
             return Decision::Refuse(Refusal::ProcessingId);
         }
         match source.takes(&header.message_type(), Dialect::Hl7v2) {
@@ -150,7 +150,8 @@ mod tests {
     use super::*;
     use crate::intake::{Peer, SourceConfig, Sources};
 
-    const A28: &str = "MSH|^~\\&|PAS|RJ1|ROUTE|ROUTE|20260105101500||ADT^A28^ADT_A05|1|P|2.4\rEVN||20260105101500\rPID|1||9990000018^^^NHS^NH\r";
+    const A28: &str =
+        "MSH|^~\\&|PAS|RJ1|ROUTE|ROUTE|20260105101500||ADT^A28^ADT_A05|1|P|2.4\rEVN||20260105101500\rPID|1||9990000018^^^NHS^NH\r";
 
     fn look(source: &str, message: &str) -> Examined {
         let config: SourceConfig = toml::from_str(&format!("name = \"pas\"\npeers = [\"10.0.0.7\"]\n{source}")).unwrap();
@@ -202,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_source_that_ends_segments_with_line_feeds_is_read_so() {
-        let message = A28.replace("\rPID|1|", "\rNTE|1||two~lines\rPID|1|").replace('\r', "\n").replace('~', "\r").replace("^\r\\&", "^~\\&");
+        let message =
+            A28.replace("\rPID|1|", "\rNTE|1||two~lines\rPID|1|").replace('\r', "\n").replace('~', "\r").replace("^\r\\&", "^~\\&");
         assert_eq!(look("line_feed = true", &message).header.unwrap().version, "2.4");
         check("line_feed = true", &message, "accept");
     }

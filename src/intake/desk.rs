@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::admission::{Decision, Examined, Rules, UNKNOWN_SOURCE, examine, examine_oversize};
+use super::budget::Budget;
 use super::refusal::{Refusal, Told, verdict};
 use super::settings::{AckProfile, AnswerWhen, Config};
 use super::sources::{Dialect, Source, Sources, family};
@@ -90,6 +91,8 @@ pub(super) struct Desk<J> {
     pub(super) patience: Patience,
     pub(super) sources: Arc<ArcSwap<Sources>>,
     pub(super) limits: Limits,
+    /// Memory for long messages.
+    pub(super) budget: Budget,
     /// Grows when sources or certificates may have changed: open connections look again who their peer is.
     pub(super) generation: Arc<AtomicU64>,
     application: String,
@@ -110,6 +113,7 @@ impl<J: Journal> Desk<J> {
             patience,
             sources: Arc::new(ArcSwap::from_pointee(sources)),
             limits: Limits::default(),
+            budget: Budget::default(),
             generation: Arc::default(),
             application: config.application.clone(),
             facility: config.facility.clone(),
@@ -163,7 +167,7 @@ impl<J: Journal> Desk<J> {
         let Received { entry, examined, tick } = received;
         let source = entry.source.clone();
         let family = family(&entry.kind, Dialect::Hl7v2);
-        let bytes = entry.body.len();
+        let (bytes, arrived) = (entry.body.len(), entry.arrived);
         let is_silent = examined.decision == Decision::Acknowledgement;
         let answer_when = examined.source.as_ref().map_or(AnswerWhen::Stored, |source| source.answer);
 
@@ -173,7 +177,11 @@ impl<J: Journal> Desk<J> {
             (_, told) => told,
         };
         let answer = if is_silent { None } else { self.answer(examined.header.as_ref(), &told, examined.source.as_deref()) };
-        self.say(&kept, &told, observe::Answered { source: &source, family, bytes, took: (self.clock.tick)().duration_since(tick) });
+        self.say(
+            &kept,
+            &told,
+            observe::Answered { source: &source, family, bytes, arrived, took: (self.clock.tick)().duration_since(tick) },
+        );
         (told, answer)
     }
 
@@ -220,13 +228,8 @@ impl<J: Journal> Desk<J> {
     fn answer(&self, header: Option<&Header>, told: &Told, source: Option<&Source>) -> Option<Answer> {
         let (mode, profile) = source.map_or((AckMode::Auto, AckProfile::Uk), |source| (source.ack_mode, source.ack_profile));
         let stamp = self.stamp((self.clock.now)());
-        let answering = Answering {
-            application: &self.application,
-            facility: &self.facility,
-            time: &stamp.text,
-            control_id: &self.ids.next(),
-            mode,
-        };
+        let answering =
+            Answering { application: &self.application, facility: &self.facility, time: &stamp.text, control_id: &self.ids.next(), mode };
         hl7::answer(header, &verdict(told, profile), &answering)
     }
 

@@ -219,13 +219,17 @@ mod tests {
     #[test]
     fn every_name_of_fhir_json_and_xml_is_read_and_others_are_415() {
         let syntax = |sent| request_syntax(&headers(&[("content-type", sent)]), Release::Stu3).map_err(|fit| fit.status.as_u16());
-        for sent in ["application/fhir+json", "application/json+fhir;charset=UTF-8", "application/json", "Application/FHIR+JSON; charset=\"utf-8\""] {
+        for sent in
+            ["application/fhir+json", "application/json+fhir;charset=UTF-8", "application/json", "Application/FHIR+JSON; charset=\"utf-8\""]
+        {
             assert_eq!(syntax(sent), Ok(Syntax::Json), "{sent}");
         }
         for sent in ["application/fhir+xml", "application/xml+fhir", "application/xml; charset=utf-8", "text/xml"] {
             assert_eq!(syntax(sent), Ok(Syntax::Xml), "{sent}");
         }
-        for sent in ["", "text/plain", "application/hl7-v2", "application/fhir+json; charset=utf-16", "application/fhir+json; fhirVersion=5.0"] {
+        for sent in
+            ["", "text/plain", "application/hl7-v2", "application/fhir+json; charset=utf-16", "application/fhir+json; fhirVersion=5.0"]
+        {
             assert_eq!(syntax(sent), Err(415), "{sent}");
         }
         assert_eq!(syntax("application/fhir+json; fhirVersion=3.0"), Ok(Syntax::Json));

@@ -33,6 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::Rules;
 use super::body::{BodyFault, read_body, unpack};
+use super::budget::Share;
 use super::desk::{Desk, name_of};
 use super::events::{self, EventDecision, ExaminedEvent, Fit, Syntax, answer_syntax, examine_event, request_syntax};
 use super::listener::Guest;
@@ -41,7 +42,6 @@ use super::settings::AnswerWhen;
 use super::sources::{Dialect, Source, family};
 use crate::fhir::{self, Problem, Release, Severity};
 use crate::journal::{Admission, Entry, Journal, JournalError, Receipt};
-use crate::names::SourceName;
 use crate::observe;
 
 /// Header lines of a request (threat model's limits).
@@ -160,7 +160,7 @@ impl<J: Journal> Web<J> {
     async fn take_event(&self, request: Request, release: Release) -> Result<Said, Fit> {
         let candidates = self.identify(&request)?;
         let syntax = request_syntax(request.headers(), release)?;
-        let body = self.body_of(request).await?;
+        let (body, _share) = self.body_of(request).await?;
         let tick = (self.desk.clock.tick)();
         let arrived = (self.desk.clock.now)();
 
@@ -181,7 +181,8 @@ impl<J: Journal> Web<J> {
         };
         let source = entry.source.clone();
         let said = self.settle_event(entry, examined).await;
-        said.say(&source, bytes, (self.desk.clock.tick)().duration_since(tick));
+        let took = (self.desk.clock.tick)().duration_since(tick);
+        said.say(observe::Answered { source: &source, family: family("", Dialect::Fhir), bytes, arrived, took });
         Ok(said)
     }
 
@@ -214,7 +215,7 @@ impl<J: Journal> Web<J> {
             let message = "send application/hl7-v2; HL7 v2 in XML is not read here";
             return Err(Fit::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
         }
-        let body = self.body_of(request).await?;
+        let (body, _share) = self.body_of(request).await?;
         let rules = Rules {
             candidates: &candidates,
             processing_ids: &self.line.processing_ids,
@@ -255,22 +256,30 @@ impl<J: Journal> Web<J> {
         Ok(candidates)
     }
 
-    /// The body, unpacked.
-    async fn body_of(&self, request: Request) -> Result<Bytes, Fit> {
+    /// The body, unpacked, with the memory it uses.
+    async fn body_of(&self, request: Request) -> Result<(Bytes, Share), Fit> {
         let is_packed = is_packed(request.headers())?;
         let number = |value: &HeaderValue| value.to_str().ok().and_then(|text| text.parse().ok());
         let declared = request.headers().get(header::CONTENT_LENGTH).and_then(number);
         let bytes_max = self.line.body_bytes_max;
         let fit = |fault| body_fit(fault, bytes_max);
+        let mut share = Share::default();
+        // A packed body, and one that does not say how long it is, may become as long as is allowed.
+        let expected = declared.filter(|_| !is_packed).map_or(bytes_max, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        if expected <= bytes_max && INLINE_BYTES_MAX < expected && !share.grow_to(expected, &self.desk.budget) {
+            return Err(Fit::new(StatusCode::SERVICE_UNAVAILABLE, "transient", "too many long messages at once; send again"));
+        }
         let body = read_body(request.into_body(), declared, bytes_max, self.desk.patience.body).await.map_err(fit)?;
         if !is_packed {
-            return Ok(body);
+            return Ok((body, share));
         }
-        if body.len() <= INLINE_BYTES_MAX / 4 {
-            return unpack(&body, bytes_max).map_err(fit);
-        }
-        let unpacked = tokio::task::spawn_blocking(move || unpack(&body, bytes_max)).await;
-        unpacked.unwrap_or(Err(BodyFault::Broken)).map_err(fit)
+        let unpacked = if body.len() <= INLINE_BYTES_MAX / 4 {
+            unpack(&body, bytes_max)
+        } else {
+            let unpacked = tokio::task::spawn_blocking(move || unpack(&body, bytes_max)).await;
+            unpacked.unwrap_or(Err(BodyFault::Broken))
+        };
+        Ok((unpacked.map_err(fit)?, share))
     }
 }
 
@@ -293,7 +302,9 @@ fn is_packed(headers: &HeaderMap) -> Result<bool, Fit> {
 fn body_fit(fault: BodyFault, bytes_max: usize) -> Fit {
     match fault {
         BodyFault::TooLong => Fit::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", format!("at most {bytes_max} bytes are taken")),
-        BodyFault::GrowsTooMuch => Fit::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", "unpacked it is more than 20 times as long; send it unpacked"),
+        BodyFault::GrowsTooMuch => {
+            Fit::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", "unpacked it is more than 20 times as long; send it unpacked")
+        }
         BodyFault::TooSlow => Fit::new(StatusCode::REQUEST_TIMEOUT, "transient", "the body came slower than 1 kB/s; send again"),
         BodyFault::Broken => Fit::new(StatusCode::BAD_REQUEST, "structure", "the body ended early; send again"),
         BodyFault::NotGzip => Fit::new(StatusCode::BAD_REQUEST, "structure", "the body is not gzip from its first to its last byte"),
@@ -338,11 +349,11 @@ impl Said {
         }
     }
 
-    fn say(&self, source: &SourceName, bytes: usize, took: std::time::Duration) {
-        let answered = observe::Answered { source, family: family("", Dialect::Fhir), bytes, took };
+    fn say(&self, answered: observe::Answered<'_>) {
         match self {
             Self::Kept(receipt) if receipt.duplicate_of().is_some() => answered.say_duplicate(),
             Self::Kept(receipt) => {
+                let observe::Answered { source, bytes, took, .. } = answered;
                 observe::Admitted { seq: receipt.seq(), source, bytes, took }.say();
                 answered.say_accepted();
             }

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::desk::{Clock, Desk, Patience};
 use super::gate::{Full, Gate, Key, Pass};
 use super::http::{self, WebLine};
-use super::mllp::{Conversation, Line};
+use super::mllp::{Conversation, Ended, Line};
 use super::settings::{Config, HttpConfig, MllpConfig, SourceConfig};
 use super::sources::{Peer, Sources};
 use super::tls::{Credentials, TlsDoor};
@@ -152,6 +152,11 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// One that showed no certificate.
+    pub(super) fn at(address: IpAddr) -> Self {
+        Self { peer: Peer { address, certificate_names: None }, credentials: None }
+    }
+
     /// Would it be let in now?
     pub(super) fn is_still_trusted(&self, now: Timestamp) -> bool {
         self.credentials.as_ref().is_none_or(|credentials| credentials.are_still_good(now))
@@ -199,11 +204,7 @@ impl<J: Journal> Intake<J> {
     pub fn controls(&self) -> Controls {
         let mllp = self.mllp.iter().filter_map(|door| door.tls.clone());
         let http = self.http.iter().filter_map(|door| door.tls.clone());
-        Controls {
-            sources: Arc::clone(&self.desk.sources),
-            generation: Arc::clone(&self.desk.generation),
-            tls: mllp.chain(http).collect(),
-        }
+        Controls { sources: Arc::clone(&self.desk.sources), generation: Arc::clone(&self.desk.generation), tls: mllp.chain(http).collect() }
     }
 
     /// Opens the doors, until `drain` is cancelled and what was in hand then is answered.
@@ -313,12 +314,8 @@ fn word(full: Full) -> &'static str {
 }
 
 /// Shakes hands and counts the peer as whom it proved to be.
-async fn greet<J: Journal>(
-    kind: &'static str,
-    (stream, address): (TcpStream, IpAddr),
-    (tls, pass): (&Arc<TlsDoor>, &mut Pass),
-    house: &House<J>,
-) -> Option<(TlsStream<TcpStream>, Guest)> {
+async fn greet<J: Journal, T>(arrival: Arrival<T>, tls: Arc<TlsDoor>, house: &House<J>) -> Option<(TlsStream<TcpStream>, Guest, Pass)> {
+    let Arrival { kind, stream, address, mut pass, .. } = arrival;
     let greeting = house.drain.run_until_cancelled(tls.greet(stream, address, house.desk.patience.handshake)).await?;
     observe::Handshake { kind, result: greeting.as_ref().err().copied().unwrap_or("ok") }.say();
     let greeted = match greeting {
@@ -333,18 +330,16 @@ async fn greet<J: Journal>(
     if let Err(full) = pass.become_known(key) {
         return refuse(address, word(full));
     }
-    Some((greeted.stream, Guest { peer: greeted.peer, credentials: greeted.credentials }))
-}
-
-fn plain_guest(address: IpAddr) -> Guest {
-    Guest { peer: Peer { address, certificate_names: None }, credentials: None }
+    Some((greeted.stream, Guest { peer: greeted.peer, credentials: greeted.credentials }, pass))
 }
 
 async fn serve_mllp<J: Journal>(arrival: Arrival<Line>, house: Arc<House<J>>) {
-    let Arrival { kind, stream, address, mut pass, tls, shared } = arrival;
-    let Some(tls) = tls else { return talk_mllp(stream, shared, plain_guest(address), &house).await };
-    if let Some((stream, guest)) = greet(kind, (stream, address), (&tls, &mut pass), &house).await {
-        talk_mllp(stream, shared, guest, &house).await;
+    let line = Arc::clone(&arrival.shared);
+    let Some(tls) = arrival.tls.clone() else {
+        return talk_mllp(arrival.stream, line, Guest::at(arrival.address), &house).await;
+    };
+    if let Some((stream, guest, _pass)) = greet(arrival, tls, &house).await {
+        talk_mllp(stream, line, guest, &house).await;
     }
 }
 
@@ -358,14 +353,19 @@ where
     // Tokens of its own: a connection asks them at every turn, and no other shall wait for that.
     let ended = house.end_now.child_token().run_until_cancelled_owned(conversation.run(house.drain.child_token())).await;
     open.noise_bytes = conversation.noise_bytes();
-    open.reason = ended.map_or("drain_timeout", super::mllp::Ended::word);
+    open.reason = ended.map_or("drain_timeout", Ended::word);
+    if let Some(ended) = ended {
+        conversation.close(ended).await;
+    }
 }
 
 async fn serve_http<J: Journal>(arrival: Arrival<WebDoor>, house: Arc<House<J>>) {
-    let Arrival { kind, stream, address, mut pass, tls, shared } = arrival;
-    let Some(tls) = tls else { return talk_http(stream, &shared, plain_guest(address), &house).await };
-    if let Some((stream, guest)) = greet(kind, (stream, address), (&tls, &mut pass), &house).await {
-        talk_http(stream, &shared, guest, &house).await;
+    let door = Arc::clone(&arrival.shared);
+    let Some(tls) = arrival.tls.clone() else {
+        return talk_http(arrival.stream, &door, Guest::at(arrival.address), &house).await;
+    };
+    if let Some((stream, guest, _pass)) = greet(arrival, tls, &house).await {
+        talk_http(stream, &door, guest, &house).await;
     }
 }
 
@@ -429,7 +429,11 @@ fn bind_mllp(config: &MllpConfig, opened: Option<std::net::TcpListener>, clock: 
     Ok(Door { listener, plain_peers: config.plain_peers.iter().map(IpAddr::to_canonical).collect(), tls, shared })
 }
 
-fn bind_http<J: Journal>(config: &HttpConfig, opened: Option<std::net::TcpListener>, desk: &Arc<Desk<J>>) -> Result<Door<WebDoor>, IntakeError> {
+fn bind_http<J: Journal>(
+    config: &HttpConfig,
+    opened: Option<std::net::TcpListener>,
+    desk: &Arc<Desk<J>>,
+) -> Result<Door<WebDoor>, IntakeError> {
     let place = format!("[[intake.http]] listen = \"{}\"", config.listen);
     if config.tls.is_none() && !config.listen.ip().is_loopback() {
         return Err(IntakeError {

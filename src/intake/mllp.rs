@@ -5,7 +5,8 @@
 //! - A message is begun only after all before it were begun, and answered only after all before it were answered.
 //! - At most [`UNDER_WAY_MAX`] messages are begun and unanswered; then nothing is read until some are answered (back-pressure).
 //! - A frame that was cut short is never answered and never joined with another.
-//! - A connection that was silent so far holds no buffer.
+//! - A connection that was silent so far holds no buffer. Long frames of all connections together share one budget of memory: where
+//!   it is used up, reading waits, and the frame's clock runs on.
 //!
 //! # Not here
 //!
@@ -23,6 +24,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Rules;
+use super::budget::Share;
 use super::desk::{Desk, Received};
 use super::in_order::InOrder;
 use super::listener::Guest;
@@ -38,8 +40,10 @@ const UNDER_WAY_MAX: usize = 16;
 const FIRST_BYTES: usize = 64;
 /// Room made for a read.
 const READ_BYTES: usize = 4 * 1024;
-/// A buffer that grew beyond this is given back when the connection falls silent.
+/// A buffer that grew beyond this is given back when the connection falls silent; what is beyond it comes out of the budget.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// After our own end the peer's last bytes are awaited so long, so that no reset overtakes an answer.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What all connections of one MLLP listener share.
 #[derive(Debug)]
@@ -99,9 +103,12 @@ pub(super) struct Conversation<J, S> {
     codec: MllpCodec,
     input: BytesMut,
     output: BytesMut,
+    /// What `input` holds of the budget.
+    share: Share,
+    is_starved: bool,
     under_way: InOrder<(Told, Option<Answer>)>,
     settled: Vec<(Told, Option<Answer>)>,
-    last_byte: Instant,
+    last_activity: Instant,
     frame_began: Option<Instant>,
     is_unended_tried: bool,
     is_mismatch_said: bool,
@@ -123,9 +130,11 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             generation,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            share: Share::default(),
+            is_starved: false,
             under_way: InOrder::new(),
             settled: Vec::new(),
-            last_byte: Instant::now(),
+            last_activity: Instant::now(),
             frame_began: None,
             is_unended_tried: false,
             is_mismatch_said: false,
@@ -143,24 +152,40 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
     /// Speaks until one side is done.
     pub(super) async fn run(&mut self, drain: CancellationToken) -> Ended {
         let mut drained = pin!(drain.cancelled());
-        let mut timer = pin!(sleep_until(self.last_byte));
+        let mut timer = pin!(sleep_until(self.last_activity));
         loop {
             self.take_frames();
             if let Some(ended) = self.end() {
                 return ended;
             }
+            self.make_room();
+            let freed = self.await_room();
             let wait = self.wait();
             set(timer.as_mut(), wait);
-            let is_reading = self.is_reading();
+            let is_starved = self.is_starved;
+            let is_reading = self.is_reading() && !is_starved;
             let is_draining = self.is_draining;
             tokio::select! {
                 biased;
                 () = self.under_way.ready(&mut self.settled), if !self.under_way.is_empty() => self.send_answers().await,
                 read = read_some(&mut self.stream, &mut self.input), if is_reading => self.heard(read),
+                () = freed, if is_starved => {}
                 () = drained.as_mut(), if !is_draining => self.is_draining = true,
                 () = timer.as_mut(), if wait.is_some() => self.lose_patience(wait),
             }
         }
+    }
+
+    /// Ends our half, and waits a moment for the other half where we end first.
+    pub(super) async fn close(mut self, ended: Ended) {
+        let linger = async {
+            self.stream.shutdown().await?;
+            let mut unread = [0; 1024];
+            while ended != Ended::Peer && self.stream.read(&mut unread).await? != 0 {}
+            Ok::<(), std::io::Error>(())
+        };
+        // However it ends, it has ended.
+        let _ = timeout(LINGER, linger).await;
     }
 
     /// Begins every whole frame there is room for.
@@ -173,11 +198,40 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
                 }
                 Ok(None) => {
                     // The frame's clock runs from its first byte, however slowly the others come.
-                    let began = self.frame_began.unwrap_or(self.last_byte);
-                    self.frame_began = self.codec.is_inside_frame().then_some(began);
+                    let began = |began: Option<Instant>| began.unwrap_or_else(Instant::now);
+                    self.frame_began = self.codec.is_inside_frame().then(|| began(self.frame_began));
                     return;
                 }
                 Err(_) => self.stop = Some(Ended::Read),
+            }
+        }
+    }
+
+    /// Room for the next read, if the house has it.
+    fn make_room(&mut self) {
+        self.is_starved = false;
+        let (held, free) = (self.input.len(), self.input.capacity() - self.input.len());
+        if !self.is_reading() || self.input.capacity() == 0 || READ_BYTES / 4 <= free {
+            return;
+        }
+        // As much again as there is: a long frame is copied a few times, not a thousand.
+        let more = held.max(READ_BYTES);
+        self.is_starved = KEPT_BYTES_MAX < held + more && !self.share.grow_to(held + more, &self.desk.budget);
+        if !self.is_starved {
+            self.input.reserve(more);
+        }
+    }
+
+    /// Ends when somebody else gave memory back. What was given back meanwhile is not missed: after the wait began, room is
+    /// asked for once more.
+    fn await_room(&mut self) -> impl Future<Output = ()> + use<J, S> {
+        let freed = self.is_starved.then(|| self.desk.budget.freed());
+        if freed.is_some() {
+            self.make_room();
+        }
+        async move {
+            if let Some(freed) = freed {
+                freed.await;
             }
         }
     }
@@ -213,7 +267,12 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             observe::SenderMismatch { source: &super::desk::name_of(received.examined().source.as_deref()) }.say();
         }
         let desk = Arc::clone(&self.desk);
-        self.under_way.push(async move { desk.settle(received).await });
+        // The memory of a long frame is used until the journal has it.
+        let share = std::mem::take(&mut self.share);
+        self.under_way.push(async move {
+            let _share = share;
+            desk.settle(received).await
+        });
     }
 
     fn rules(&self) -> Rules<'_> {
@@ -284,13 +343,13 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             let has_end_block = self.codec.is_end_half_seen(&self.input) && !self.is_unended_tried;
             let whole = began + self.line.frame_time_max;
             return if has_end_block {
-                Some((Wait::Unended, (self.last_byte + self.desk.patience.unended).min(whole)))
+                Some((Wait::Unended, (self.last_activity + self.desk.patience.unended).min(whole)))
             } else {
                 Some((Wait::Frame, whole))
             };
         }
         let idle = self.line.idle_time_max?;
-        self.under_way.is_empty().then(|| (Wait::Idle, self.last_byte + idle))
+        self.under_way.is_empty().then(|| (Wait::Idle, self.last_activity + idle))
     }
 
     fn lose_patience(&mut self, wait: Option<(Wait, Instant)>) {
@@ -315,7 +374,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
         match read {
             Ok(0) => self.is_peer_done = true,
             Ok(_) => {
-                self.last_byte = Instant::now();
+                self.last_activity = Instant::now();
                 self.is_unended_tried = false;
             }
             Err(_) => self.stop = Some(Ended::Read),
@@ -343,6 +402,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             Ok(Err(_)) => self.give_up(Ended::Write),
             Err(_) => self.give_up(Ended::WriteTimeout),
         }
+        self.last_activity = Instant::now();
         self.output.clear();
         self.give_back_buffers();
     }
@@ -381,9 +441,71 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) 
         buffer.extend_from_slice(first.get(..read).unwrap_or_default());
         return Ok(read);
     }
-    if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
-        // As much again as there is: a long frame is copied a few times, not a thousand.
-        buffer.reserve(buffer.len().max(READ_BYTES));
-    }
     stream.read_buf(buffer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::super::budget::Budget;
+    use super::super::desk::{Clock, Patience};
+    use super::super::settings::Config;
+    use super::super::sources::Sources;
+    use super::*;
+    use crate::journal::{Entry, JournalError, Receipt, Standing};
+    use crate::names::Seq;
+
+    /// Keeps nothing; what is kept is asked of real sockets in `tests/intake`.
+    #[derive(Clone)]
+    struct Forgetful;
+
+    impl Journal for Forgetful {
+        async fn append(&self, _entry: Entry) -> Result<Receipt, JournalError> {
+            Ok(Receipt::after_commit(Seq(1), None))
+        }
+        async fn outcome(&self, _seq: Seq, _patience: Duration) -> Standing {
+            Standing::Filed
+        }
+    }
+
+    fn connection(desk: &Arc<Desk<Forgetful>>) -> (DuplexStream, tokio::task::JoinHandle<Ended>) {
+        let (ours, theirs) = duplex(4096);
+        let line = Line { processing_ids: vec![], frame_bytes_max: 1 << 20, frame_time_max: Duration::from_secs(60), idle_time_max: None };
+        let mut conversation = Conversation::new(theirs, Arc::clone(desk), Arc::new(line), Guest::at([127, 0, 0, 1].into()));
+        (ours, tokio::spawn(async move { conversation.run(CancellationToken::new()).await }))
+    }
+
+    async fn answer(stream: &mut DuplexStream) -> u8 {
+        loop {
+            if stream.read_u8().await.unwrap() == b'\r' && stream.read_u8().await.unwrap() == 0x1C {
+                return stream.read_u8().await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn where_memory_is_used_up_a_long_frame_waits_for_another_one_and_not_for_ever() {
+        let clock = Clock { now: crate::clock::now, tick: crate::clock::tick };
+        let mut desk = Desk::new(&Config::default(), Sources::default(), Forgetful, clock, Patience::default());
+        desk.budget = Budget::of(5);
+        let desk = Arc::new(desk);
+        let half = vec![b'x'; 100_000];
+        for _ in 0..20 {
+            let (mut first, first_running) = connection(&desk);
+            first.write_all(&[b"\x0B", &half[..]].concat()).await.unwrap();
+            let (mut second, second_running) = connection(&desk);
+            let sending = tokio::spawn(async move {
+                second.write_all(&[b"\x0B", &vec![b'y'; 200_000][..], b"\x1C\r"].concat()).await.unwrap();
+                second
+            });
+            tokio::task::yield_now().await;
+            first.write_all(b"\x1C\r").await.unwrap();
+            assert_eq!(answer(&mut first).await, b'\r');
+            let mut second = sending.await.unwrap();
+            assert_eq!(answer(&mut second).await, b'\r');
+            drop((first, second));
+            assert_eq!((first_running.await.unwrap(), second_running.await.unwrap()), (Ended::Peer, Ended::Peer));
+        }
+    }
 }

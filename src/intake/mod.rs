@@ -16,6 +16,7 @@
 
 mod admission;
 mod body;
+mod budget;
 mod desk;
 mod events;
 mod gate;

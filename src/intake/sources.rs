@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::settings::{AckProfile, AnswerWhen, Mismatch, SourceConfig};
 use super::IntakeError;
+use super::settings::{AckProfile, AnswerWhen, Mismatch, SourceConfig};
 use crate::hl7::AckMode;
 use crate::names::SourceName;
 

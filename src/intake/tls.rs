@@ -115,7 +115,8 @@ impl TlsDoor {
         if !self.asks_for_certificates() {
             return Ok(Greeted { stream, peer: Peer { address, certificate_names: None }, credentials: None });
         }
-        let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|each| each.clone().into_owned()).collect();
+        let chain: Vec<_> =
+            stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|each| each.clone().into_owned()).collect();
         let names = chain.first().map(|own| san_names(own)).unwrap_or_default();
         let peer = Peer { address, certificate_names: Some(names.into()) };
         Ok(Greeted { stream, peer, credentials: Some(Credentials { door: Arc::clone(self), chain }) })
@@ -208,7 +209,11 @@ fn verifier(config: &TlsConfig, place: &str, now: Timestamp) -> Result<Option<Ar
         return Err(wrong("revocation is configured, but no senders' certificates are asked for".into(), "set client_ca_file"));
     };
     if config.crl_files.is_empty() != is_none {
-        let what = if is_none { "revocation is \"none\" and crl_files are named" } else { "senders' certificates are asked for, and no revocation list is kept" };
+        let what = if is_none {
+            "revocation is \"none\" and crl_files are named"
+        } else {
+            "senders' certificates are asked for, and no revocation list is kept"
+        };
         return Err(wrong(what.into(), "name a revocation list of each CA in crl_files, or write revocation = \"none\" on purpose"));
     }
     let authorities = certificates(ca_file, place, "put the PEM certificates of the CAs there that sign senders' certificates")?;
@@ -221,7 +226,8 @@ fn verifier(config: &TlsConfig, place: &str, now: Timestamp) -> Result<Option<Ar
     if !is_none {
         builder = builder.with_crls(revocation_lists(config, place, now)?).enforce_revocation_expiration();
     }
-    let verifier = builder.build().map_err(|error| unreadable(ca_file, &error, place, "check the CA certificates and the revocation lists"))?;
+    let verifier =
+        builder.build().map_err(|error| unreadable(ca_file, &error, place, "check the CA certificates and the revocation lists"))?;
     Ok(Some(verifier))
 }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use crate::names::{Seq, SourceName};
@@ -39,6 +40,8 @@ pub struct Answered<'a> {
     pub family: &'static str,
     /// Body.
     pub bytes: usize,
+    /// When its last byte came.
+    pub arrived: Timestamp,
     /// From last byte to answer.
     pub took: Duration,
 }
@@ -46,6 +49,8 @@ pub struct Answered<'a> {
 impl Answered<'_> {
     /// Counts an accepted one.
     pub fn say_accepted(self) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
+        gauge!("chis_last_message_timestamp_seconds", "source" => self.source.to_string()).set(self.arrived.as_second() as f64);
         counter!("chis_messages_accepted_total", "source" => self.source.to_string(), "type" => self.family).increment(1);
         self.measure();
     }

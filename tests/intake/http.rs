@@ -62,7 +62,10 @@ async fn a_message_in_json_or_xml_is_kept_as_it_came_and_answered_in_kind() {
     let json = doors.post(STU3, &[JSON], birth_json("a1")).await;
     assert_eq!(json.status, 200, "{json:?}");
     assert!(json.head.contains("content-type: application/fhir+json"), "{json:?}");
-    assert!(json.body.contains("OperationOutcome") && json.body.contains("information") && json.body.contains("kept as entry 1"), "{json:?}");
+    assert!(
+        json.body.contains("OperationOutcome") && json.body.contains("information") && json.body.contains("kept as entry 1"),
+        "{json:?}"
+    );
 
     let xml = doors.post(STU3, &[XML], birth_xml("a2")).await;
     assert_eq!(xml.status, 200, "{xml:?}");
@@ -88,13 +91,18 @@ async fn an_r4_message_names_its_event_otherwise() {
     doors.close().await;
 }
 
+/// What is wrong, media type, body; status and a place that the answer names.
+type ReadCase = (&'static str, (&'static str, &'static str), String, u16, &'static str);
+/// What is wrong, request line, headers, body; status.
+type UnreadCase = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, u16);
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_refused_with_its_status_and_kept_where_it_was_read() {
     let journal = MemoryJournal::default();
     let doors = open(PLAIN, &journal).await;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bomb = r#"<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Bundle xmlns="http://hl7.org/fhir"><id value="&b;"/></Bundle>"#;
-    let read: [(&str, (&str, &str), String, u16, &str); 8] = [
+    let read: [ReadCase; 8] = [
         ("not JSON", JSON, "{".into(), 400, ""),
         ("10,000 deep", JSON, deep, 400, ""),
         ("entities", XML, bomb.into(), 400, ""),
@@ -114,7 +122,7 @@ async fn what_cannot_be_taken_is_refused_with_its_status_and_kept_where_it_was_r
     assert_eq!(kept.len(), count);
     assert!(kept.iter().all(|entry| entry.contains("refused 4")), "{kept:?}");
 
-    let unread: [(&str, &str, &[(&str, &str)], &str, u16); 9] = [
+    let unread: [UnreadCase; 9] = [
         ("GET", "GET /fhir/stu3/$process-message", &[JSON], "", 405),
         ("path", "POST /fhir/stu3/Patient", &[JSON], "{}", 404),
         ("media type", STU3, &[("content-type", "text/plain")], "{}", 415),
@@ -303,4 +311,21 @@ async fn plain_http_is_for_this_machine_only() {
     let journal = MemoryJournal::default();
     let error = try_open(&PLAIN.replace("127.0.0.1:0", "0.0.0.0:0"), &journal, Wishes::default()).await.err().unwrap().to_string();
     assert!(error.contains("HTTP without TLS") && error.contains("set tls"), "{error}");
+}
+
+#[tokio::test]
+async fn at_the_end_of_the_day_a_request_in_hand_is_answered() {
+    let journal = MemoryJournal::gated();
+    let doors = open(PLAIN, &journal).await;
+    let address = doors.http();
+    let asking = tokio::spawn(async move {
+        let stream = TcpStream::connect(address).await.unwrap();
+        request(stream, STU3, &[JSON], birth_json("d1").as_bytes()).await
+    });
+    journal.begun(1).await;
+    doors.drain.cancel();
+    while TcpStream::connect(address).await.is_ok() {}
+    journal.let_through(1);
+    assert_eq!(asking.await.unwrap().status, 200);
+    doors.close().await;
 }

@@ -46,8 +46,15 @@ async fn a_good_message_is_kept_as_it_came_and_accepted() {
 #[tokio::test]
 async fn what_is_wrong_is_kept_and_refused_with_its_code() {
     let a28 = a28("7");
-    check(PLAIN, &a28.replace("ADT^A28^ADT_A05", ""), "AR 7 101", &["7 refused AR 101 MSH-9 is empty; it must say the type of the message"]).await;
-    check(PLAIN, &a28.replace("|7|P|", "||P|"), "AR  101", &[" refused AR 101 MSH-10 is empty; each message needs its own control id"]).await;
+    check(
+        PLAIN,
+        &a28.replace("ADT^A28^ADT_A05", ""),
+        "AR 7 101",
+        &["7 refused AR 101 MSH-9 is empty; it must say the type of the message"],
+    )
+    .await;
+    check(PLAIN, &a28.replace("|7|P|", "||P|"), "AR  101", &[" refused AR 101 MSH-10 is empty; each message needs its own control id"])
+        .await;
     check(PLAIN, &message("ADT^A45", "7"), "AR 7 201", &["7 refused AR 201 event not taken from this sender"]).await;
     check(PLAIN, &message("QRY^A19", "7"), "AR 7 200", &["7 refused AR 200 message type not taken from this sender"]).await;
     check(PLAIN, &a28.replace("|P|2.4", "|T|2.4"), "AR 7 202", &["7 refused AR 202 processing id not taken at this door"]).await;
@@ -140,7 +147,9 @@ async fn a_source_that_waits_for_filing_hears_what_became_of_its_message() {
     let journal = MemoryJournal::default();
     let doors = open(&(PLAIN.to_owned() + "answer = \"filed\""), &journal).await;
     let mut sender = doors.mllp().await;
-    for (standing, answer) in [(Standing::Filed, "AA 1"), (Standing::Held, "AR 1 207"), (Standing::Waiting, "AE 1 207"), (Standing::Filed, "AA 1")] {
+    for (standing, answer) in
+        [(Standing::Filed, "AA 1"), (Standing::Held, "AR 1 207"), (Standing::Waiting, "AE 1 207"), (Standing::Filed, "AA 1")]
+    {
         journal.file_as(standing);
         assert_eq!(sender.ask(&a28("1")).await, answer, "{standing:?}");
     }

@@ -106,7 +106,9 @@ struct Search<'s, 't> {
 impl<'t> Search<'_, 't> {
     fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
         let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
-            (Head::Let(name), _) => (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice()),
+            (Head::Let(name), _) => {
+                (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice())
+            }
             (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
             (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
         };
@@ -197,7 +199,14 @@ impl<'t> Search<'_, 't> {
     }
 
     /// Adds what `object` has under exactly this name; says whether it has it.
-    fn named(&self, object: &'t Map<String, Value>, name: &str, chosen: Option<&'t str>, parent: Node<'t>, children: &mut Vec<Node<'t>>) -> bool {
+    fn named(
+        &self,
+        object: &'t Map<String, Value>,
+        name: &str,
+        chosen: Option<&'t str>,
+        parent: Node<'t>,
+        children: &mut Vec<Node<'t>>,
+    ) -> bool {
         let Some(given) = Given::of(object, name) else { return false };
         let all = 0..given.length.unwrap_or(1);
         children.extend(all.filter_map(|at| self.child(&given, at, parent)).map(|child| Node { chosen, ..child }));
@@ -376,8 +385,12 @@ impl Comparable<'_> {
             (Self::Object, _) | (_, Self::Object) => false,
             (Self::Number(left), Self::Number(right)) => plain_decimal(left) == plain_decimal(right),
             // A decimal is a text in the tree.
-            (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => plain_decimal(number) == plain_decimal(text),
-            (Self::Boolean(value), Self::Text(text)) | (Self::Text(text), Self::Boolean(value)) => *text == if *value { "true" } else { "false" },
+            (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => {
+                plain_decimal(number) == plain_decimal(text)
+            }
+            (Self::Boolean(value), Self::Text(text)) | (Self::Text(text), Self::Boolean(value)) => {
+                *text == if *value { "true" } else { "false" }
+            }
             (left, right) => left == right,
         }
     }
@@ -432,14 +445,20 @@ mod tests {
         let bundle = bundle();
         let find = |path: &str, lets: &Lets<'_>| -> Vec<String> {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            Path::parse(path).expect(path).find(&bundle, lets).iter().map(|found| format!("{}={}", found.location, text(found.value))).collect()
+            Path::parse(path)
+                .expect(path)
+                .find(&bundle, lets)
+                .iter()
+                .map(|found| format!("{}={}", found.location, text(found.value)))
+                .collect()
         };
         let lets = lets.iter().map(|(name, path)| ((*name).to_owned(), Path::parse(path).unwrap().find(&bundle, &Lets::new()))).collect();
         find(path, &lets)
     }
 
     fn check(path: &str, expected: &[&str]) {
-        let lets = [("baby", "Bundle.entry.resource.ofType(Patient)[2]"), ("date", "Bundle.entry.resource.birthDate"), ("none", "Bundle.nothing")];
+        let lets =
+            [("baby", "Bundle.entry.resource.ofType(Patient)[2]"), ("date", "Bundle.entry.resource.birthDate"), ("none", "Bundle.nothing")];
         assert_eq!(found(path, &lets), expected, "{path}");
     }
 
@@ -448,7 +467,10 @@ mod tests {
         check("Bundle.type", &["Bundle.type=message"]);
         check("type", &["Bundle.type=message"]);
         check("$this.type", &["Bundle.type=message"]);
-        check("Bundle.entry.resource.name.given", &["Bundle.entry[1].resource.name[0].given[0]=A", "Bundle.entry[1].resource.name[1].given[0]=Ada"]);
+        check(
+            "Bundle.entry.resource.name.given",
+            &["Bundle.entry[1].resource.name[0].given[0]=A", "Bundle.entry[1].resource.name[1].given[0]=Ada"],
+        );
         check("Patient.name", &[]);
         check("Bundle.nothing.at.all", &[]);
     }
@@ -510,9 +532,15 @@ mod tests {
 
     #[test]
     fn references_are_followed() {
-        check("Bundle.entry.resource.ofType(Observation)[1].subject.resolve().birthDate", &["Bundle.entry[1].resource.birthDate=2026-04-01"]);
+        check(
+            "Bundle.entry.resource.ofType(Observation)[1].subject.resolve().birthDate",
+            &["Bundle.entry[1].resource.birthDate=2026-04-01"],
+        );
         check("Bundle.entry.resource.subject.reference.resolve().id", &["Bundle.entry[1].resource.id=2", "Bundle.entry[1].resource.id=2"]);
-        check("Bundle.entry.resource.ofType(Observation).where(subject.resolve().active).value.unit", &["Bundle.entry[2].resource.valueQuantity.unit=kg"]);
+        check(
+            "Bundle.entry.resource.ofType(Observation).where(subject.resolve().active).value.unit",
+            &["Bundle.entry[2].resource.valueQuantity.unit=kg"],
+        );
         check("$baby.generalPractitioner.resolve().name", &["Bundle.entry[1].resource.contained[0].name=The Surgery"]);
         check("$baby.name.resolve()", &[]);
     }
