@@ -178,3 +178,5 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_reading;

@@ -20,7 +20,8 @@ impl Write for Kept {
 }
 
 /// Exit code and stdout of a command line.
-fn ran(line: &str) -> (u8, String) {
+pub(super) fn ran(line: &str) -> (u8, String) {
+    let _already_chosen = rustls::crypto::ring::default_provider().install_default();
     let kept = Kept::default();
     let mut out = Out::to(kept.clone());
     let words = std::iter::once("chis-broker").chain(line.split(' ').filter(|word| !word.is_empty()));
@@ -122,7 +123,6 @@ fn a_configuration_with_mistakes_is_78() {
 fn without_a_broker_releasing_and_status_are_69() {
     // A port that was free a moment ago and that nobody listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _chosen = rustls::crypto::ring::default_provider().install_default();
     assert_eq!(ran(&format!("held release 7 --reason mended --admin http://127.0.0.1:{port}")), (exit::UNREACHABLE, String::new()));
     assert_eq!(ran(&format!("status --admin http://127.0.0.1:{port}")).0, exit::UNREACHABLE);
     assert_eq!(ran(&format!("msg list --admin http://127.0.0.1:{port}")).0, exit::UNREACHABLE);

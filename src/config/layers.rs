@@ -73,7 +73,7 @@ pub fn load(file: Option<&Path>, environment: &[(String, String)], arguments: &A
     loaded.diagnostics.extend(layers.iter().flat_map(|layer| layer.pass.diagnostics.iter().cloned()));
     loaded.diagnostics.extend(env_diagnostics);
     loaded.diagnostics.extend(rules::judge(&settings, &origins));
-    loaded.diagnostics.sort_by(|a, b| (order(&layers, a), a.span.start).cmp(&(order(&layers, b), b.span.start)));
+    loaded.diagnostics.sort_by_key(|one| (order(&layers, one), one.span.start));
     loaded.settings = settings;
     loaded
 }

@@ -36,6 +36,20 @@ pub fn hide(value: &mut Value, keys: &[&str]) {
     }
 }
 
+/// Hides what follows a bar in the keys of an object: `identifiers.<system>|<value>` names a group by a value. The groups stay
+/// apart by a number.
+pub fn mask_keys(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    let named = std::mem::take(fields);
+    for (number, (key, field)) in named.into_iter().enumerate() {
+        let key = match key.split_once('|') {
+            Some((group, _)) => format!("{group}|{HIDDEN}{number}"),
+            None => key,
+        };
+        fields.insert(key, field);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +67,13 @@ mod tests {
         let mut line = json!({ "child": "id", "events": [{ "statement": { "child": { "names": ["X"] } } }], "status": ["01"] });
         mask(&mut line, &["child", "status"]);
         assert_eq!(line, json!({ "child": "id", "events": [{ "statement": { "child": { "names": ["***"] } } }], "status": ["***"] }));
+    }
+
+    #[test]
+    fn a_key_that_names_a_value_is_hidden_too() {
+        let mut said = json!({ "sex": 1, "identifiers.urn:v2:RJ1|A1": 2, "identifiers.urn:v2:RJ1|A2": 3 });
+        mask_keys(&mut said);
+        assert_eq!(said, json!({ "sex": 1, "identifiers.urn:v2:RJ1|***1": 2, "identifiers.urn:v2:RJ1|***2": 3 }));
     }
 
     #[test]

@@ -121,6 +121,7 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
         }
         if let Some(said) = value.get_mut("said") {
             mask::hide(said, &["at_us"]);
+            mask::mask_keys(said);
         }
         if let Some(events) = value.get_mut("events") {
             mask::hide(events, &["at"]);
