@@ -1,5 +1,685 @@
 //! Bounded FHIR XML to the JSON tree, by a table of cardinalities.
-use super::{Limits, Problem, Release};
-use serde_json::Value;
+//!
+//!     <birthDate value="2026-04-01">          "birthDate": "2026-04-01",
+//!       <extension url="…"> … </extension>    "_birthDate": { "extension": [ … ] }
+//!     </birthDate>
+//!
+//! # Invariants
+//!
+//! - No DTD, no entity but the five, no processing instruction: each is refused by name, so nothing expands and nothing is fetched.
+//! - Depth and elements are counted before anything is kept; the reader itself does not recurse.
+//! - Nothing of the document is dropped in silence, except comments and white space between elements.
+//!
+//! # What the table does not know
+//!
+//! An element that the release does not have is kept: as a text if it has a `value`, else as an object, and as an array only when it
+//! is given more than once; only `extension`, `coding`, `given`, `line` and `contained` are arrays always. An attribute
+//! that FHIR does not have is refused, and so is an element given twice that the release allows once (JSON could not say it either).
+
+use super::elements::{Element, Holds, Table, element_of_unknown, table};
+use super::json::number;
+use super::{Limits, Problem, Release, text_of};
+use quick_xml::Reader;
+use quick_xml::errors::Error;
+use quick_xml::escape::{resolve_xml_entity, unescape_with};
+use quick_xml::events::{BytesStart, Event};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+const FHIR: &str = "http://hl7.org/fhir";
+const XHTML: &str = "http://www.w3.org/1999/xhtml";
+/// Attributes of one element, and namespaces in scope: FHIR needs three of the first and four of the second.
+const ATTRIBUTES_MAX: usize = 64;
+
 /// Reads FHIR XML (no DTD, no entities but the five, UTF-8) into the shape that FHIR JSON of that release has.
-pub fn read_xml(_bytes: &[u8], _release: Release, _limits: &Limits) -> Result<Value, Problem> { unimplemented!() }
+///
+/// # Errors
+///
+/// [`Problem`] with `line L, column C`: `structure` for what is no XML or no FHIR, `not-supported` for what is refused on purpose
+/// (DTD, entities, processing instructions, other encodings), `too-long` for more depth or elements than `limits` allow.
+pub fn read_xml(bytes: &[u8], release: Release, limits: &Limits) -> Result<Value, Problem> {
+    let text = text_of(bytes)?;
+    let builder =
+        Builder { text, at: 0, table: table(release), limits, nodes: 0, namespaces: Vec::new(), open: Vec::new(), narrative: None, root: None };
+    builder.run()
+}
+
+/// What a prefix stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Namespace {
+    Fhir,
+    Xhtml,
+    Other,
+}
+
+struct Builder<'t> {
+    text: &'t str,
+    /// Where the current event begins.
+    at: usize,
+    table: &'static Table,
+    limits: &'t Limits,
+    nodes: usize,
+    /// Prefixes in scope, innermost last, with the depth that declared them.
+    namespaces: Vec<(usize, Vec<u8>, Namespace)>,
+    open: Vec<Node>,
+    narrative: Option<Narrative>,
+    root: Option<Value>,
+}
+
+/// The XHTML we are inside of, and how many of its elements are open.
+struct Narrative {
+    begins: usize,
+    open: usize,
+}
+
+/// The attributes of one element.
+#[derive(Default)]
+struct Attributes {
+    kept: Vec<(&'static str, String)>,
+    /// There was one that FHIR does not have; a narrative may have any.
+    has_stray: bool,
+}
+
+/// An element that is open.
+struct Node {
+    /// Its name in the element around it.
+    name: String,
+    /// What it holds, and whether it repeats; `None` repeats when it is seen more than once.
+    holds: Holds,
+    many: Option<bool>,
+    /// The type whose elements it has, if the table knows it.
+    shape: Option<&'static str>,
+    /// Set if it is a resource, whose name is its type.
+    is_resource: bool,
+    value: Option<String>,
+    attributes: Map<String, Value>,
+    children: Vec<Child>,
+    /// Where each name is among `children`.
+    index: HashMap<String, usize>,
+}
+
+/// All elements of one name.
+struct Child {
+    name: String,
+    many: Option<bool>,
+    /// For each time it was given: the value, and the `id` and extensions of a primitive.
+    given: Vec<(Value, Value)>,
+}
+
+impl Builder<'_> {
+    fn run(mut self) -> Result<Value, Problem> {
+        let mut reader = Reader::from_str(self.text);
+        loop {
+            self.at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+            let event = reader.read_event();
+            let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+            match event {
+                Ok(Event::Start(start)) => self.start(&start)?,
+                Ok(Event::Empty(start)) => {
+                    self.start(&start)?;
+                    self.end(end)?;
+                }
+                Ok(Event::End(_)) => self.end(end)?,
+                Ok(Event::Text(text)) => self.characters(&text)?,
+                Ok(Event::CData(_)) if self.narrative.is_some() => {}
+                Ok(Event::CData(_)) => return Err(self.problem("a CDATA section outside of a narrative; write a `value` attribute")),
+                Ok(Event::GeneralRef(reference)) => self.reference(&reference)?,
+                Ok(Event::Comment(_)) => {}
+                Ok(Event::Decl(declaration)) => self.declaration(declaration.encoding().map(|name| name.map(|name| name.into_owned()).ok()))?,
+                Ok(Event::PI(_)) => return Err(self.refused("processing instructions are refused; leave it out")),
+                Ok(Event::DocType(_)) => return Err(self.refused("a document type (DTD) is refused; leave it out")),
+                Ok(Event::Eof) => return self.finish(),
+                Err(error) => {
+                    self.at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
+                    return Err(self.problem(not_well_formed(&error)));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Value, Problem> {
+        self.at = self.text.len();
+        if !self.open.is_empty() {
+            return Err(self.problem("the document ends too early: an element is not closed"));
+        }
+        self.root.take().ok_or_else(|| self.problem("the document has no element"))
+    }
+
+    fn declaration(&self, encoding: Option<Option<Vec<u8>>>) -> Result<(), Problem> {
+        if self.at != 0 {
+            return Err(self.problem("the XML declaration must be the first thing in the document"));
+        }
+        match encoding {
+            None => Ok(()),
+            Some(Some(name)) if [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| name.eq_ignore_ascii_case(known)) => Ok(()),
+            Some(_) => Err(self.refused("the document declares another encoding than UTF-8; send UTF-8")),
+        }
+    }
+
+    fn characters(&self, text: &[u8]) -> Result<(), Problem> {
+        // An early `]]>` and the like are as harmless in a narrative as any text: nobody but a browser will read it.
+        let blank = text.iter().all(u8::is_ascii_whitespace);
+        if blank || self.narrative.is_some() { Ok(()) } else { Err(self.problem("text between elements; FHIR keeps values in `value` attributes")) }
+    }
+
+    fn reference(&self, name: &[u8]) -> Result<(), Problem> {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        if resolve_xml_entity(name).is_none() && !name.starts_with('#') {
+            return Err(self.refused(OTHER_ENTITY));
+        }
+        self.unescape(&format!("&{name};"))?;
+        self.characters(b"x")
+    }
+
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.limits.nodes_max < self.nodes {
+            return Err(self.too_long(format!("more than {} elements", self.limits.nodes_max)));
+        }
+        let depth = self.open.len() + self.narrative.as_ref().map_or(0, |narrative| narrative.open);
+        if self.limits.depth() <= depth {
+            return Err(self.too_long(format!("nested deeper than {}", self.limits.depth())));
+        }
+        let attributes = self.attributes(start, depth)?;
+        if let Some(narrative) = &mut self.narrative {
+            narrative.open += 1;
+            return Ok(());
+        }
+        let (prefix, name) = split_name(start.name().into_inner());
+        let namespace = self.namespace(prefix);
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_name(name)) else {
+            return Err(self.problem("an element with a name that FHIR does not have"));
+        };
+        match self.open.last() {
+            None => self.open_root(name, namespace)?,
+            Some(parent) if parent.holds == Holds::Resource => self.open_resource(name, namespace)?,
+            Some(_) => self.open_element(name, namespace)?,
+        }
+        if self.narrative.is_some() { Ok(()) } else { self.keep(attributes) }
+    }
+
+    fn open_root(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+        if self.root.is_some() {
+            return Err(self.problem("a second element after the end of the document"));
+        }
+        if namespace != Namespace::Fhir {
+            return Err(self.problem("the root element is not in the namespace http://hl7.org/fhir"));
+        }
+        self.open.push(Node::resource(name, self.table));
+        Ok(())
+    }
+
+    /// The one element inside `resource`, `contained` and their like.
+    fn open_resource(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+        if namespace != Namespace::Fhir {
+            return Err(self.problem("a resource that is not in the namespace http://hl7.org/fhir"));
+        }
+        if self.open.last().is_some_and(|wrapper| !wrapper.children.is_empty()) {
+            return Err(self.problem("a second resource where one is allowed"));
+        }
+        self.open.push(Node::resource(name, self.table));
+        Ok(())
+    }
+
+    fn open_element(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+        let Some(parent) = self.open.last() else { return Ok(()) };
+        let known = match parent.shape {
+            Some(shape) => self.table.element(shape, name),
+            None => element_of_unknown(parent.is_resource, name),
+        };
+        let xhtml = known.is_some_and(|element| element.holds == Holds::Xhtml);
+        if namespace == Namespace::Other || (namespace == Namespace::Xhtml && !xhtml) {
+            return Err(self.problem("an element that is not in the namespace http://hl7.org/fhir"));
+        }
+        if parent.is_resource && name == "resourceType" {
+            return Err(self.problem("an element named resourceType; in XML the name of the resource says its type"));
+        }
+        if xhtml {
+            self.narrative = Some(Narrative { begins: self.at, open: 1 });
+        }
+        self.open.push(Node::element(name, known));
+        Ok(())
+    }
+
+    /// The attributes, checked; namespace declarations come into scope.
+    fn attributes(&mut self, start: &BytesStart<'_>, depth: usize) -> Result<Attributes, Problem> {
+        let mut found = Attributes::default();
+        for (count, attribute) in start.attributes().enumerate() {
+            if ATTRIBUTES_MAX <= count || ATTRIBUTES_MAX <= self.namespaces.len() {
+                return Err(self.too_long(format!("more than {ATTRIBUTES_MAX} attributes or namespaces")));
+            }
+            let attribute = attribute.map_err(|_| self.problem("an attribute that is not well-formed, or given twice"))?;
+            let raw = std::str::from_utf8(&attribute.value).unwrap_or_default();
+            let value = self.unescape(raw)?;
+            let key = attribute.key.into_inner();
+            let (prefix, local) = split_name(key);
+            if key == b"xmlns" || prefix == b"xmlns" {
+                let bound = if prefix.is_empty() { Vec::new() } else { local.to_vec() };
+                // Inside a narrative nobody asks what a prefix means.
+                if self.narrative.is_none() {
+                    self.namespaces.push((depth, bound, namespace_of(&value)));
+                }
+                continue;
+            }
+            match ["value", "id", "url"].into_iter().find(|known| known.as_bytes() == key) {
+                Some(known) => found.kept.push((known, value)),
+                // `xml:lang`, `xsi:schemaLocation` speak about the XML, not about the resource.
+                None => found.has_stray |= prefix.is_empty(),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts the attributes into the element just opened.
+    fn keep(&mut self, attributes: Attributes) -> Result<(), Problem> {
+        if attributes.has_stray {
+            return Err(self.problem("an attribute that FHIR does not have; it has `value`, `id` and `url`"));
+        }
+        let Some(node) = self.open.last_mut() else { return Ok(()) };
+        if (node.is_resource || node.holds == Holds::Resource) && !attributes.kept.is_empty() {
+            return Err(self.problem("an attribute on a resource; its `id` is an element"));
+        }
+        for (name, value) in attributes.kept {
+            match name {
+                "value" => node.value = Some(value),
+                _ => drop(node.attributes.insert(name.to_owned(), Value::String(value))),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: usize) -> Result<(), Problem> {
+        if let Some(narrative) = &mut self.narrative {
+            narrative.open -= 1;
+            if narrative.open != 0 {
+                return Ok(());
+            }
+        }
+        let narrative = self.narrative.take();
+        let Some(node) = self.open.pop() else { return Err(self.problem("an element is closed that was not open")) };
+        let depth = self.open.len();
+        self.namespaces.retain(|(declared_at, ..)| *declared_at < depth);
+        let (name, many) = (node.name.clone(), node.many);
+        let given = match narrative {
+            Some(narrative) => (Value::from(self.text.get(narrative.begins..end).unwrap_or_default()), Value::Null),
+            None => node.close().map_err(|message| self.problem(message))?,
+        };
+        match self.open.last_mut() {
+            Some(parent) => parent.add(name, many, given).map_err(|message| self.problem(message)),
+            None => {
+                self.root = Some(given.0);
+                Ok(())
+            }
+        }
+    }
+
+    /// The value of an attribute: white space made spaces as XML says, the five entities and character references resolved.
+    fn unescape(&self, raw: &str) -> Result<String, Problem> {
+        if raw.contains('<') {
+            return Err(self.problem("an attribute that is not well-formed: `<` must be written `&lt;`"));
+        }
+        let spaced = raw.replace("\r\n", " ").replace(['\t', '\r', '\n'], " ");
+        let value = unescape_with(&spaced, resolve_xml_entity).map_err(|error| match error {
+            quick_xml::escape::EscapeError::UnrecognizedEntity(..) => self.refused(OTHER_ENTITY),
+            _ => self.problem("`&` begins no character reference; write it `&amp;`"),
+        })?;
+        let control = |sign: char| (sign < ' ' && !matches!(sign, '\t' | '\n' | '\r')) || matches!(sign, '\u{FFFE}' | '\u{FFFF}');
+        if value.contains(control) {
+            return Err(self.problem("a control character, which XML does not have"));
+        }
+        Ok(value.into_owned())
+    }
+
+    fn namespace(&self, prefix: &[u8]) -> Namespace {
+        let declared = self.namespaces.iter().rev().find(|(_, bound, _)| bound == prefix);
+        declared.map_or(Namespace::Other, |(.., namespace)| *namespace)
+    }
+
+    fn problem(&self, message: &str) -> Problem {
+        Problem::in_text("structure", self.text, self.at, message)
+    }
+
+    fn refused(&self, message: &str) -> Problem {
+        Problem::in_text("not-supported", self.text, self.at, message)
+    }
+
+    fn too_long(&self, message: String) -> Problem {
+        Problem::in_text("too-long", self.text, self.at, message)
+    }
+}
+
+const OTHER_ENTITY: &str = "an entity other than amp, lt, gt, quot and apos is refused; write the character itself";
+
+impl Node {
+    fn element(name: &str, known: Option<Element>) -> Self {
+        let holds = known.map_or(Holds::Unknown, |element| element.holds);
+        let shape = if let Holds::Of(shape) = holds { Some(shape) } else { None };
+        Self {
+            name: name.to_owned(),
+            holds,
+            many: known.map(|element| element.many),
+            shape,
+            is_resource: false,
+            value: None,
+            attributes: Map::new(),
+            children: Vec::new(),
+            index: HashMap::new(),
+        }
+    }
+
+    fn resource(name: &str, table: &Table) -> Self {
+        let shape = table.known(name);
+        Self { shape, is_resource: true, many: Some(false), ..Self::element(name, None) }
+    }
+
+    fn add(&mut self, name: String, many: Option<bool>, given: (Value, Value)) -> Result<(), &'static str> {
+        let next = self.children.len();
+        let at = *self.index.entry(name.clone()).or_insert(next);
+        if at == next {
+            self.children.push(Child { name, many, given: Vec::new() });
+        }
+        let Some(child) = self.children.get_mut(at) else { return Ok(()) };
+        child.given.push(given);
+        if child.many == Some(false) && 1 < child.given.len() { Err("this element is given twice, and may be given once") } else { Ok(()) }
+    }
+
+    /// The element's value, and the `id` and extensions of a primitive.
+    fn close(mut self) -> Result<(Value, Value), &'static str> {
+        if self.holds == Holds::Resource {
+            let only = self.children.pop().and_then(|mut child| child.given.pop());
+            return only.ok_or("a resource is missing here");
+        }
+        let only_extensions = self.children.iter().all(|child| child.name == "extension");
+        let primitive = matches!(self.holds, Holds::Text | Holds::Boolean | Holds::Number);
+        let empty = self.children.is_empty() && self.attributes.is_empty();
+        match self.value.take() {
+            Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
+            Some(value) => Ok((typed(self.holds, value), self.object_or_null(None))),
+            None if empty && (primitive || self.holds == Holds::Unknown) && !self.is_resource => Ok((Value::Null, Value::Null)),
+            None if primitive && only_extensions => Ok((Value::Null, self.object_or_null(None))),
+            None => {
+                let of = self.is_resource.then(|| self.name.clone());
+                self.check_names()?;
+                Ok((self.object(of), Value::Null))
+            }
+        }
+    }
+
+    /// An attribute and an element of the same name cannot both be kept.
+    fn check_names(&self) -> Result<(), &'static str> {
+        let twice = self.attributes.keys().any(|name| self.index.contains_key(name));
+        if twice { Err("this name is given as an attribute and as an element") } else { Ok(()) }
+    }
+
+    fn object_or_null(self, resource_type: Option<String>) -> Value {
+        let object = self.object(resource_type);
+        if object.as_object().is_some_and(Map::is_empty) { Value::Null } else { object }
+    }
+
+    fn object(self, resource_type: Option<String>) -> Value {
+        let mut object = Map::new();
+        if let Some(resource_type) = resource_type {
+            object.insert("resourceType".to_owned(), Value::String(resource_type));
+        }
+        object.extend(self.attributes);
+        for child in self.children {
+            child.write(&mut object);
+        }
+        Value::Object(object)
+    }
+}
+
+impl Child {
+    /// Writes `name`, and `_name` if a primitive has an `id` or extensions; arrays of both stay in step, with nulls for what is missing.
+    fn write(self, object: &mut Map<String, Value>) {
+        let array = self.many.unwrap_or(1 < self.given.len());
+        let (values, extras): (Vec<Value>, Vec<Value>) = self.given.into_iter().unzip();
+        let has_extras = extras.iter().any(|extra| !extra.is_null());
+        let has_values = !has_extras || values.iter().any(|value| !value.is_null());
+        if has_values {
+            object.insert(self.name.clone(), one_or_all(values, array));
+        }
+        if has_extras {
+            object.insert(format!("_{}", self.name), one_or_all(extras, array));
+        }
+    }
+}
+
+fn one_or_all(mut values: Vec<Value>, array: bool) -> Value {
+    if array { Value::Array(values) } else { values.pop().unwrap_or(Value::Null) }
+}
+
+/// The JSON value of a `value` attribute. What is not of its type stays a text, for the mapping to find.
+fn typed(holds: Holds, value: String) -> Value {
+    match (holds, value.as_str()) {
+        (Holds::Boolean, "true") => Value::Bool(true),
+        (Holds::Boolean, "false") => Value::Bool(false),
+        (Holds::Number, text) => number(text).unwrap_or(Value::String(value)),
+        _ => Value::String(value),
+    }
+}
+
+fn namespace_of(uri: &str) -> Namespace {
+    match uri {
+        FHIR => Namespace::Fhir,
+        XHTML => Namespace::Xhtml,
+        _ => Namespace::Other,
+    }
+}
+
+fn split_name(name: &[u8]) -> (&[u8], &[u8]) {
+    let colon = name.iter().position(|byte| *byte == b':');
+    colon.and_then(|colon| Some((name.get(..colon)?, name.get(colon + 1..)?))).unwrap_or((b"", name))
+}
+
+/// Names of FHIR are letters and digits; `_` would collide with the extensions of primitives.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The reader's own texts quote names of the document; ours do not.
+fn not_well_formed(error: &Error) -> &'static str {
+    match error {
+        Error::IllFormed(_) => "the XML is not well-formed: start and end tags do not match, or a reference is not ended by `;`",
+        Error::Syntax(_) => "the XML is not well-formed: the markup that begins here is not ended",
+        _ => "the XML is not well-formed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(xml: &str) -> Result<Value, String> {
+        read_xml(xml.as_bytes(), Release::Stu3, &Limits::default()).map_err(|problem| problem.to_string())
+    }
+
+    fn fails(xml: &str, error: &str) {
+        assert_eq!(read(xml), Err(error.to_owned()), "{xml}");
+    }
+
+    /// A Patient with this inside.
+    fn patient(inside: &str) -> Result<Value, String> {
+        read(&format!("<Patient xmlns=\"http://hl7.org/fhir\">{inside}</Patient>"))
+    }
+
+    #[test]
+    fn a_resource_has_the_shape_of_its_json() {
+        let xml = r#"<?xml version="1.0" encoding="UTF-8"?>
+            <!-- invented -->
+            <Patient xmlns="http://hl7.org/fhir">
+              <id value="baby"/>
+              <text><status value="generated"/><div xmlns="http://www.w3.org/1999/xhtml" lang="en">a &lt; <b>b</b></div></text>
+              <extension url="http://hl7.org/fhir/StructureDefinition/birthPlace">
+                <valueAddress><city value="London"/></valueAddress>
+              </extension>
+              <identifier><system value="https://fhir.nhs.uk/Id/nhs-number"/><value value="9990000018"/></identifier>
+              <active value="true"/>
+              <name id="n1"><family value="O&apos;Example"/><given value="Ada"/><given value="May"/></name>
+              <birthDate value="2026-04-01">
+                <extension url="http://hl7.org/fhir/StructureDefinition/patient-birthTime"><valueDateTime value="2026-04-01T03:04:05+01:00"/></extension>
+              </birthDate>
+              <multipleBirthInteger value="2"/>
+            </Patient>"#;
+        let expected = json!({
+            "resourceType": "Patient",
+            "id": "baby",
+            "text": { "status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">a &lt; <b>b</b></div>" },
+            "extension": [{ "url": "http://hl7.org/fhir/StructureDefinition/birthPlace", "valueAddress": { "city": "London" } }],
+            "identifier": [{ "system": "https://fhir.nhs.uk/Id/nhs-number", "value": "9990000018" }],
+            "active": true,
+            "name": [{ "id": "n1", "family": "O'Example", "given": ["Ada", "May"] }],
+            "birthDate": "2026-04-01",
+            "_birthDate": { "extension": [
+                { "url": "http://hl7.org/fhir/StructureDefinition/patient-birthTime", "valueDateTime": "2026-04-01T03:04:05+01:00" }
+            ] },
+            "multipleBirthInteger": 2
+        });
+        assert_eq!(read(xml).unwrap(), expected);
+    }
+
+    #[test]
+    fn extensions_of_a_repeating_primitive_stay_in_step() {
+        let extended = r#"<given value="B"><extension url="u"><valueCode value="c"/></extension></given>"#;
+        let only = r#"<given><extension url="u"><valueCode value="c"/></extension></given>"#;
+        let extension = json!({ "extension": [{ "url": "u", "valueCode": "c" }] });
+        let name = |inside: &str| patient(&format!("<name>{inside}</name>")).unwrap()["name"][0].clone();
+        let one = json!({ "given": ["A", "B", "C"], "_given": [null, extension, null] });
+        assert_eq!(name(&format!(r#"<given value="A"/>{extended}<given value="C"/>"#)), one);
+        assert_eq!(name(&format!(r#"<given value="A"/>{only}"#)), json!({ "given": ["A", null], "_given": [null, extension] }));
+        assert_eq!(name(only), json!({ "_given": [extension] }), "no value at all: no list of values");
+    }
+
+    #[test]
+    fn decimals_are_texts_as_written_and_whole_numbers_are_numbers_as_in_json() {
+        let observation = |value: &str| {
+            let xml = format!(r#"<Observation xmlns="http://hl7.org/fhir"><valueQuantity><value value="{value}"/></valueQuantity></Observation>"#);
+            read(&xml).unwrap()["valueQuantity"]["value"].clone()
+        };
+        assert_eq!(observation("3.50"), json!("3.50"));
+        assert_eq!(observation("3500"), json!(3500));
+        assert_eq!(observation("about 3"), json!("about 3"), "kept for the mapping to find");
+        assert_eq!(observation("007"), json!("007"), "JSON has no such number");
+    }
+
+    #[test]
+    fn resources_are_unwrapped_and_contained_ones_are_a_list() {
+        let xml = r#"<f:Bundle xmlns:f="http://hl7.org/fhir">
+            <f:type value="message"/>
+            <f:entry>
+              <f:fullUrl value="urn:uuid:1"/>
+              <f:resource><f:Patient><f:contained><f:Organization><f:id value="o"/></f:Organization></f:contained></f:Patient></f:resource>
+            </f:entry>
+          </f:Bundle>"#;
+        let contained = json!([{ "resourceType": "Organization", "id": "o" }]);
+        let resource = json!({ "resourceType": "Patient", "contained": contained });
+        let expected = json!({ "resourceType": "Bundle", "type": "message", "entry": [{ "fullUrl": "urn:uuid:1", "resource": resource }] });
+        assert_eq!(read(xml).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_release_decides_what_repeats() {
+        let xml = r#"<Practitioner xmlns="http://hl7.org/fhir"><name><family value="A"/></name></Practitioner>"#;
+        assert_eq!(read(xml).unwrap()["name"], json!([{ "family": "A" }]));
+        let xml = br#"<Appointment xmlns="http://hl7.org/fhir"><serviceCategory><text value="a"/></serviceCategory></Appointment>"#;
+        let category = |release| read_xml(xml, release, &Limits::default()).unwrap()["serviceCategory"].clone();
+        assert_eq!(category(Release::Stu3), json!({ "text": "a" }));
+        assert_eq!(category(Release::R4), json!([{ "text": "a" }]));
+    }
+
+    #[test]
+    fn what_the_release_does_not_have_is_kept() {
+        assert_eq!(patient(r#"<shoe value="7"/>"#).unwrap()["shoe"], json!("7"));
+        assert_eq!(patient(r#"<shoe value="7"/><shoe value="8"/>"#).unwrap()["shoe"], json!(["7", "8"]));
+        assert_eq!(patient(r#"<shoe><size value="7"/></shoe>"#).unwrap()["shoe"], json!({ "size": "7" }));
+        assert_eq!(patient(r#"<shoe><coding><code value="7"/></coding></shoe>"#).unwrap()["shoe"], json!({ "coding": [{ "code": "7" }] }));
+        assert_eq!(patient("<birthDate/>").unwrap()["birthDate"], Value::Null, "given, and empty");
+    }
+
+    #[test]
+    fn dtd_entities_and_instructions_are_refused_by_name() {
+        let dtd = "a document type (DTD) is refused; leave it out at line 1, column 1";
+        let laughs = r#"<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;&lol;">]><Patient xmlns="http://hl7.org/fhir"/>"#;
+        fails(laughs, dtd);
+        fails(r#"<!DOCTYPE a SYSTEM "file:///etc/passwd"><Patient xmlns="http://hl7.org/fhir"/>"#, dtd);
+        let entity = |place| Err(format!("{OTHER_ENTITY} at {place}"));
+        assert_eq!(patient(r#"<birthDate value="&xxe;"/>"#), entity("line 1, column 38"));
+        assert_eq!(patient("<text><div>&nbsp;</div></text>"), entity("line 1, column 49"));
+        assert_eq!(patient("<?php exit ?>"), Err("processing instructions are refused; leave it out at line 1, column 38".to_owned()));
+    }
+
+    #[test]
+    fn only_fhir_in_utf_8_is_taken() {
+        fails("<Patient/>", "the root element is not in the namespace http://hl7.org/fhir at line 1, column 1");
+        fails("<Patient xmlns=\"urn:hl7-org:v3\"/>", "the root element is not in the namespace http://hl7.org/fhir at line 1, column 1");
+        let latin = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><Patient xmlns=\"http://hl7.org/fhir\"/>";
+        fails(latin, "the document declares another encoding than UTF-8; send UTF-8 at line 1, column 1");
+        let marked = "\u{feff}<?xml version='1.0' encoding='utf-8'?><Patient xmlns='http://hl7.org/fhir'/>";
+        assert_eq!(read(marked).unwrap(), json!({ "resourceType": "Patient" }));
+    }
+
+    #[test]
+    fn what_is_no_fhir_is_refused_with_its_place() {
+        let error = |inside: &str| patient(inside).unwrap_err();
+        let at = "at line 1, column 38";
+        assert_eq!(error("\n  <a:b xmlns:a=\"urn:x\"/>"), "an element that is not in the namespace http://hl7.org/fhir at line 2, column 3");
+        assert_eq!(error("words"), format!("text between elements; FHIR keeps values in `value` attributes {at}"));
+        assert_eq!(error("<active worth=\"1\"/>"), format!("an attribute that FHIR does not have; it has `value`, `id` and `url` {at}"));
+        assert_eq!(error("<resourceType value=\"Bundle\"/>"), format!("an element named resourceType; in XML the name of the resource says its type {at}"));
+        assert_eq!(error("<_birthDate value=\"1\"/>"), format!("an element with a name that FHIR does not have {at}"));
+        assert_eq!(error("<contained/>"), format!("a resource is missing here {at}"));
+        assert_eq!(error("<gender value=\"a\"/><gender value=\"b\"/>"), "this element is given twice, and may be given once at line 1, column 57");
+        assert_eq!(error("<gender value=\"a&#0;\"/>"), format!("`&` begins no character reference; write it `&amp;` {at}"));
+        assert_eq!(error("<gender value=\"a&#1;\"/>"), format!("a control character, which XML does not have {at}"));
+        assert_eq!(error("<gender value=\"a\" value=\"b\"/>"), format!("an attribute that is not well-formed, or given twice {at}"));
+        fails("<Patient xmlns=\"http://hl7.org/fhir\"/><Patient xmlns=\"http://hl7.org/fhir\"/>", "a second element after the end of the document at line 1, column 39");
+        fails("<!-- nothing -->", "the document has no element at line 1, column 17");
+    }
+
+    #[test]
+    fn depth_is_refused_before_it_is_entered() {
+        let nested = |depth: usize| {
+            let (open, close) = ("<extension>".repeat(depth - 1), "</extension>".repeat(depth - 1));
+            read(&format!("<Patient xmlns=\"http://hl7.org/fhir\">{open}{close}</Patient>"))
+        };
+        assert!(nested(64).is_ok(), "exactly the limit");
+        assert!(nested(65).unwrap_err().starts_with("nested deeper than 64 at line 1"));
+        assert!(nested(10_000).unwrap_err().starts_with("nested deeper than 64 at line 1"));
+        let narrative = "<text><div>".to_owned() + &"<b>".repeat(10_000);
+        assert!(patient(&narrative).unwrap_err().starts_with("nested deeper than 64"), "a narrative counts too");
+    }
+
+    #[test]
+    fn elements_and_attributes_are_counted() {
+        let limits = Limits { nodes_max: 3, ..Limits::default() };
+        let count = |inside: &str| read_xml(format!("<Patient xmlns='http://hl7.org/fhir'>{inside}</Patient>").as_bytes(), Release::R4, &limits);
+        assert!(count("<active value='true'/><gender value='male'/>").is_ok());
+        assert_eq!(count("<name><given value='A'/><given value='B'/></name>").unwrap_err().code, "too-long");
+        let spaces: String = (0..70).map(|n| format!(" xmlns:n{n}='urn:{n}'")).collect();
+        assert_eq!(read_xml(format!("<Patient{spaces}/>").as_bytes(), Release::R4, &Limits::default()).unwrap_err().code, "too-long");
+    }
+
+    #[test]
+    fn every_truncation_of_a_document_is_refused() {
+        let whole = "<Patient xmlns='http://hl7.org/fhir'><name><family value='Zo\u{eb}'/></name><text><div>a &amp; b</div></text></Patient>";
+        assert!(read(whole).is_ok());
+        for cut in 0..whole.len() {
+            let problem = read_xml(&whole.as_bytes()[..cut], Release::Stu3, &Limits::default()).unwrap_err();
+            assert!(problem.location.starts_with("line 1, column "), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes: Vec<u8>) {
+            let _ = read_xml(&bytes, Release::R4, &Limits::default());
+        }
+
+        #[test]
+        fn reading_text_that_looks_like_xml_never_panics(inside in r#"(<|>|</|/>|<name>|</name>|<div>|</div>|value="1"|&amp;|&#|;|<!--|-->|<!\[CDATA\[|\]\]>|<\?|\?>| |é|[a-z]){0,30}"#) {
+            let _ = patient(&inside);
+        }
+    }
+}

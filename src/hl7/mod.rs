@@ -1,4 +1,7 @@
 //! HL7 v2 bytes in, values out: framing, reading, answering. Pure: no socket, no clock.
+//!
+//! In reading order: [`MllpCodec`] takes frames off the wire; [`Header`] reads MSH alone, which is all that an answer
+//! needs; [`check`] says whether the rest can be kept as accepted; [`answer`] says so to the sender. Later, and
 
 mod ack;
 mod batch;
@@ -7,6 +10,7 @@ mod check;
 mod escape;
 mod field;
 mod header;
+mod lines;
 mod message;
 mod mllp;
 mod path;

@@ -1,0 +1,557 @@
+//! Path and tree to nodes.
+
+use super::parse::{Condition, Head, Operand, Step, StepKind};
+use super::{Found, Lets, Path, is_type_name};
+use crate::fhir::References;
+use crate::fhir::elements::chosen_type;
+use serde_json::{Map, Value};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// A document that many paths are asked of: its references are looked up once, and all the paths together may take so many steps.
+#[derive(Debug)]
+pub struct Tree<'t> {
+    root: &'t Value,
+    references: OnceCell<References<'t>>,
+    steps_left: Cell<u64>,
+}
+
+impl<'t> Tree<'t> {
+    /// A document without a bound of steps.
+    pub fn new(root: &'t Value) -> Self {
+        Self::with_steps(root, u64::MAX)
+    }
+
+    /// A document whose paths may visit `steps_max` nodes in all (the limits of a mapping allow 1,000,000).
+    pub fn with_steps(root: &'t Value, steps_max: u64) -> Self {
+        Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max) }
+    }
+
+    /// Whether a path was cut short because the steps were used up. What was found since then counts for nothing.
+    pub fn is_exhausted(&self) -> bool {
+        self.steps_left.get() == 0
+    }
+}
+
+pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, lets: &Lets<'t>) -> Vec<Found<'t>> {
+    let search = Search { tree, lets, links: RefCell::default() };
+    let root = search.link(None, Some(tree.root), Name::Text(root_name(tree.root).to_owned()));
+    let this = base.map_or(root, |base| search.enter(base));
+    let found = search.path(path, root, this);
+    if tree.is_exhausted() {
+        return Vec::new();
+    }
+    let with_value = found.into_iter().filter_map(|node| Some((node, node.value?)));
+    with_value.map(|(node, value)| Found { value, location: search.location(node.link) }).collect()
+}
+
+/// What a location begins with: the type of the document.
+pub(super) fn root_name(root: &Value) -> &str {
+    root.get("resourceType").and_then(Value::as_str).unwrap_or("Resource")
+}
+
+/// A node on the way, and how it was reached. Locations are written only for what is found in the end.
+#[derive(Clone, Copy)]
+struct Node<'t> {
+    /// `None`: a primitive with extensions and no value.
+    value: Option<&'t Value>,
+    /// The `id` and extensions of a primitive.
+    extra: Option<&'t Value>,
+    /// The type that ended the name of a choice, `Quantity`.
+    chosen: Option<&'t str>,
+    link: usize,
+}
+
+struct Link<'t> {
+    parent: Option<usize>,
+    value: Option<&'t Value>,
+    name: Name<'t>,
+}
+
+enum Name<'t> {
+    Element(&'t str, Option<usize>),
+    /// A whole location.
+    Text(String),
+}
+
+struct Search<'s, 't> {
+    tree: &'s Tree<'t>,
+    lets: &'s Lets<'t>,
+    links: RefCell<Vec<Link<'t>>>,
+}
+
+impl<'t> Search<'_, 't> {
+    fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
+        let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
+            (Head::Let(name), _) => (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice()),
+            (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
+            (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
+        };
+        for step in steps {
+            nodes = self.step(step, nodes, root, path);
+        }
+        nodes
+    }
+
+    /// A path that begins with a type begins at the node of that type: the one it is asked of, or the root.
+    fn typed(&self, first: &Step, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
+        let StepKind::Name(name) = &first.kind else { return Vec::new() };
+        [this, root].into_iter().find(|node| resource_type(*node) == Some(name)).into_iter().collect()
+    }
+
+    fn step(&self, step: &Step, nodes: Vec<Node<'t>>, root: Node<'t>, path: &Path) -> Vec<Node<'t>> {
+        match &step.kind {
+            StepKind::Name(name) => self.children_of(nodes, name),
+            StepKind::Index(at) => nodes.get(*at).copied().into_iter().collect(),
+            StepKind::First => nodes.first().copied().into_iter().collect(),
+            StepKind::Last => nodes.last().copied().into_iter().collect(),
+            StepKind::Where(condition) => self.filter(nodes, condition, root),
+            StepKind::OfType(wanted) => nodes.into_iter().filter(|node| is_of_type(*node, wanted)).collect(),
+            StepKind::Extension(url) => {
+                let has_url = |node: &Node<'t>| node.value.and_then(|value| value.get("url")).and_then(Value::as_str) == Some(url);
+                self.children_of(nodes, "extension").into_iter().filter(has_url).collect()
+            }
+            StepKind::Resolve => nodes.into_iter().filter_map(|node| self.resolve(node)).collect(),
+            StepKind::Exists(condition) => {
+                let nodes = if let Some(condition) = condition { self.filter(nodes, condition, root) } else { nodes };
+                let found = nodes.iter().any(|node| node.value.is_some());
+                vec![self.computed(if found { &TRUE } else { &FALSE }, path)]
+            }
+            StepKind::Count => vec![self.computed(count(nodes.iter().filter(|node| node.value.is_some()).count()), path)],
+        }
+    }
+
+    fn filter(&self, nodes: Vec<Node<'t>>, condition: &Condition, root: Node<'t>) -> Vec<Node<'t>> {
+        let passes = |node: &Node<'t>| {
+            let before = self.links.borrow().len();
+            let holds = self.holds(condition, root, *node);
+            // Nothing keeps a node that a condition looked at.
+            self.links.borrow_mut().truncate(before);
+            holds && !self.tree.is_exhausted()
+        };
+        nodes.into_iter().filter(passes).collect()
+    }
+
+    fn holds(&self, condition: &Condition, root: Node<'t>, this: Node<'t>) -> bool {
+        match condition {
+            Condition::Any(parts) => parts.iter().any(|part| self.holds(part, root, this)),
+            Condition::All(parts) => parts.iter().all(|part| self.holds(part, root, this)),
+            Condition::Not(part) => !self.holds(part, root, this),
+            Condition::Is(operand) => self.values(operand, root, this).iter().any(|value| *value != Comparable::Boolean(false)),
+            Condition::Compare { left, equal, right } => {
+                let [left, right] = [left, right].map(|operand| self.values(operand, root, this));
+                left.iter().any(|left| right.iter().any(|right| left.is_same(right))) == *equal
+            }
+        }
+    }
+
+    fn values<'o>(&self, operand: &'o Operand, root: Node<'t>, this: Node<'t>) -> Vec<Comparable<'o>>
+    where
+        't: 'o,
+    {
+        match operand {
+            Operand::Text(text) => vec![Comparable::Text(text)],
+            Operand::Number(number) => vec![Comparable::Number(number.clone())],
+            Operand::Boolean(value) => vec![Comparable::Boolean(*value)],
+            Operand::Path(path) => self.path(path, root, this).into_iter().filter_map(|node| node.value).map(comparable).collect(),
+        }
+    }
+
+    fn children_of(&self, nodes: Vec<Node<'t>>, name: &str) -> Vec<Node<'t>> {
+        let mut children = Vec::new();
+        for node in nodes {
+            // What is not an object is a primitive, whose children are beside it.
+            let object = node.value.and_then(Value::as_object).or_else(|| node.extra.and_then(Value::as_object));
+            let Some(object) = object else { continue };
+            if !self.named(object, name, None, node, &mut children) {
+                self.choices(object, name, node, &mut children);
+            }
+        }
+        children
+    }
+
+    /// Adds what `object` has under exactly this name; says whether it has it.
+    fn named(&self, object: &'t Map<String, Value>, name: &str, chosen: Option<&'t str>, parent: Node<'t>, children: &mut Vec<Node<'t>>) -> bool {
+        let given = object.get_key_value(name).filter(|(_, value)| !value.is_null());
+        let primitive = given.is_none_or(|(_, value)| !is_complex(value));
+        let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
+        let key = given.map(|(key, _)| key.as_str()).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')));
+        let Some(key) = key else { return false };
+        let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
+        let length = [value, extra].into_iter().flatten().filter_map(Value::as_array).map(Vec::len).max();
+        for at in 0..length.unwrap_or(1) {
+            let one = |list: Option<&'t Value>| if length.is_some() { list.and_then(|list| list.get(at)) } else { list };
+            let [value, extra] = [one(value), one(extra)].map(|value| value.filter(|value| !value.is_null()));
+            if value.is_some() || extra.is_some() {
+                let link = self.link(Some(parent.link), value, Name::Element(key, length.map(|_| at)));
+                children.push(Node { extra, chosen, ..link });
+            }
+        }
+        true
+    }
+
+    /// Adds `valueQuantity` for `value`.
+    fn choices(&self, object: &'t Map<String, Value>, name: &str, parent: Node<'t>, children: &mut Vec<Node<'t>>) {
+        let mut done: Option<&str> = None;
+        for key in object.keys().map(|key| key.strip_prefix('_').unwrap_or(key)) {
+            if let Some(chosen) = chosen_type(name, key)
+                && done != Some(key)
+            {
+                self.named(object, key, Some(chosen), parent, children);
+                done = Some(key);
+            }
+        }
+    }
+
+    /// What a reference (or a text that is one) means.
+    fn resolve(&self, node: Node<'t>) -> Option<Node<'t>> {
+        let value = node.value?;
+        let reference = value.as_str().or_else(|| value.get("reference").and_then(Value::as_str))?;
+        if let Some(id) = reference.strip_prefix('#') {
+            return self.contained(node.link, id);
+        }
+        let references = self.tree.references.get_or_init(|| References::of(self.tree.root));
+        let (at, resource) = references.entry(reference)?;
+        Some(self.link(None, Some(resource), Name::Text(format!("{}.entry[{at}].resource", root_name(self.tree.root)))))
+    }
+
+    /// The resource inside the one around the reference; `#` alone is the one around.
+    fn contained(&self, link: usize, id: &str) -> Option<Node<'t>> {
+        let around = self.around(link)?;
+        if id.is_empty() {
+            return Some(around);
+        }
+        let mut contained = Vec::new();
+        self.named(around.value?.as_object()?, "contained", None, around, &mut contained);
+        contained.into_iter().find(|node| node.value.and_then(|value| value.get("id")).and_then(Value::as_str) == Some(id))
+    }
+
+    /// The resource around a node that is itself not contained in another.
+    fn around(&self, mut link: usize) -> Option<Node<'t>> {
+        loop {
+            let (parent, value, contained) = {
+                let links = self.links.borrow();
+                let here = links.get(link)?;
+                (here.parent, here.value, matches!(here.name, Name::Element("contained", _)))
+            };
+            if !contained && value.is_some_and(|value| value.get("resourceType").is_some()) {
+                return Some(Node { value, extra: None, chosen: None, link });
+            }
+            link = parent?;
+        }
+    }
+
+    /// A node found earlier, with its way from the root, so that its extensions and its resource are known again.
+    fn enter(&self, found: &Found<'t>) -> Node<'t> {
+        let whole = || self.link(None, Some(found.value), Name::Text(found.location.clone()));
+        self.walk(&found.location).filter(|node| node.value.is_some_and(|value| std::ptr::eq(value, found.value))).unwrap_or_else(whole)
+    }
+
+    fn walk(&self, location: &str) -> Option<Node<'t>> {
+        let root = root_name(self.tree.root);
+        let mut node = self.link(None, Some(self.tree.root), Name::Text(root.to_owned()));
+        let rest = location.strip_prefix(root)?;
+        for part in rest.split('.').skip(1) {
+            let (name, at) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+                Some((name, at)) => (name, at.parse::<usize>().ok()?),
+                None => (part, 0),
+            };
+            let mut children = Vec::new();
+            self.named(node.value?.as_object()?, name, None, node, &mut children);
+            let wanted = |child: &Node<'t>| self.index(child.link).unwrap_or(0) == at;
+            node = children.into_iter().find(wanted)?;
+        }
+        Some(node)
+    }
+
+    fn index(&self, link: usize) -> Option<usize> {
+        match self.links.borrow().get(link)?.name {
+            Name::Element(_, at) => at,
+            Name::Text(_) => None,
+        }
+    }
+
+    fn computed(&self, value: &'t Value, path: &Path) -> Node<'t> {
+        self.link(None, Some(value), Name::Text(path.to_string()))
+    }
+
+    fn link(&self, parent: Option<usize>, value: Option<&'t Value>, name: Name<'t>) -> Node<'t> {
+        let left = self.tree.steps_left.get();
+        self.tree.steps_left.set(left.saturating_sub(1));
+        let mut links = self.links.borrow_mut();
+        // An exhausted search ends: no value, no children.
+        let value = if left == 0 { None } else { value };
+        links.push(Link { parent, value, name });
+        Node { value, extra: None, chosen: None, link: links.len() - 1 }
+    }
+
+    fn location(&self, link: usize) -> String {
+        let links = self.links.borrow();
+        let mut way = Vec::new();
+        let mut next = Some(link);
+        while let Some(link) = next.and_then(|at| links.get(at)) {
+            way.push(&link.name);
+            next = link.parent;
+        }
+        let mut location = String::new();
+        for name in way.into_iter().rev() {
+            match name {
+                Name::Text(text) => location.push_str(text),
+                Name::Element(name, None) => location.push_str(&format!(".{name}")),
+                Name::Element(name, Some(at)) => location.push_str(&format!(".{name}[{at}]")),
+            }
+        }
+        location
+    }
+}
+
+static TRUE: Value = Value::Bool(true);
+static FALSE: Value = Value::Bool(false);
+
+/// A number that lives as long as any tree. Each is made once, and a document has no more elements than its limits allow.
+fn count(number: usize) -> &'static Value {
+    static COUNTS: Mutex<BTreeMap<usize, &'static Value>> = Mutex::new(BTreeMap::new());
+    let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+    counts.entry(number).or_insert_with(|| Box::leak(Box::new(Value::from(number))))
+}
+
+fn is_type(step: &Step) -> bool {
+    matches!(&step.kind, StepKind::Name(name) if is_type_name(name))
+}
+
+fn is_complex(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => true,
+        Value::Array(values) => values.first().is_some_and(Value::is_object),
+        _ => false,
+    }
+}
+
+fn resource_type(node: Node<'_>) -> Option<&str> {
+    node.value.and_then(|value| value.get("resourceType")).and_then(Value::as_str)
+}
+
+/// A resource of this type, or a choice that was made for it; primitives are written `dateTime` or `DateTime`.
+fn is_of_type(node: Node<'_>, wanted: &str) -> bool {
+    resource_type(node) == Some(wanted) || node.chosen.is_some_and(|chosen| chosen.eq_ignore_ascii_case(wanted))
+}
+
+/// A value as comparisons see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Comparable<'v> {
+    Text(&'v str),
+    Number(String),
+    Boolean(bool),
+    /// An object, which equals nothing.
+    Object,
+}
+
+fn comparable(value: &Value) -> Comparable<'_> {
+    match value {
+        Value::String(text) => Comparable::Text(text),
+        Value::Number(number) => Comparable::Number(number.to_string()),
+        Value::Bool(value) => Comparable::Boolean(*value),
+        Value::Null | Value::Array(_) | Value::Object(_) => Comparable::Object,
+    }
+}
+
+impl Comparable<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Object, _) | (_, Self::Object) => false,
+            (Self::Number(left), Self::Number(right)) => plain_decimal(left) == plain_decimal(right),
+            // A decimal is a text in the tree.
+            (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => plain_decimal(number) == plain_decimal(text),
+            (Self::Boolean(value), Self::Text(text)) | (Self::Text(text), Self::Boolean(value)) => *text == if *value { "true" } else { "false" },
+            (left, right) => left == right,
+        }
+    }
+}
+
+/// A decimal without the zeros that make no difference: `3.50` is `3.5`.
+fn plain_decimal(number: &str) -> &str {
+    if number.contains('.') && !number.contains(['e', 'E']) { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const BIRTH_TIME: &str = "http://hl7.org/fhir/StructureDefinition/patient-birthTime";
+
+    /// A mother, her baby, and two observations of the baby.
+    fn bundle() -> Value {
+        let observation = |code: &str, value: Value| {
+            let mut observation = json!({
+                "resourceType": "Observation",
+                "code": { "coding": [{ "system": "http://loinc.org", "code": "29463-7" }, { "system": "http://snomed.info/sct", "code": code }] },
+                "subject": { "reference": "urn:uuid:baby" }
+            });
+            observation.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+            observation
+        };
+        let baby = json!({
+            "resourceType": "Patient", "id": "2",
+            "contained": [{ "resourceType": "Organization", "id": "gp", "name": "The Surgery" }],
+            "generalPractitioner": [{ "reference": "#gp" }],
+            "name": [{ "family": "Old", "given": ["A"], "use": "old" }, { "family": "Example", "given": ["Ada", null], "_given": [null, { "id": "x" }] }],
+            "active": true, "birthDate": "2026-04-01", "multipleBirthInteger": 2,
+            "_birthDate": { "extension": [{ "url": BIRTH_TIME, "valueDateTime": "2026-04-01T03:04:05+01:00" }] },
+            "_gender": { "extension": [{ "url": "absent", "valueCode": "unknown" }] }
+        });
+        json!({
+            "resourceType": "Bundle", "type": "message",
+            "entry": [
+                { "fullUrl": "urn:uuid:mother", "resource": { "resourceType": "Patient", "id": "1", "name": [{ "family": "Example", "use": "official" }] } },
+                { "fullUrl": "urn:uuid:baby", "resource": baby },
+                { "fullUrl": "urn:uuid:w", "resource": observation("364589006", json!({ "valueQuantity": { "value": "3.50", "unit": "kg" } })) },
+                { "fullUrl": "urn:uuid:g", "resource": observation("412726003", json!({ "valueInteger": 40 })) }
+            ]
+        })
+    }
+
+    /// What a path finds, with places: `Bundle.type=message`.
+    fn found(path: &str, lets: &[(&str, &str)]) -> Vec<String> {
+        let bundle = bundle();
+        let find = |path: &str, lets: &Lets<'_>| -> Vec<String> {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Path::parse(path).expect(path).find(&bundle, lets).iter().map(|found| format!("{}={}", found.location, text(found.value))).collect()
+        };
+        let lets = lets.iter().map(|(name, path)| ((*name).to_owned(), Path::parse(path).unwrap().find(&bundle, &Lets::new()))).collect();
+        find(path, &lets)
+    }
+
+    fn check(path: &str, expected: &[&str]) {
+        let lets = [("baby", "Bundle.entry.resource.ofType(Patient)[2]"), ("date", "Bundle.entry.resource.birthDate"), ("none", "Bundle.nothing")];
+        assert_eq!(found(path, &lets), expected, "{path}");
+    }
+
+    #[test]
+    fn names_go_through_lists_and_places_count_from_zero() {
+        check("Bundle.type", &["Bundle.type=message"]);
+        check("type", &["Bundle.type=message"]);
+        check("$this.type", &["Bundle.type=message"]);
+        check("Bundle.entry.resource.name.given", &["Bundle.entry[1].resource.name[0].given[0]=A", "Bundle.entry[1].resource.name[1].given[0]=Ada"]);
+        check("Patient.name", &[]);
+        check("Bundle.nothing.at.all", &[]);
+    }
+
+    #[test]
+    fn numbers_count_from_one_over_all_that_was_found() {
+        check("Bundle.entry.resource.name.family[1]", &["Bundle.entry[0].resource.name[0].family=Example"]);
+        check("Bundle.entry.resource.name.family[3]", &["Bundle.entry[1].resource.name[1].family=Example"]);
+        check("Bundle.entry.resource.name.family[4]", &[]);
+        check("Bundle.entry.resource.name.first().family", &["Bundle.entry[0].resource.name[0].family=Example"]);
+        check("Bundle.entry.resource.name.last().family", &["Bundle.entry[1].resource.name[1].family=Example"]);
+    }
+
+    #[test]
+    fn conditions_choose() {
+        check("$baby.name.where(use = 'old').family", &["Bundle.entry[1].resource.name[0].family=Old"]);
+        check("$baby.name.where(use != 'old').family", &["Bundle.entry[1].resource.name[1].family=Example"]);
+        check("$baby.name.where(exists(use) and given = 'A' or family = 'x').family", &["Bundle.entry[1].resource.name[0].family=Old"]);
+        check("$baby.name.where(not (use = 'old')).family", &["Bundle.entry[1].resource.name[1].family=Example"]);
+        check("$baby.name.where(not exists(use)).given", &["Bundle.entry[1].resource.name[1].given[0]=Ada"]);
+        check("$baby.where(name.use = 'old').id", &["Bundle.entry[1].resource.id=2"]);
+        check("$baby.where(active and active = true).id", &["Bundle.entry[1].resource.id=2"]);
+        check("$baby.where(active = false).id", &[]);
+        check("Bundle.entry.where(fullUrl = 'urn:uuid:w' and Bundle.type = 'message').fullUrl", &["Bundle.entry[2].fullUrl=urn:uuid:w"]);
+        check("Bundle.entry.resource.where(birthDate = $date).id", &["Bundle.entry[1].resource.id=2"]);
+        check("Bundle.entry.resource.where(name.where(use = 'official')).id", &["Bundle.entry[0].resource.id=1"]);
+        check("$baby.name.given.where($this = 'Ada')", &["Bundle.entry[1].resource.name[1].given[0]=Ada"]);
+    }
+
+    #[test]
+    fn numbers_are_equal_when_they_are_worth_the_same() {
+        check("Bundle.entry.resource.valueQuantity.where(value = 3.5).unit", &["Bundle.entry[2].resource.valueQuantity.unit=kg"]);
+        check("Bundle.entry.resource.valueQuantity.where(value = '3.5').unit", &[]);
+        check("Bundle.entry.resource.where(valueInteger = 40).valueInteger", &["Bundle.entry[3].resource.valueInteger=40"]);
+        check("Bundle.entry.where(resource.name.count() = 2).fullUrl", &["Bundle.entry[1].fullUrl=urn:uuid:baby"]);
+    }
+
+    #[test]
+    fn a_choice_is_found_without_its_type_and_chosen_with_it() {
+        let [weight, weeks] = ["Bundle.entry[2].resource.valueQuantity.value=3.50", "Bundle.entry[3].resource.valueInteger=40"];
+        check("Bundle.entry.resource.value.value", &[weight]);
+        check("Bundle.entry.resource.value.ofType(integer)", &[weeks]);
+        check("Bundle.entry.resource.value.ofType(Quantity).value", &[weight]);
+        check("Bundle.entry.resource.where(code.coding.code = '412726003').value", &[weeks]);
+        check("$baby.multipleBirth", &["Bundle.entry[1].resource.multipleBirthInteger=2"]);
+    }
+
+    #[test]
+    fn extensions_of_primitives_are_found_beside_them() {
+        let time = "Bundle.entry[1].resource.birthDate.extension[0].valueDateTime=2026-04-01T03:04:05+01:00";
+        check(&format!("$baby.birthDate.extension('{BIRTH_TIME}').value"), &[time]);
+        check(&format!("$date.extension('{BIRTH_TIME}').value"), &[time]);
+        check("$baby.birthDate.extension('other').value", &[]);
+        check("$baby.gender.extension('absent').value", &["Bundle.entry[1].resource.gender.extension[0].valueCode=unknown"]);
+        check("$baby.gender", &[]);
+        check("$baby.gender.exists()", &["$baby.gender.exists()=false"]);
+        check("$baby.name.given.id", &["Bundle.entry[1].resource.name[1].given[1].id=x"]);
+    }
+
+    #[test]
+    fn references_are_followed() {
+        check("Bundle.entry.resource.ofType(Observation)[1].subject.resolve().birthDate", &["Bundle.entry[1].resource.birthDate=2026-04-01"]);
+        check("Bundle.entry.resource.subject.reference.resolve().id", &["Bundle.entry[1].resource.id=2", "Bundle.entry[1].resource.id=2"]);
+        check("Bundle.entry.resource.ofType(Observation).where(subject.resolve().active).value.unit", &["Bundle.entry[2].resource.valueQuantity.unit=kg"]);
+        check("$baby.generalPractitioner.resolve().name", &["Bundle.entry[1].resource.contained[0].name=The Surgery"]);
+        check("$baby.name.resolve()", &[]);
+    }
+
+    #[test]
+    fn existing_and_counting_answer_for_nothing_too() {
+        check("$none.exists()", &["$none.exists()=false"]);
+        check("$none.a.b.count()", &["$none.a.b.count()=0"]);
+        check("Bundle.entry.exists(fullUrl = 'urn:uuid:g')", &["Bundle.entry.exists(fullUrl = 'urn:uuid:g')=true"]);
+        check("Bundle.entry.count()", &["Bundle.entry.count()=4"]);
+        check("$unknown.id", &[]);
+    }
+
+    #[test]
+    fn a_record_is_made_from_the_node_it_is_over() {
+        let bundle = bundle();
+        let over = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
+        let values = |path: &str| -> Vec<String> {
+            let path = Path::parse(path).unwrap();
+            over.iter().flat_map(|base| path.find_from(&bundle, base, &Lets::new())).map(|found| found.location).collect()
+        };
+        let [weight, weeks] = ["Bundle.entry[2].resource", "Bundle.entry[3].resource"];
+        assert_eq!(values("value"), [format!("{weight}.valueQuantity"), format!("{weeks}.valueInteger")]);
+        assert_eq!(values("$this"), [weight, weeks]);
+        assert_eq!(values("Observation.valueQuantity"), [format!("{weight}.valueQuantity")], "the type of the node it is asked of");
+        assert_eq!(values("Bundle.type"), ["Bundle.type", "Bundle.type"], "the type of the root");
+        assert_eq!(values("subject.resolve().birthDate"), ["Bundle.entry[1].resource.birthDate"; 2]);
+    }
+
+    #[test]
+    fn what_paths_cost_has_an_end_that_is_said() {
+        let bundle = bundle();
+        let path = Path::parse("Bundle.entry.where(Bundle.entry.where(Bundle.entry.resource.id = 'x')).fullUrl").unwrap();
+        let unbounded = Tree::new(&bundle);
+        assert!(path.find_in(&unbounded, None, &Lets::new()).is_empty() && !unbounded.is_exhausted());
+        let bounded = Tree::with_steps(&bundle, 50);
+        assert!(path.find_in(&bounded, None, &Lets::new()).is_empty() && bounded.is_exhausted());
+        let simple = Path::parse("Bundle.type").unwrap();
+        assert!(simple.find_in(&bounded, None, &Lets::new()).is_empty(), "nothing counts after that");
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_over_any_tree_finds_or_finds_nothing(
+            path in r"(Bundle|entry|name|value|\$this)(\.(entry|name|value|_name|resolve\(\)|first\(\)|extension\('u'\)|where\(a = b\)|ofType\(X\))|\[2\]){0,5}",
+            json in r#"\{("(entry|name|_name|value|valueCode|reference|fullUrl|resourceType)": ("x"|null|1|\[\]|\[null, "a"\]|\{"name": \[\{"value": 1\}\]\}), ){0,4}"z": 1\}"#,
+        ) {
+            let tree: Value = serde_json::from_str(&json).unwrap();
+            if let Ok(path) = Path::parse(&path) {
+                for found in path.find(&tree, &Lets::new()) {
+                    prop_assert!(!found.value.is_null() && !found.location.is_empty());
+                }
+            }
+        }
+    }
+}
