@@ -10,10 +10,10 @@
 //!
 //! The decision: a [`Verdict`] comes in. `Accepted` may only be said by who holds the journal's receipt.
 
+use super::Fault;
 use super::charset::Charset;
 use super::escape::escape;
 use super::header::{Delimiters, Header};
-use super::Fault;
 
 /// MSA-3 and texts of ERR, in characters as sent (ITK).
 const TEXT_CHARACTERS_MAX: usize = 80;
@@ -271,7 +271,10 @@ impl<'a> Writer<'a> {
         let place: Vec<&str> = place.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         let ours = self.join(&[&format!("CHB-{}", fault.code)]);
         let none = String::new;
-        self.segment("ERR", &[none(), self.join(&place), self.condition(fault), severity.to_owned(), ours, none(), none(), self.text(&fault.text)])
+        self.segment(
+            "ERR",
+            &[none(), self.join(&place), self.condition(fault), severity.to_owned(), ours, none(), none(), self.text(&fault.text)],
+        )
     }
 
     /// `101^Required field missing^HL70357`
@@ -461,7 +464,8 @@ mod tests {
             let request = format!(r"MSH|^~\&|||||||ADT^A28|1|P|2.4|||{asked}");
             let header = Header::read(request.as_bytes()).unwrap();
             let codes = |mode| {
-                [&accepted, &busy, &rejected].map(|verdict| answer(Some(&header), verdict, &answering(mode)).map_or("-", |answer| answer.code))
+                [&accepted, &busy, &rejected]
+                    .map(|verdict| answer(Some(&header), verdict, &answering(mode)).map_or("-", |answer| answer.code))
             };
             assert_eq!(codes(AckMode::Auto), expected, "{asked}");
             assert_eq!(codes(AckMode::Original), ["AA", "AE", "AR"], "{asked}");
@@ -471,7 +475,9 @@ mod tests {
 
     #[test]
     fn a_second_answer_is_owed_only_after_an_accept_answer_and_where_msh_16_asks() {
-        for (asked, expected) in [("AL|AL", Some("AA")), ("AL|SU", Some("AA")), ("AL|ER", None), ("AL|NE", None), ("NE|AL", None), ("|", None)] {
+        for (asked, expected) in
+            [("AL|AL", Some("AA")), ("AL|SU", Some("AA")), ("AL|ER", None), ("AL|NE", None), ("NE|AL", None), ("|", None)]
+        {
             let header = Header::read(format!(r"MSH|^~\&|||||||ADT^A28|1|P|2.4|||{asked}").as_bytes()).unwrap();
             let second = application_answer(&header, &Verdict::Accepted(vec![]), &answering(AckMode::Auto));
             assert_eq!(second.map(|answer| answer.code), expected, "{asked}");
@@ -501,8 +507,11 @@ mod tests {
     #[test]
     fn the_answer_speaks_the_delimiters_and_the_charset_of_the_request() {
         let header = Header::read(b"MSH$%*@!$Zo\xEB$RJ1$$$$$ADT%A28$ID-1$P$2.4$$$$$$8859/1").unwrap();
-        let answer = answer(Some(&header), &Verdict::Rejected(Fault::new(207, "PID", 3, "costs 5$ & more")), &answering(AckMode::Auto)).unwrap();
-        assert!(answer.bytes.starts_with(b"MSH$%*@!$CHIS-BROKER$LONDON$Zo\xEB$RJ1$20260105101501+0000$$ACK%A28%ACK$CHB1$P$2.4$$$$$$8859/1\r"));
+        let answer =
+            answer(Some(&header), &Verdict::Rejected(Fault::new(207, "PID", 3, "costs 5$ & more")), &answering(AckMode::Auto)).unwrap();
+        assert!(
+            answer.bytes.starts_with(b"MSH$%*@!$CHIS-BROKER$LONDON$Zo\xEB$RJ1$20260105101501+0000$$ACK%A28%ACK$CHB1$P$2.4$$$$$$8859/1\r")
+        );
         assert!(answer.bytes.ends_with(b"\rMSA$AR$ID-1$costs 5@F@ & more$$$207%Application internal error%HL70357\rERR$PID%1%3%207!Application internal error!HL70357\r"));
     }
 

@@ -20,6 +20,12 @@ pub enum Charset {
 impl Charset {
     /// The character set that a label of table 0211 (or a common spelling of it) names; `None` where it is not read here.
     pub fn of_label(label: &str) -> Option<Self> {
+        // Nearly every message says one of these, so that they cost nothing.
+        match label {
+            "" | "ASCII" => return Some(Self::Unsaid),
+            "UNICODE UTF-8" => return Some(Self::Utf8),
+            _ => {}
+        }
         let plain: String = label.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
         let single = |name: &str| Encoding::for_label(name.as_bytes()).map(Self::SingleByte);
         match plain.as_str() {
@@ -96,7 +102,7 @@ mod tests {
 
     #[test]
     fn labels_are_known_by_their_many_spellings_and_others_are_refused() {
-        for label in ["", "ASCII", "8859/1", "8859/15", "ISO-8859-1", "UNICODE UTF-8", "UTF-8", "unicode", "WINDOWS-1252"] {
+        for label in ["", "\"\"", "ASCII", "8859/1", "8859/15", "ISO-8859-1", "UNICODE UTF-8", "UTF-8", "unicode", "WINDOWS-1252"] {
             assert!(Charset::of_label(label).is_some(), "{label}");
         }
         for label in ["UNICODE UTF-16", "UNICODE UTF-32", "GB 18030-2000", "ISO IR87", "8859/99", "BIG-5", "KLINGON"] {

@@ -155,7 +155,10 @@ impl<'a> Walk<'a> {
             return Err(Fault::new(207, "", 0, format!("more than {} segments", self.limits.segments_max)));
         }
         let Some(id) = line.id(self.delimiters.field) else {
-            self.warn(|segments| Fault { occurrence: segments, ..Fault::new(100, "", 0, "a line is no segment; it was kept and not read") });
+            self.warn(|segments| Fault {
+                occurrence: segments,
+                ..Fault::new(100, "", 0, "a line is no segment; it was kept and not read")
+            });
             return Ok(());
         };
         self.check_sizes(line, id)?;

@@ -106,16 +106,13 @@ fn formatting(command: &str) -> Meaning {
 }
 
 fn is_hexadecimal(digits: &str) -> bool {
-    !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    !digits.is_empty() && digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Bytes of the message's character set. What is not printable is kept as sent.
 fn hexadecimal(digits: &str, charset: Charset) -> Meaning {
-    let bytes: Option<Vec<u8>> = digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> =
+        digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     let text = bytes.map(|bytes| charset.decode(&bytes).text);
     match text {
         Some(text) if !text.chars().any(|letter| letter.is_control() || letter == char::REPLACEMENT_CHARACTER) => Meaning::Text(text),
@@ -141,7 +138,9 @@ pub fn escape<'t>(text: &'t str, delimiters: &Delimiters) -> Cow<'t, str> {
             _ => u8::try_from(letter).ok().and_then(sequence),
         };
         match (found, escape) {
-            (Some(sequence), Some(escape)) => escaped.extend([char::from(escape)].into_iter().chain(sequence.chars()).chain([char::from(escape)])),
+            (Some(sequence), Some(escape)) => {
+                escaped.extend([char::from(escape)].into_iter().chain(sequence.chars()).chain([char::from(escape)]))
+            }
             (Some(_), None) => escaped.push(' '),
             (None, _) => escaped.push(if letter.is_ascii_control() && letter != '\u{7f}' { ' ' } else { letter }),
         }
@@ -181,7 +180,9 @@ mod tests {
 
     #[test]
     fn what_is_no_escape_is_kept_letter_for_letter() {
-        for text in [r"1\2", r"C:\temp and more", r"trailing \", r"\", r"\\", r"\Q\", r"a\b\c", r"\X4\", r"\XZZ\", r"\.xx\", r"\日\", r"\.日\"] {
+        for text in
+            [r"1\2", r"C:\temp and more", r"trailing \", r"\", r"\\", r"\Q\", r"a\b\c", r"\X4\", r"\XZZ\", r"\.xx\", r"\日\", r"\.日\"]
+        {
             check(text, text);
         }
         check(r"C:\temp\T\more", r"C:\temp&more");

@@ -81,14 +81,7 @@ pub struct Delimiters {
 
 impl Default for Delimiters {
     fn default() -> Self {
-        Self {
-            field: b'|',
-            component: Some(b'^'),
-            repetition: Some(b'~'),
-            escape: Some(b'\\'),
-            sub: Some(b'&'),
-            truncation: None,
-        }
+        Self { field: b'|', component: Some(b'^'), repetition: Some(b'~'), escape: Some(b'\\'), sub: Some(b'&'), truncation: None }
     }
 }
 
@@ -214,7 +207,8 @@ mod tests {
 
     use super::*;
 
-    const A28: &str = r"MSH|^~\&|MATERNITY|RJ1|ROUTE|ROUTE|20260105101500||ADT^A28^ADT_A05|MAT0000001|P^T|2.4^GBR||||AL|GBR|UNICODE UTF-8|EN||iTKv1.0";
+    const A28: &str =
+        r"MSH|^~\&|MATERNITY|RJ1|ROUTE|ROUTE|20260105101500||ADT^A28^ADT_A05|MAT0000001|P^T|2.4^GBR||||AL|GBR|UNICODE UTF-8|EN||iTKv1.0";
 
     #[test]
     fn every_field_that_an_answer_needs_is_read() {
@@ -223,7 +217,10 @@ mod tests {
         assert_eq!([&header.sending_application, &header.sending_facility], ["MATERNITY", "RJ1"]);
         assert_eq!([&header.receiving_application, &header.receiving_facility], ["ROUTE", "ROUTE"]);
         assert_eq!([&header.code, &header.trigger, &header.structure], ["ADT", "A28", "ADT_A05"]);
-        assert_eq!([&header.time, &header.control_id, &header.processing_id, &header.version], ["20260105101500", "MAT0000001", "P", "2.4"]);
+        assert_eq!(
+            [&header.time, &header.control_id, &header.processing_id, &header.version],
+            ["20260105101500", "MAT0000001", "P", "2.4"]
+        );
         assert_eq!([&header.accept_ack, &header.application_ack], ["", "AL"]);
         assert_eq!([&header.country, &header.charset, &header.language], ["GBR", "UNICODE UTF-8", "EN"]);
         assert_eq!(header.message_type(), "ADT^A28");
@@ -261,7 +258,18 @@ mod tests {
 
     #[test]
     fn msh_2_must_hold_one_to_five_delimiters() {
-        for start in ["MSH||MATERNITY", "MSH|^~A&|", "MSH|^~1&|", "MSHABCDEFGH", "MSH|^~\\&#!|", "MSH|^\u{2dc}\\&|", "MSH", "MSH|", "MSH| ~\\&|", "MSH|^~\t&|"] {
+        for start in [
+            "MSH||MATERNITY",
+            "MSH|^~A&|",
+            "MSH|^~1&|",
+            "MSHABCDEFGH",
+            "MSH|^~\\&#!|",
+            "MSH|^\u{2dc}\\&|",
+            "MSH",
+            "MSH|",
+            "MSH| ~\\&|",
+            "MSH|^~\t&|",
+        ] {
             let error = Header::read(start.as_bytes()).unwrap_err();
             let expected = if start == "MSH" { HeaderError::NoMsh } else { HeaderError::Delimiters };
             assert_eq!(error, expected, "{start:?}");

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use memchr::{memchr, memchr3, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr3};
 
 use super::Header;
 use super::charset::Charset;
@@ -117,7 +117,8 @@ impl Message {
         let delimiters = header.delimiters();
         let label = if header.charset.is_empty() { options.default_charset.as_deref().unwrap_or_default() } else { &header.charset };
         let decoded = Charset::of_label(label).ok_or(ReadError::Charset)?.decode(without_lead(raw));
-        let mut message = Self { text: String::new(), header, delimiters, charset: decoded.charset, segments: vec![], names: vec![], warnings: vec![] };
+        let mut message =
+            Self { text: String::new(), header, delimiters, charset: decoded.charset, segments: vec![], names: vec![], warnings: vec![] };
         if decoded.is_doubtful {
             let at = decoded.text.bytes().position(|byte| !byte.is_ascii()).unwrap_or(0);
             message.warn("charset_guess", 0, at);
@@ -412,7 +413,8 @@ mod tests {
         Message::read(raw.as_bytes(), &ReadOptions::default()).unwrap()
     }
 
-    const A28: &str = "MSH|^~\\&|MATERNITY|RJ1|||20260105||ADT^A28^ADT_A05|M1|P|2.4\rPID|1||9990000026^^^NHS&X^NH~B1^^^RJ1||O\\T\\C^A|\"\"|\r";
+    const A28: &str =
+        "MSH|^~\\&|MATERNITY|RJ1|||20260105||ADT^A28^ADT_A05|M1|P|2.4\rPID|1||9990000026^^^NHS&X^NH~B1^^^RJ1||O\\T\\C^A|\"\"|\r";
 
     fn warnings(message: &Message) -> Vec<(&'static str, usize)> {
         message.warnings().iter().map(|warning| (warning.kind, warning.segment)).collect()
@@ -423,7 +425,10 @@ mod tests {
         let message = read(A28);
         let field = |index, number| message.field(index, number).map(|piece| piece.text);
         assert_eq!((message.segment_count(), message.segment_id(0), message.segment_id(1), message.segment_id(2)), (2, "MSH", "PID", ""));
-        assert_eq!([field(0, 1), field(0, 2), field(0, 3), field(0, 9)], [Some("|"), Some(r"^~\&"), Some("MATERNITY"), Some("ADT^A28^ADT_A05")]);
+        assert_eq!(
+            [field(0, 1), field(0, 2), field(0, 3), field(0, 9)],
+            [Some("|"), Some(r"^~\&"), Some("MATERNITY"), Some("ADT^A28^ADT_A05")]
+        );
         assert_eq!([field(0, 12), field(0, 13), field(0, 0)], [Some("2.4"), None, None]);
         assert_eq!([field(1, 1), field(1, 2), field(1, 6), field(1, 7), field(1, 8)], [Some("1"), Some(""), Some("\"\""), Some(""), None]);
         assert_eq!((message.field_count(0), message.field_count(1), message.field_count(9)), (12, 7, 0));
@@ -521,7 +526,8 @@ mod tests {
 
     #[test]
     fn characters_are_decoded_by_msh_18_then_by_the_source_then_by_looking() {
-        let raw = |charset: &str, name: &[u8]| [format!("MSH|^~\\&|||||||ADT^A28|1|P|2.4||||||{charset}\rPID|||||").as_bytes(), name].concat();
+        let raw =
+            |charset: &str, name: &[u8]| [format!("MSH|^~\\&|||||||ADT^A28|1|P|2.4||||||{charset}\rPID|||||").as_bytes(), name].concat();
         let name = |raw: &[u8], default: Option<&str>| {
             let options = ReadOptions { default_charset: default.map(str::to_owned), line_feed: false };
             let message = Message::read(raw, &options).unwrap();
