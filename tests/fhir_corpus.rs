@@ -1,7 +1,9 @@
 //! What the public FHIR samples of `$CHIS_CORPUS` prove about the readers: they read, both formats agree, no input panics.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
 
-use chis_broker::fhir::{Limits, Problem, Release, bundle_head, read_json, read_xml};
+use chis_broker::fhir::{Lets, Limits, Problem, Release, bundle_head, check_names, read_json, read_xml};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The FHIR files below `folder` of the corpus; `None`, with a word on stderr, if there is no corpus.
@@ -119,7 +121,7 @@ fn write_xml(name: &str, value: &Value, extra: Option<&Value>, xmlns: &str, xml:
         _ => {}
     }
     xml.push('>');
-    for (key, child) in object.iter().filter(|(key, _)| !attribute(key) && !(resource.is_some() && *key == "resourceType")) {
+    for (key, child) in object.iter().filter(|(key, _)| !attribute(key) && (resource.is_none() || *key != "resourceType")) {
         let (key, child, extra) = match key.strip_prefix('_') {
             Some(plain) if object.contains_key(plain) => continue,
             Some(plain) => (plain, &Value::Null, Some(child)),
@@ -146,7 +148,8 @@ fn is_odd(file: &Path, json: &str) -> bool {
     let template = json.contains("#(") || json.contains("##[]");
     // A boolean in quotes, a resource that is only in 4.0, and samples of STU3 among those of R4.
     let odd = ["vaccination5", "vaccination6", "vaccination7", "MedicinalProductPackaged-example", "Communication", "DetectedIssue"];
-    let older = ["EligibilityRequest", "EnrollmentResponse", "ImagingStudy", "ImmunizationRecommendation", "SupplyRequest", "VisionPrescription"];
+    let older =
+        ["EligibilityRequest", "EnrollmentResponse", "ImagingStudy", "ImmunizationRecommendation", "SupplyRequest", "VisionPrescription"];
     let stem = file.file_stem().unwrap_or_default();
     template || odd.iter().chain(&older).any(|odd| stem == *odd)
 }
@@ -186,5 +189,69 @@ fn first_difference(at: &str, left: &Value, right: &Value) -> String {
             differs.map_or_else(String::new, |(n, (left, right))| first_difference(&format!("{at}[{n}]"), left, right))
         }
         _ => format!("{at}: {left} is not {right}"),
+    }
+}
+
+/// The path of every element of a tree: `Patient.name.given`.
+fn collect_paths(tree: &Value, path: &str, paths: &mut BTreeSet<String>) {
+    match tree {
+        Value::Array(values) => values.iter().for_each(|value| collect_paths(value, path, paths)),
+        Value::Object(object) => {
+            let own = object.get("resourceType").and_then(Value::as_str);
+            let path = own.unwrap_or(path);
+            for (name, value) in object.iter().filter(|(name, _)| own.is_none() || *name != "resourceType") {
+                let path = format!("{path}.{}", name.trim_start_matches('_'));
+                collect_paths(value, &path, paths);
+                paths.insert(path);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_element_of_the_official_samples_is_a_name_of_its_release() {
+    let mut unknown = Vec::new();
+    for folder in ["hl7-official-stu3", "hl7-official-r4", "nhs-events-management", "nhs-pds-api"] {
+        let Some(files) = corpus(folder) else { return };
+        for file in files.iter().filter(|file| !file.ends_with("MedicinalProductPackaged-example.json")) {
+            let Ok(tree) = read(file) else { continue };
+            if tree.get("resourceType").is_none() {
+                continue;
+            }
+            let mut paths = BTreeSet::new();
+            collect_paths(&tree, "", &mut paths);
+            for path in paths {
+                let parsed = chis_broker::fhir::Path::parse(&path).expect("names and dots");
+                if let Err(error) = check_names(&parsed, release(file)) {
+                    unknown.push(format!("{}: {path}: {error}", short(file)));
+                }
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+}
+
+#[test]
+fn a_national_birth_notification_answers_the_paths_of_a_mapping() {
+    let Some(files) = corpus("nhs-events-management") else { return };
+    let file = files.iter().find(|file| file.ends_with("BirthNotificationWithoutMother.xml")).expect("the birth notification");
+    let tree = read(file).expect("a readable event");
+    let mut lets = Lets::new();
+    let paths = [
+        ("header", "Bundle.entry.resource.ofType(MessageHeader)[1]"),
+        ("communication", "$header.focus.resolve()"),
+        ("mother", "$communication.subject.resolve()"),
+        ("baby", "$mother.link.other.resolve().patient.resolve()"),
+        ("number", "$baby.identifier.where(system = 'https://fhir.nhs.uk/Id/nhs-number').value"),
+        ("born", "$baby.birthDate.extension('http://hl7.org/fhir/StructureDefinition/patient-birthTime').value"),
+        ("weight", "Bundle.entry.resource.ofType(Observation).where(code.coding.code = '364589006').value.value"),
+    ];
+    for (name, path) in paths {
+        let path = chis_broker::fhir::Path::parse(path).expect(path);
+        assert_eq!(check_names(&path, Release::Stu3), Ok(()), "{path}");
+        let found = path.find(&tree, &lets);
+        assert_eq!(found.len(), 1, "{path}");
+        lets.insert(name.to_owned(), found);
     }
 }

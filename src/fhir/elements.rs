@@ -202,7 +202,8 @@ pub(super) fn is_primitive(name: &str) -> bool {
 /// The type that ends the name of a choice: `Quantity` for (`value`, `valueQuantity`). `None` if `name` is no choice of `base`.
 pub(super) fn chosen_type<'n>(base: &str, name: &'n str) -> Option<&'n str> {
     let ending = name.strip_prefix(base)?;
-    let known = named(&PRIMITIVES, ending).is_some() || table(Release::R4).known(ending).is_some() || table(Release::Stu3).known(ending).is_some();
+    let known =
+        named(&PRIMITIVES, ending).is_some() || table(Release::R4).known(ending).is_some() || table(Release::Stu3).known(ending).is_some();
     (ending.starts_with(|first: char| first.is_ascii_uppercase()) && known).then_some(ending)
 }
 
@@ -215,7 +216,12 @@ mod tests {
         for release in [Release::Stu3, Release::R4] {
             let table = table(release);
             for (name, shape) in &table.shapes {
-                for (element, what) in shape.elements.iter().map(|(name, what)| (*name, what)).chain(shape.chosen.iter().map(|(name, what)| (name.as_str(), what))) {
+                for (element, what) in shape
+                    .elements
+                    .iter()
+                    .map(|(name, what)| (*name, what))
+                    .chain(shape.chosen.iter().map(|(name, what)| (name.as_str(), what)))
+                {
                     if let Holds::Of(of) = what.holds {
                         assert!(table.known(of).is_some(), "{release:?} {name}.{element} is {of}");
                     }

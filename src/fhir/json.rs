@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// # Errors
 ///
 /// [`Problem`] with `line L, column C`: `structure` for what is no JSON, `not-supported` for another encoding than UTF-8,
-/// `too-long` for more depth or elements than `limits` allow (protocol of limits: every value counts as an element).
+/// `too-long` for more depth or elements than `limits` allow; every value counts as an element.
 pub fn read_json(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
     let text = text_of(bytes)?;
     let mut reader = Reader { text, at: 0, nodes: 0, limits };
@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn fractions_are_kept_as_they_were_written_and_integers_stay_numbers() {
-        let tree = read(r#"{"a": 3.50, "b": 3500, "c": 1e3, "d": -0, "e": 18446744073709551615, "f": 123456789012345678901, "g": -7}"#).unwrap();
+        let tree =
+            read(r#"{"a": 3.50, "b": 3500, "c": 1e3, "d": -0, "e": 18446744073709551615, "f": 123456789012345678901, "g": -7}"#).unwrap();
         let expected = serde_json::json!({
             "a": "3.50", "b": 3500, "c": "1e3", "d": "-0", "e": 18446744073709551615u64, "f": "123456789012345678901", "g": -7
         });

@@ -84,7 +84,8 @@ mod tests {
     use crate::fhir::{Limits, Release, read_xml};
 
     fn problems() -> Vec<Problem> {
-        let line = Problem { code: "structure", location: "line 3, column 14".to_owned(), message: "a comma or `}` was expected".to_owned() };
+        let line =
+            Problem { code: "structure", location: "line 3, column 14".to_owned(), message: "a comma or `}` was expected".to_owned() };
         let path = Problem { code: "required", location: "Bundle.entry[0].resource".to_owned(), message: "a < b & \"c\"".to_owned() };
         vec![line, path]
     }

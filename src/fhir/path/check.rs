@@ -69,7 +69,9 @@ impl Check<'_> {
     fn path(&self, path: &Path, this: &Kinds) -> Result<Kinds, PathError> {
         let (mut kinds, steps) = match (&path.head, path.steps.split_first()) {
             (Head::Let(name), _) => (self.lets.get(name).cloned().unwrap_or_default().0, path.steps.as_slice()),
-            (Head::Tree, Some((Step { kind: StepKind::Name(name), span }, rest))) if is_type_name(name) => (self.resource(name, span.clone())?, rest),
+            (Head::Tree, Some((Step { kind: StepKind::Name(name), span }, rest))) if is_type_name(name) => {
+                (self.resource(name, span.clone())?, rest)
+            }
             _ => (this.clone(), path.steps.as_slice()),
         };
         for step in steps {
@@ -204,7 +206,9 @@ mod tests {
     fn check(path: &str, release: Release) -> Result<(), (String, String)> {
         let path = Path::parse(path).expect(path);
         let text = path.to_string();
-        let words = |error: PathError| (text[error.span.clone()].to_owned(), [Some(error.message), error.help].into_iter().flatten().collect::<Vec<_>>().join("; "));
+        let words = |error: PathError| {
+            (text[error.span.clone()].to_owned(), [Some(error.message), error.help].into_iter().flatten().collect::<Vec<_>>().join("; "))
+        };
         check_names(&path, release).map_err(words)
     }
 
@@ -231,7 +235,11 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_shown_with_what_was_meant() {
-        fails("Bundle.entry.resource.ofType(Patient).brithDate", "brithDate", "Patient has no element brithDate in FHIR STU3; did you mean birthDate?");
+        fails(
+            "Bundle.entry.resource.ofType(Patient).brithDate",
+            "brithDate",
+            "Patient has no element brithDate in FHIR STU3; did you mean birthDate?",
+        );
         fails("Bundle.entry.resource.ofType(Paitent)", "ofType(Paitent)", "FHIR STU3 has no type Paitent; did you mean Patient?");
         fails("Bundel.entry", "Bundel", "FHIR STU3 has no resource Bundel; did you mean Bundle?");
         fails("Patient.name.where(usage = 'official')", "usage", "HumanName has no element usage in FHIR STU3; did you mean use?");
@@ -252,7 +260,8 @@ mod tests {
 
     #[test]
     fn what_a_let_stands_for_is_known_to_the_paths_that_use_it() {
-        let patient = check_types(&Path::parse("Bundle.entry.resource.ofType(Patient)[1]").unwrap(), Release::R4, &Scope::default()).unwrap();
+        let patient =
+            check_types(&Path::parse("Bundle.entry.resource.ofType(Patient)[1]").unwrap(), Release::R4, &Scope::default()).unwrap();
         let scope = Scope { this: patient.clone(), lets: HashMap::from([("patient".to_owned(), patient)]) };
         let check = |path: &str| check_types(&Path::parse(path).unwrap(), Release::R4, &scope).map_err(|error| error.message);
         assert!(check("$patient.birthDate").is_ok() && check("birthDate").is_ok());

@@ -69,6 +69,28 @@ struct Link<'t> {
     name: Name<'t>,
 }
 
+/// What an object has under a name, `birthDate` and `_birthDate` together.
+struct Given<'t> {
+    key: &'t str,
+    value: Option<&'t Value>,
+    extra: Option<&'t Value>,
+    /// How many, if it is a list.
+    length: Option<usize>,
+}
+
+impl<'t> Given<'t> {
+    fn of(object: &'t Map<String, Value>, name: &str) -> Option<Self> {
+        let given = object.get_key_value(name).filter(|(_, value)| !value.is_null());
+        // Only primitives have something beside them; for the others nothing is searched.
+        let primitive = given.is_none_or(|(_, value)| !is_complex(value));
+        let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
+        let key = given.map(|(key, _)| key.as_str()).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
+        let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
+        let length = [value, extra].into_iter().flatten().filter_map(Value::as_array).map(Vec::len).max();
+        Some(Self { key, value, extra, length })
+    }
+}
+
 enum Name<'t> {
     Element(&'t str, Option<usize>),
     /// A whole location.
@@ -84,7 +106,9 @@ struct Search<'s, 't> {
 impl<'t> Search<'_, 't> {
     fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
         let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
-            (Head::Let(name), _) => (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice()),
+            (Head::Let(name), _) => {
+                (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice())
+            }
             (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
             (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
         };
@@ -164,6 +188,9 @@ impl<'t> Search<'_, 't> {
             // What is not an object is a primitive, whose children are beside it.
             let object = node.value.and_then(Value::as_object).or_else(|| node.extra.and_then(Value::as_object));
             let Some(object) = object else { continue };
+            if self.tree.is_exhausted() {
+                break;
+            }
             if !self.named(object, name, None, node, &mut children) {
                 self.choices(object, name, node, &mut children);
             }
@@ -172,23 +199,29 @@ impl<'t> Search<'_, 't> {
     }
 
     /// Adds what `object` has under exactly this name; says whether it has it.
-    fn named(&self, object: &'t Map<String, Value>, name: &str, chosen: Option<&'t str>, parent: Node<'t>, children: &mut Vec<Node<'t>>) -> bool {
-        let given = object.get_key_value(name).filter(|(_, value)| !value.is_null());
-        let primitive = given.is_none_or(|(_, value)| !is_complex(value));
-        let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
-        let key = given.map(|(key, _)| key.as_str()).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')));
-        let Some(key) = key else { return false };
-        let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
-        let length = [value, extra].into_iter().flatten().filter_map(Value::as_array).map(Vec::len).max();
-        for at in 0..length.unwrap_or(1) {
-            let one = |list: Option<&'t Value>| if length.is_some() { list.and_then(|list| list.get(at)) } else { list };
-            let [value, extra] = [one(value), one(extra)].map(|value| value.filter(|value| !value.is_null()));
-            if value.is_some() || extra.is_some() {
-                let link = self.link(Some(parent.link), value, Name::Element(key, length.map(|_| at)));
-                children.push(Node { extra, chosen, ..link });
-            }
-        }
+    fn named(
+        &self,
+        object: &'t Map<String, Value>,
+        name: &str,
+        chosen: Option<&'t str>,
+        parent: Node<'t>,
+        children: &mut Vec<Node<'t>>,
+    ) -> bool {
+        let Some(given) = Given::of(object, name) else { return false };
+        let all = 0..given.length.unwrap_or(1);
+        children.extend(all.filter_map(|at| self.child(&given, at, parent)).map(|child| Node { chosen, ..child }));
         true
+    }
+
+    /// The value at `at` (from 0) of those given under a name.
+    fn child(&self, given: &Given<'t>, at: usize, parent: Node<'t>) -> Option<Node<'t>> {
+        let one = |list: Option<&'t Value>| if given.length.is_some() { list.and_then(|list| list.get(at)) } else { list };
+        let [value, extra] = [given.value, given.extra].map(|list| one(list).filter(|value| !value.is_null()));
+        if value.is_none() && extra.is_none() {
+            return None;
+        }
+        let link = self.link(Some(parent.link), value, Name::Element(given.key, given.length.map(|_| at)));
+        Some(Node { extra, ..link })
     }
 
     /// Adds `valueQuantity` for `value`.
@@ -257,19 +290,9 @@ impl<'t> Search<'_, 't> {
                 Some((name, at)) => (name, at.parse::<usize>().ok()?),
                 None => (part, 0),
             };
-            let mut children = Vec::new();
-            self.named(node.value?.as_object()?, name, None, node, &mut children);
-            let wanted = |child: &Node<'t>| self.index(child.link).unwrap_or(0) == at;
-            node = children.into_iter().find(wanted)?;
+            node = self.child(&Given::of(node.value?.as_object()?, name)?, at, node)?;
         }
         Some(node)
-    }
-
-    fn index(&self, link: usize) -> Option<usize> {
-        match self.links.borrow().get(link)?.name {
-            Name::Element(_, at) => at,
-            Name::Text(_) => None,
-        }
     }
 
     fn computed(&self, value: &'t Value, path: &Path) -> Node<'t> {
@@ -362,8 +385,12 @@ impl Comparable<'_> {
             (Self::Object, _) | (_, Self::Object) => false,
             (Self::Number(left), Self::Number(right)) => plain_decimal(left) == plain_decimal(right),
             // A decimal is a text in the tree.
-            (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => plain_decimal(number) == plain_decimal(text),
-            (Self::Boolean(value), Self::Text(text)) | (Self::Text(text), Self::Boolean(value)) => *text == if *value { "true" } else { "false" },
+            (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => {
+                plain_decimal(number) == plain_decimal(text)
+            }
+            (Self::Boolean(value), Self::Text(text)) | (Self::Text(text), Self::Boolean(value)) => {
+                *text == if *value { "true" } else { "false" }
+            }
             (left, right) => left == right,
         }
     }
@@ -418,14 +445,20 @@ mod tests {
         let bundle = bundle();
         let find = |path: &str, lets: &Lets<'_>| -> Vec<String> {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            Path::parse(path).expect(path).find(&bundle, lets).iter().map(|found| format!("{}={}", found.location, text(found.value))).collect()
+            Path::parse(path)
+                .expect(path)
+                .find(&bundle, lets)
+                .iter()
+                .map(|found| format!("{}={}", found.location, text(found.value)))
+                .collect()
         };
         let lets = lets.iter().map(|(name, path)| ((*name).to_owned(), Path::parse(path).unwrap().find(&bundle, &Lets::new()))).collect();
         find(path, &lets)
     }
 
     fn check(path: &str, expected: &[&str]) {
-        let lets = [("baby", "Bundle.entry.resource.ofType(Patient)[2]"), ("date", "Bundle.entry.resource.birthDate"), ("none", "Bundle.nothing")];
+        let lets =
+            [("baby", "Bundle.entry.resource.ofType(Patient)[2]"), ("date", "Bundle.entry.resource.birthDate"), ("none", "Bundle.nothing")];
         assert_eq!(found(path, &lets), expected, "{path}");
     }
 
@@ -434,7 +467,10 @@ mod tests {
         check("Bundle.type", &["Bundle.type=message"]);
         check("type", &["Bundle.type=message"]);
         check("$this.type", &["Bundle.type=message"]);
-        check("Bundle.entry.resource.name.given", &["Bundle.entry[1].resource.name[0].given[0]=A", "Bundle.entry[1].resource.name[1].given[0]=Ada"]);
+        check(
+            "Bundle.entry.resource.name.given",
+            &["Bundle.entry[1].resource.name[0].given[0]=A", "Bundle.entry[1].resource.name[1].given[0]=Ada"],
+        );
         check("Patient.name", &[]);
         check("Bundle.nothing.at.all", &[]);
     }
@@ -496,9 +532,15 @@ mod tests {
 
     #[test]
     fn references_are_followed() {
-        check("Bundle.entry.resource.ofType(Observation)[1].subject.resolve().birthDate", &["Bundle.entry[1].resource.birthDate=2026-04-01"]);
+        check(
+            "Bundle.entry.resource.ofType(Observation)[1].subject.resolve().birthDate",
+            &["Bundle.entry[1].resource.birthDate=2026-04-01"],
+        );
         check("Bundle.entry.resource.subject.reference.resolve().id", &["Bundle.entry[1].resource.id=2", "Bundle.entry[1].resource.id=2"]);
-        check("Bundle.entry.resource.ofType(Observation).where(subject.resolve().active).value.unit", &["Bundle.entry[2].resource.valueQuantity.unit=kg"]);
+        check(
+            "Bundle.entry.resource.ofType(Observation).where(subject.resolve().active).value.unit",
+            &["Bundle.entry[2].resource.valueQuantity.unit=kg"],
+        );
         check("$baby.generalPractitioner.resolve().name", &["Bundle.entry[1].resource.contained[0].name=The Surgery"]);
         check("$baby.name.resolve()", &[]);
     }

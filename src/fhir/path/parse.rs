@@ -145,7 +145,8 @@ impl<'p> Parser<'p> {
                 Err(_) => "write [1] for the first",
             },
         };
-        let message = if inside.trim() == "0" { "[0] does not exist: numbers count from 1" } else { "a number was expected between `[` and `]`" };
+        let message =
+            if inside.trim() == "0" { "[0] does not exist: numbers count from 1" } else { "a number was expected between `[` and `]`" };
         Err(error(span, message, Some(help)))
     }
 
@@ -420,7 +421,8 @@ fn distance(left: &str, right: &str) -> usize {
             let at = |line: &[usize], column: usize| line.get(column).copied().unwrap_or(usize::MAX / 2);
             let change = at(&last, column) + usize::from(a != b);
             let mut best = change.min(at(&last, column + 1) + 1).min(at(&current, column) + 1);
-            let swapped = row.checked_sub(1).and_then(|row| left.get(row)) == Some(b) && column.checked_sub(1).and_then(|column| right.get(column)) == Some(a);
+            let swapped = row.checked_sub(1).and_then(|row| left.get(row)) == Some(b)
+                && column.checked_sub(1).and_then(|column| right.get(column)) == Some(a);
             if swapped && let Some(before) = column.checked_sub(1) {
                 best = best.min(at(&before_last, before) + 1);
             }
@@ -445,7 +447,9 @@ mod tests {
 
     #[test]
     fn a_path_prints_as_it_was_written() {
-        for text in ["Bundle.entry.resource.ofType(Patient)[1]", "$this", "$p.name.where( use = 'official' and not (a or b) )[2].given.last()"] {
+        for text in
+            ["Bundle.entry.resource.ofType(Patient)[1]", "$this", "$p.name.where( use = 'official' and not (a or b) )[2].given.last()"]
+        {
             assert_eq!(parse(text).expect(text).to_string(), text);
         }
         assert_eq!(parse("  a.b ").expect("spaces around").to_string(), "a.b");
