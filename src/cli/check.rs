@@ -38,7 +38,8 @@ pub fn check(check: &Check, out: &mut Out) -> Outcome {
             }
         }
         if is_good && !check.quiet {
-            let (mappings, tests, hubs) = (counted(checked.mappings, "mapping"), counted(checked.tests.len(), "test"), counted(checked.hubs, "hub"));
+            let (mappings, tests, hubs) =
+                (counted(checked.mappings, "mapping"), counted(checked.tests.len(), "test"), counted(checked.hubs, "hub"));
             let bundle: String = checked.bundle.unwrap_or_default().chars().take(12).collect();
             writeln!(out, "good: {mappings}, {tests} passed, {hubs}, {}; bundle {bundle}", counted(warnings, "warning"))?;
         }

@@ -77,7 +77,10 @@ pub fn demo(demo: &Demo, out: &mut Out) -> Outcome {
     let _already_there = observe::metrics();
     let samples = samples()?;
     let folder = Folder::new()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
     runtime.block_on(play(demo, &samples, &folder.path, out))
 }
 
@@ -98,7 +101,8 @@ fn samples() -> Result<Vec<Sample>, Failure> {
         let message = files::split(&bytes).into_iter().next().ok_or_else(|| broken(&name, "holds no message"))?;
         let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
         let expected = Samples::get(&format!("{stem}.expected.json")).ok_or_else(|| broken(&name, "does not say what must come of it"))?;
-        let expected = serde_json::from_slice(&expected.data).map_err(|error| broken(&name, &format!("expects what cannot be read: {error}")))?;
+        let expected =
+            serde_json::from_slice(&expected.data).map_err(|error| broken(&name, &format!("expects what cannot be read: {error}")))?;
         samples.push(Sample { name: stem.to_owned(), message, expected });
     }
     if samples.is_empty() {
@@ -131,7 +135,13 @@ async fn play(demo: &Demo, samples: &[Sample], folder: &Path, out: &mut Out) -> 
         Err(_) => Ok(false),
     };
     if demo.stay && played.is_ok() {
-        super::say(&format!("\nthe broker stays: MLLP {}, HTTP http://{}, admin http://{}, data {}\nCtrl-C ends it\n", stage.mllp, stage.http, stage.admin, stage.data.display()));
+        super::say(&format!(
+            "\nthe broker stays: MLLP {}, HTTP http://{}, admin http://{}, data {}\nCtrl-C ends it\n",
+            stage.mllp,
+            stage.http,
+            stage.admin,
+            stage.data.display()
+        ));
         out.flush()?;
         let _pressed = tokio::signal::ctrl_c().await;
     }
@@ -146,7 +156,8 @@ impl Stage {
         let told_parents = Arc::new(AtomicUsize::new(0));
         let parents = open_parents_record(Arc::clone(&told_parents), closing.clone()).await?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut settings = Settings::embedded(folder, Some(any), Some(any), Some(any)).map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
+        let mut settings = Settings::embedded(folder, Some(any), Some(any), Some(any))
+            .map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
         settings.destinations.push(DestinationConfig { name: "e-redbook".into(), kind: parents_record(parents) });
         let started = broker::Running::start(settings, Vec::new()).await;
         let running = started.map_err(|error| Failure::new(error.exit, error.text))?;
@@ -179,7 +190,12 @@ impl Stage {
         }
         if !is_json {
             out.table(&["sample", "answer", "standing", "child", "hub", "told", "withheld", ""], &rows)?;
-            writeln!(out, "\n{as_expected} of {} as expected; {} to the parents' record", counted(samples.len(), "sample"), counted(self.told_parents.load(Ordering::Acquire), "delivery").replace("deliverys", "deliveries"))?;
+            writeln!(
+                out,
+                "\n{as_expected} of {} as expected; {} to the parents' record",
+                counted(samples.len(), "sample"),
+                counted(self.told_parents.load(Ordering::Acquire), "delivery").replace("deliverys", "deliveries")
+            )?;
             for wrong in wrongs {
                 writeln!(out, "different: {wrong}")?;
             }
@@ -192,7 +208,9 @@ impl Stage {
         let begun = clock::tick();
         loop {
             let data = self.data.clone();
-            let seen = tokio::task::spawn_blocking(move || look(&data)).await.map_err(|_| Failure::new(exit::BUG, "reading the ledger ended early"))??;
+            let seen = tokio::task::spawn_blocking(move || look(&data))
+                .await
+                .map_err(|_| Failure::new(exit::BUG, "reading the ledger ended early"))??;
             let is_late = PATIENCE < clock::tick().duration_since(begun);
             match seen {
                 Some((trace, record)) if is_late || is_settled(&trace) => return Ok(Came::of(answer, &trace, record)),
@@ -248,7 +266,12 @@ impl Came {
             hub: last.map(|event| event.hub.clone()).unwrap_or_default(),
             basis: last.map(|event| event.basis.clone()).unwrap_or_default(),
             destinations: trace.debts.iter().filter(|debt| is_told(&debt.state)).map(|debt| debt.destination.clone()).collect(),
-            undelivered: trace.debts.iter().filter(|debt| !is_told(&debt.state)).map(|debt| format!("{} {} {}", debt.destination, debt.state, debt.why)).collect(),
+            undelivered: trace
+                .debts
+                .iter()
+                .filter(|debt| !is_told(&debt.state))
+                .map(|debt| format!("{} {} {}", debt.destination, debt.state, debt.why))
+                .collect(),
             withheld: trace.withheld.iter().cloned().collect(),
             findings: codes.map(str::to_owned).collect(),
         }
@@ -266,7 +289,16 @@ impl Came {
         if self.standing == "held" {
             standing = format!("held: {}", self.findings.join(", "));
         }
-        vec![name.to_owned(), self.answer.clone(), standing, children.join(" "), hub, told.join(", "), withheld.join(", "), verdict.to_owned()]
+        vec![
+            name.to_owned(),
+            self.answer.clone(),
+            standing,
+            children.join(" "),
+            hub,
+            told.join(", "),
+            withheld.join(", "),
+            verdict.to_owned(),
+        ]
     }
 
     fn json(&self, name: &str, differences: &[String]) -> Value {
@@ -372,7 +404,8 @@ struct Folder {
 impl Folder {
     fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("chis-broker-demo-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&path).map_err(|error| Failure::new(exit::CANNOT_CREATE, format!("{} cannot be made: {error}", path.display())))?;
+        std::fs::create_dir(&path)
+            .map_err(|error| Failure::new(exit::CANNOT_CREATE, format!("{} cannot be made: {error}", path.display())))?;
         Ok(Self { path })
     }
 }
@@ -415,6 +448,9 @@ mod tests {
         let expected = |text: &str| serde_json::from_str::<Expected>(text).unwrap();
         assert_eq!(differences(&expected("{}"), &came), Vec::<String>::new());
         assert_eq!(differences(&expected(r#"{"answer":"AA","hub":"NE"}"#), &came), ["hub should be NE, is SE"]);
-        assert_eq!(differences(&expected(r#"{"withheld":{"e-redbook":"hold-back"}}"#), &came), ["withheld from e-redbook should be hold-back, is nothing"]);
+        assert_eq!(
+            differences(&expected(r#"{"withheld":{"e-redbook":"hold-back"}}"#), &came),
+            ["withheld from e-redbook should be hold-back, is nothing"]
+        );
     }
 }

@@ -21,7 +21,10 @@ pub fn failed_test(test: &TestReport) -> String {
 
 fn one(diagnostic: &Diagnostic, text: Option<&String>, renderer: &Renderer) -> String {
     let level = if diagnostic.is_error { Level::ERROR } else { Level::WARNING };
-    let mut group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code).elements(Vec::<Snippet<'_, annotate_snippets::Annotation<'_>>>::new());
+    let mut group = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.code)
+        .elements(Vec::<Snippet<'_, annotate_snippets::Annotation<'_>>>::new());
     let span = text.and_then(|text| pointable(text, &diagnostic.span));
     let has_place = span.is_some();
     if let Some((text, span)) = text.zip(span) {

@@ -28,7 +28,10 @@ pub fn read(path: &Path) -> Result<Vec<Message>, Failure> {
     read.map_err(|error| Failure::new(exit::MISSING, format!("{} cannot be read: {error}", path.display())))?;
     let messages = split(&bytes);
     if messages.is_empty() {
-        return Err(Failure::new(exit::DAMAGED, format!("{} holds no message: neither HL7 v2 (MSH), nor FHIR as XML or JSON", path.display())));
+        return Err(Failure::new(
+            exit::DAMAGED,
+            format!("{} holds no message: neither HL7 v2 (MSH), nor FHIR as XML or JSON", path.display()),
+        ));
     }
     Ok(messages)
 }

@@ -52,7 +52,12 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
     let bundle = compile(&mapping_files, &prefix)?;
     let mut code = exit::OK;
     for message in files::read(&map.file)? {
-        let input = Input { format: message.format, body: &message.body, default_charset: map.charset.as_deref(), allow_test_numbers: !map.no_test_numbers };
+        let input = Input {
+            format: message.format,
+            body: &message.body,
+            default_charset: map.charset.as_deref(),
+            allow_test_numbers: !map.no_test_numbers,
+        };
         let reading = bundle.read(&input, true);
         if reading.outcome == Read::Held {
             code = exit::FOUND;
@@ -70,7 +75,8 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
 pub fn show(map: &MapShow, out: &mut Out) -> Outcome {
     let (files, prefix) = load(map.dir.as_deref())?;
     if let Some(name) = &map.name {
-        let file = find(&files, name).ok_or_else(|| Failure::new(exit::MISSING, format!("no mapping and no file is called {name}; `map show` lists them")))?;
+        let file = find(&files, name)
+            .ok_or_else(|| Failure::new(exit::MISSING, format!("no mapping and no file is called {name}; `map show` lists them")))?;
         out.write_all(file)?;
         return Ok(exit::OK);
     }
@@ -93,7 +99,10 @@ pub fn show(map: &MapShow, out: &mut Out) -> Outcome {
 fn find<'f>(files: &'f Files, name: &str) -> Option<&'f Vec<u8>> {
     let says_id = |text: &[u8]| {
         let table: Option<toml::Table> = std::str::from_utf8(text).ok().and_then(|text| toml::from_str(text).ok());
-        table.is_some_and(|table| table.get("id").and_then(toml::Value::as_str) == Some(name) || table.get("mapping").and_then(|head| head.get("id")).and_then(toml::Value::as_str) == Some(name))
+        table.is_some_and(|table| {
+            table.get("id").and_then(toml::Value::as_str) == Some(name)
+                || table.get("mapping").and_then(|head| head.get("id")).and_then(toml::Value::as_str) == Some(name)
+        })
     };
     files.get(name).or_else(|| files.get(&format!("{name}.toml"))).or_else(|| files.values().find(|text| says_id(text)))
 }
@@ -110,7 +119,8 @@ fn compile(files: &Files, prefix: &str) -> Result<Bundle, Failure> {
 }
 
 fn mistakes(found: &[Diagnostic], files: &Files, prefix: &str) -> Failure {
-    let texts: BTreeMap<String, String> = files.iter().map(|(name, text)| (format!("{prefix}{name}"), String::from_utf8_lossy(text).into_owned())).collect();
+    let texts: BTreeMap<String, String> =
+        files.iter().map(|(name, text)| (format!("{prefix}{name}"), String::from_utf8_lossy(text).into_owned())).collect();
     super::say(&diagnostics::render(found, &texts, output::is_stderr_coloured()));
     Failure::new(exit::CONFIG, counted(found.iter().filter(|one| one.is_error).count(), "mistake"))
 }

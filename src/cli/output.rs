@@ -37,9 +37,21 @@ impl Out {
 
     /// Rows under their heads; numbers stand to the right.
     pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-        let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).chain([heads.get(column).map_or(0, |head| head.len())]).max().unwrap_or(0);
+        let width = |column: usize| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .chain([heads.get(column).map_or(0, |head| head.len())])
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-        let is_number = |column: usize| !rows.is_empty() && rows.iter().all(|row| row.get(column).is_some_and(|cell| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit())));
+        let is_number = |column: usize| {
+            !rows.is_empty()
+                && rows
+                    .iter()
+                    .all(|row| row.get(column).is_some_and(|cell| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit())))
+        };
         let right: Vec<bool> = (0..heads.len()).map(is_number).collect();
         self.row(&heads.iter().map(|head| head.to_uppercase()).collect::<Vec<_>>(), &widths, &right)?;
         for row in rows {

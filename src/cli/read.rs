@@ -19,23 +19,41 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
     if let Some(standing) = list.standing.as_deref().filter(|standing| !words.contains(standing)) {
         return Err(Failure::new(exit::USAGE, format!("no message stands `{standing}`; one of: {}", words.join(", "))));
     }
-    let filter = EntryFilter { source: list.source.clone(), standing: list.standing.clone(), kind: list.kind.clone(), limit: Some(list.limit), before: list.before };
+    let filter = EntryFilter {
+        source: list.source.clone(),
+        standing: list.standing.clone(),
+        kind: list.kind.clone(),
+        limit: Some(list.limit),
+        before: list.before,
+    };
     let value = Source::of(&list.from)?.ask(&Query::Entries(filter), None)?;
-    if list.from.json { out.json(&value)? } else { tables::entries(&value, out)? }
+    if list.from.json {
+        out.json(&value)?
+    } else {
+        tables::entries(&value, out)?
+    }
     Ok(exit::OK)
 }
 
 /// `msg show`.
 pub fn show(one: &MsgOne, out: &mut Out) -> Outcome {
     let value = Source::of(&one.from)?.ask(&Query::Entry(one.seq), one.reveal.reveal.as_deref())?;
-    if one.from.json { out.json(&value)? } else { tables::entry(&value, out)? }
+    if one.from.json {
+        out.json(&value)?
+    } else {
+        tables::entry(&value, out)?
+    }
     Ok(exit::OK)
 }
 
 /// `msg trace` and `held show`.
 pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
     let value = Source::of(&one.from)?.ask(&Query::Trace(one.seq), one.reveal.reveal.as_deref())?;
-    if one.from.json { out.json(&value)? } else { tables::trace(&value, out)? }
+    if one.from.json {
+        out.json(&value)?
+    } else {
+        tables::trace(&value, out)?
+    }
     Ok(exit::OK)
 }
 
@@ -43,7 +61,11 @@ pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
 pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
     let query = Query::Explain(explain.seq, explain.field.clone());
     let value = Source::of(&explain.from)?.ask(&query, explain.reveal.reveal.as_deref())?;
-    if explain.from.json { out.json(&value)? } else { tables::explain(&value, out)? }
+    if explain.from.json {
+        out.json(&value)?
+    } else {
+        tables::explain(&value, out)?
+    }
     Ok(exit::OK)
 }
 
@@ -52,11 +74,19 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
     let source = Source::of(&child.from)?;
     let Some(id) = child.child else {
         let mut identifier = String::new();
-        std::io::stdin().lock().take(1024).read_to_string(&mut identifier).map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
+        std::io::stdin()
+            .lock()
+            .take(1024)
+            .read_to_string(&mut identifier)
+            .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
         return found(&source.ask(&Query::Find(identifier.trim().to_owned()), None)?, child.from.json, out);
     };
     let value = source.ask(&Query::Child(id), child.reveal.reveal.as_deref())?;
-    if child.from.json { out.json(&value)? } else { tables::child(&value, child.why, out)? }
+    if child.from.json {
+        out.json(&value)?
+    } else {
+        tables::child(&value, child.why, out)?
+    }
     Ok(exit::OK)
 }
 
@@ -85,7 +115,11 @@ pub fn hub_export(export: &HubExport, out: &mut Out) -> Outcome {
         (Some(_), None) => return Err(Failure::new(exit::MISSING, format!("no destination of kind store serves hub {}", export.hub))),
     };
     if !file.is_file() {
-        let text = format!("hub {} has no store at {}: nothing was delivered to it yet, or it lies elsewhere (--data, --config)", export.hub, file.display());
+        let text = format!(
+            "hub {} has no store at {}: nothing was delivered to it yet, or it lies elsewhere (--data, --config)",
+            export.hub,
+            file.display()
+        );
         return Err(Failure::new(exit::MISSING, text));
     }
     if let Some(reason) = &export.reveal.reveal {
@@ -141,7 +175,11 @@ pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
 pub fn reconcile(reconcile: &Reconcile, out: &mut Out) -> Outcome {
     let query = Query::Reconcile(reconcile.day.clone(), reconcile.source.clone());
     let value = Source::of(&reconcile.from)?.ask(&query, None)?;
-    if reconcile.from.json { out.json(&value)? } else { tables::reconcile(&value, out)? }
+    if reconcile.from.json {
+        out.json(&value)?
+    } else {
+        tables::reconcile(&value, out)?
+    }
     Ok(if is_balanced(&value) { exit::OK } else { exit::FOUND })
 }
 
@@ -151,7 +189,12 @@ pub fn status(status: &Status, out: &mut Out) -> Outcome {
     let (code, checks) = source::call_text(&status.admin, &get("/readyz?verbose"))?;
     let version = source::call(&status.admin, &get("/version"))?;
     let account = source::call(&status.admin, &get("/api/v1/reconcile"));
-    let sum = |key: &str| account.as_ref().map(|account| items(account, "lines").iter().filter_map(|line| line.get(key).and_then(Value::as_i64)).sum::<i64>()).unwrap_or_default();
+    let sum = |key: &str| {
+        account
+            .as_ref()
+            .map(|account| items(account, "lines").iter().filter_map(|line| line.get(key).and_then(Value::as_i64)).sum::<i64>())
+            .unwrap_or_default()
+    };
     let is_ready = code == 200;
     let (received, waiting, held, pending) = (sum("received"), sum("waiting"), sum("held"), sum("pending"));
     if status.json {

@@ -18,7 +18,10 @@ pub fn run(run: &Run) -> Outcome {
     for warning in warnings {
         tracing::warn!(file = warning.file, line = warning.line, what = warning.message, "config.warning");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
     runtime.block_on(serve(settings))
 }
 
@@ -32,7 +35,10 @@ async fn serve(settings: Settings) -> Outcome {
         Ok(opened) => opened,
         Err(error) => {
             running.stop().await;
-            return Err(Failure::new(exit::SYSTEM, format!("the admin door cannot be opened on {listen}: {error}; is another broker running?")));
+            return Err(Failure::new(
+                exit::SYSTEM,
+                format!("the admin door cannot be opened on {listen}: {error}; is another broker running?"),
+            ));
         }
     };
     let code = broker::serve(running, admin).await.map_err(start_failed)?;

@@ -41,7 +41,9 @@ impl Answer {
     /// Reads the acknowledgement `bytes`; a receiver that answers something else is told as it is.
     pub fn of_mllp(bytes: &[u8]) -> Self {
         let msa = bytes.split(|byte| *byte == b'\r').find(|segment| segment.starts_with(b"MSA"));
-        let Some(msa) = msa else { return Self { code: "??".into(), control_id: String::new(), text: "the answer has no MSA segment".into() } };
+        let Some(msa) = msa else {
+            return Self { code: "??".into(), control_id: String::new(), text: "the answer has no MSA segment".into() };
+        };
         let separator = msa.get(3).copied().unwrap_or(b'|');
         let fields: Vec<String> = msa.split(|byte| *byte == separator).map(|field| String::from_utf8_lossy(field).into_owned()).collect();
         let field = |number: usize| fields.get(number).cloned().unwrap_or_default();
@@ -66,13 +68,16 @@ impl Line {
     pub async fn open(to: &str, tls: Option<&rustls::ClientConfig>, patience: Duration) -> Result<Self, Failure> {
         let unreachable = |error: std::io::Error| Failure::new(exit::UNREACHABLE, format!("{to} cannot be reached: {error}"));
         let connected = tokio::time::timeout(patience, TcpStream::connect(to)).await;
-        let stream = connected.map_err(|_| Failure::new(exit::UNREACHABLE, format!("{to} did not answer in {} s", patience.as_secs())))?.map_err(unreachable)?;
+        let stream = connected
+            .map_err(|_| Failure::new(exit::UNREACHABLE, format!("{to} did not answer in {} s", patience.as_secs())))?
+            .map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let wire: Box<dyn Wire> = match tls {
             None => Box::new(stream),
             Some(config) => {
                 let host = to.rsplit_once(':').map_or(to, |(host, _)| host).trim_matches(['[', ']']).to_owned();
-                let name = ServerName::try_from(host).map_err(|_| Failure::new(exit::USAGE, format!("{to} has no name that a certificate could prove")))?;
+                let name = ServerName::try_from(host)
+                    .map_err(|_| Failure::new(exit::USAGE, format!("{to} has no name that a certificate could prove")))?;
                 Box::new(tokio_rustls::TlsConnector::from(Arc::new(config.clone())).connect(name, stream).await.map_err(unreachable)?)
             }
         };
@@ -88,7 +93,9 @@ impl Line {
             Ok(None) => Err(Failure::new(exit::UNREACHABLE, "the receiver closed the connection without an answer")),
             Ok(Some(Err(error))) => Err(lost(error)),
             Ok(Some(Ok(Frame::Message(bytes)))) => Ok(Answer::of_mllp(&bytes)),
-            Ok(Some(Ok(Frame::Truncated { .. } | Frame::Oversize { .. }))) => Err(Failure::new(exit::UNREACHABLE, "the answer was cut short or too long")),
+            Ok(Some(Ok(Frame::Truncated { .. } | Frame::Oversize { .. }))) => {
+                Err(Failure::new(exit::UNREACHABLE, "the answer was cut short or too long"))
+            }
         }
     }
 }
@@ -101,7 +108,8 @@ pub fn client(patience: Duration) -> Result<reqwest::Client, Failure> {
 
 /// Posts `message` to `base`; where that has no path, to the door for its dialect.
 pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Result<Answer, Failure> {
-    let mut url = reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
+    let mut url =
+        reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
         url.set_path(door(message));
     }
@@ -149,7 +157,10 @@ pub fn send(send: &Send, out: &mut Out) -> Outcome {
         messages.extend(files::read(file)?.into_iter().map(|message| (file.display().to_string(), message)));
     }
     let tls = send.tls.as_deref().map(|ca| tls(ca, send.certificate.as_deref(), send.key.as_deref())).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?;
     runtime.block_on(send_all(send, &messages, tls, out))
 }
 
@@ -208,7 +219,9 @@ fn tls(ca: &Path, certificate: Option<&Path>, key: Option<&Path>) -> Result<rust
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key)) => {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &format!("holds no key as PEM: {error}")))?;
-            builder.with_client_auth_cert(certificates(certificate)?, private).map_err(|error| unusable(certificate, &format!("does not go with the key: {error}")))
+            builder
+                .with_client_auth_cert(certificates(certificate)?, private)
+                .map_err(|error| unusable(certificate, &format!("does not go with the key: {error}")))
         }
     }
 }
@@ -228,7 +241,10 @@ mod tests {
     #[test]
     fn only_accepts_count_as_taken() {
         let is_taken = |code: &str| Answer { code: code.into(), control_id: String::new(), text: String::new() }.is_accepted();
-        assert_eq!(["AA", "CA", "200", "202", "AE", "AR", "CE", "CR", "400", "503", "??", "2"].map(is_taken), [true, true, true, true, false, false, false, false, false, false, false, false]);
+        assert_eq!(
+            ["AA", "CA", "200", "202", "AE", "AR", "CE", "CR", "400", "503", "??", "2"].map(is_taken),
+            [true, true, true, true, false, false, false, false, false, false, false, false]
+        );
     }
 
     #[test]

@@ -113,7 +113,10 @@ fn subject(query: &Query) -> String {
 pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> {
     let folder = data.join("audit");
     let refused = |error: std::io::Error| {
-        let text = format!("nothing is revealed that cannot be written down in {}: {error}; ask the running broker with --admin, or run this as the broker's user", folder.display());
+        let text = format!(
+            "nothing is revealed that cannot be written down in {}: {error}; ask the running broker with --admin, or run this as the broker's user",
+            folder.display()
+        );
         Failure::new(77, text)
     };
     std::fs::create_dir_all(&folder).map_err(refused)?;
@@ -131,7 +134,9 @@ fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, F
         Query::Trace(seq) => get(format!("/api/v1/entries/{seq}/trace")),
         Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Child(child) => get(format!("/api/v1/children/{child}")),
-        Query::Find(identifier) => Request { method: "POST", path: "/api/v1/children/find".into(), body: Some(json!({ "identifier": identifier })), reveal: None },
+        Query::Find(identifier) => {
+            Request { method: "POST", path: "/api/v1/children/find".into(), body: Some(json!({ "identifier": identifier })), reveal: None }
+        }
         Query::Held => get("/api/v1/held".into()),
         Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
     };
@@ -140,7 +145,13 @@ fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, F
 
 fn pairs(filter: &EntryFilter) -> String {
     let EntryFilter { source, standing, kind, limit, before } = filter.clone();
-    encoded(&[("source", source), ("standing", standing), ("kind", kind), ("limit", limit.map(|limit| limit.to_string())), ("before", before.map(|before| before.to_string()))])
+    encoded(&[
+        ("source", source),
+        ("standing", standing),
+        ("kind", kind),
+        ("limit", limit.map(|limit| limit.to_string())),
+        ("before", before.map(|before| before.to_string())),
+    ])
 }
 
 fn encoded(pairs: &[(&str, Option<String>)]) -> String {
@@ -165,7 +176,8 @@ pub struct Request {
 /// Asks the admin door at `base`; its refusals become failures with its exit code.
 pub fn call(base: &str, request: &Request) -> Result<Value, Failure> {
     let (status, text) = call_text(base, request)?;
-    let value: Value = serde_json::from_str(&text).map_err(|_| Failure::new(exit::UNREACHABLE, format!("{base} answered something that is no admin door (HTTP {status})")))?;
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|_| Failure::new(exit::UNREACHABLE, format!("{base} answered something that is no admin door (HTTP {status})")))?;
     if (200..300).contains(&status) {
         return Ok(value);
     }
@@ -175,21 +187,29 @@ pub fn call(base: &str, request: &Request) -> Result<Value, Failure> {
 
 /// Asks the admin door at `base`: status and text.
 pub fn call_text(base: &str, request: &Request) -> Result<(u16, String), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?;
     runtime.block_on(async {
         let base = base.trim_end_matches('/');
-        let url = reqwest::Url::parse(&format!("{base}{}", request.path)).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:9464")))?;
+        let url = reqwest::Url::parse(&format!("{base}{}", request.path))
+            .map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:9464")))?;
         let client = send::client(Duration::from_secs(60))?;
         let mut asked = if request.method == "POST" { client.post(url) } else { client.get(url) };
         if let Some(body) = &request.body {
             asked = asked.json(body);
         }
         if let Some(reason) = &request.reveal {
-            let reason = reqwest::header::HeaderValue::from_bytes(reason.trim().as_bytes()).map_err(|_| Failure::new(exit::USAGE, "a reason is one line of text"))?;
+            let reason = reqwest::header::HeaderValue::from_bytes(reason.trim().as_bytes())
+                .map_err(|_| Failure::new(exit::USAGE, "a reason is one line of text"))?;
             asked = asked.header(REVEAL_HEADER, reason);
         }
         let unreachable = |error: reqwest::Error| {
-            let text = format!("no broker answers at {base} ({}); start it, name its address with --admin, or read its folder with --data", plain(&error));
+            let text = format!(
+                "no broker answers at {base} ({}); start it, name its address with --admin, or read its folder with --data",
+                plain(&error)
+            );
             Failure::new(exit::UNREACHABLE, text)
         };
         let response = asked.send().await.map_err(unreachable)?;

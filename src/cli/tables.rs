@@ -22,7 +22,15 @@ fn entry_row(entry: &Value) -> Vec<String> {
 }
 
 fn entry_head(entry: &Value, out: &mut Out) -> io::Result<()> {
-    writeln!(out, "message   {}  {} from {}, {}, {}", text(entry, "seq"), text(entry, "kind"), text(entry, "source"), text(entry, "format"), counted(entry.get("bytes").and_then(Value::as_u64).unwrap_or_default() as usize, "byte"))?;
+    writeln!(
+        out,
+        "message   {}  {} from {}, {}, {}",
+        text(entry, "seq"),
+        text(entry, "kind"),
+        text(entry, "source"),
+        text(entry, "format"),
+        counted(entry.get("bytes").and_then(Value::as_u64).unwrap_or_default() as usize, "byte")
+    )?;
     writeln!(out, "control   {}", text(entry, "control_id"))?;
     writeln!(out, "arrived   {}", text(entry, "arrived"))?;
     let reason = text(entry, "reason");
@@ -57,7 +65,13 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
         let settled = text(debt, "settled");
         let settled = if settled.is_empty() { String::new() } else { format!(" at {settled}") };
         let attempts = counted(debt.get("attempts").and_then(Value::as_u64).unwrap_or_default() as usize, "attempt");
-        writeln!(out, "debt      {}  {}: {}{settled}, {attempts}{why}", text(debt, "debt"), text(debt, "destination"), text(debt, "state"))?;
+        writeln!(
+            out,
+            "debt      {}  {}: {}{settled}, {attempts}{why}",
+            text(debt, "debt"),
+            text(debt, "destination"),
+            text(debt, "state")
+        )?;
     }
     for withheld in items(value, "withheld") {
         let part = |index: usize| withheld.get(index).and_then(Value::as_str).unwrap_or_default();
@@ -68,7 +82,16 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
 
 fn findings(value: &Value, out: &mut Out) -> io::Result<()> {
     for finding in items(value, "findings") {
-        writeln!(out, "finding   {} {} {} at {}  {}  [{}]", text(finding, "level"), text(finding, "code"), text(finding, "field"), text(finding, "at"), text(finding, "text"), text(finding, "rule"))?;
+        writeln!(
+            out,
+            "finding   {} {} {} at {}  {}  [{}]",
+            text(finding, "level"),
+            text(finding, "code"),
+            text(finding, "field"),
+            text(finding, "at"),
+            text(finding, "text"),
+            text(finding, "rule")
+        )?;
         let help = text(finding, "help");
         if !help.is_empty() && help != crate::console::mask::HIDDEN {
             writeln!(out, "  fix     {help}")?;
@@ -78,7 +101,11 @@ fn findings(value: &Value, out: &mut Out) -> io::Result<()> {
 }
 
 fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()> {
-    let late = if event.get("superseded").and_then(Value::as_bool) == Some(true) { ", kept without effect: something later was known" } else { "" };
+    let late = if event.get("superseded").and_then(Value::as_bool) == Some(true) {
+        ", kept without effect: something later was known"
+    } else {
+        ""
+    };
     writeln!(out, "event     {}  {} at {}{late}", text(event, "event"), text(event, "kind"), text(event, "at"))?;
     writeln!(out, "  child   {}", text(event, "child"))?;
     writeln!(out, "  hub     {} ({})", text(event, "hub"), text(event, "basis"))?;
@@ -91,7 +118,11 @@ fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<
 /// Where values came from.
 pub fn explain(value: &Value, out: &mut Out) -> io::Result<()> {
     for one in items(value, "values") {
-        let bytes = one.get("bytes").filter(|bytes| bytes.is_object()).map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end"))).unwrap_or_default();
+        let bytes = one
+            .get("bytes")
+            .filter(|bytes| bytes.is_object())
+            .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
+            .unwrap_or_default();
         let from = text(one, "from");
         let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
         let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
@@ -120,7 +151,10 @@ pub fn held(value: &Value, out: &mut Out) -> io::Result<()> {
     let debts = items(value, "debts");
     if !debts.is_empty() {
         writeln!(out)?;
-        let rows: Vec<Vec<String>> = debts.iter().map(|debt| ["debt", "destination", "event", "attempts", "why"].iter().map(|key| text(debt, key)).collect()).collect();
+        let rows: Vec<Vec<String>> = debts
+            .iter()
+            .map(|debt| ["debt", "destination", "event", "attempts", "why"].iter().map(|key| text(debt, key)).collect())
+            .collect();
         out.table(&["debt", "destination", "event", "attempts", "why"], &rows)?;
     }
     Ok(())
@@ -137,11 +171,32 @@ fn held_row(held: &Value) -> Vec<String> {
 
 /// The account.
 pub fn reconcile(value: &Value, out: &mut Out) -> io::Result<()> {
-    let keys = ["day", "source", "received", "filed", "held", "refused", "duplicate", "ignored", "waiting", "owed", "delivered", "superseded", "withdrawn", "pending"];
+    let keys = [
+        "day",
+        "source",
+        "received",
+        "filed",
+        "held",
+        "refused",
+        "duplicate",
+        "ignored",
+        "waiting",
+        "owed",
+        "delivered",
+        "superseded",
+        "withdrawn",
+        "pending",
+    ];
     let rows: Vec<Vec<String>> = items(value, "lines").iter().map(|line| keys.iter().map(|key| text(line, key)).collect()).collect();
     out.table(&keys, &rows)?;
     let verdict = if is_balanced(value) { "the sums agree" } else { "the sums do NOT agree" };
-    writeln!(out, "\n{verdict}: {} unaccounted, {} unaccounted debts; {} undelivered", text(value, "unaccounted"), text(value, "unaccounted_debts"), text(value, "undelivered"))
+    writeln!(
+        out,
+        "\n{verdict}: {} unaccounted, {} unaccounted debts; {} undelivered",
+        text(value, "unaccounted"),
+        text(value, "unaccounted_debts"),
+        text(value, "undelivered")
+    )
 }
 
 /// The law of conservation, for entries and for debts.

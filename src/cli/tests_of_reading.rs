@@ -54,7 +54,9 @@ impl Site {
             destinations: Arc::new(vec![DestinationRule { name: "hub-ne".into(), recipient: Recipient::HubStore("NE".into()) }]),
             zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         };
-        let ledger = runtime.block_on(async { Ledger::open(&LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None }, rules).unwrap() });
+        let ledger = runtime.block_on(async {
+            Ledger::open(&LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None }, rules).unwrap()
+        });
         runtime.block_on(fill(&ledger));
         Self { folder, runtime, ledger }
     }
@@ -78,7 +80,9 @@ impl Site {
 
 async fn fill(ledger: &Ledger) {
     ledger.keep_bundle(&BundleHash::new("abc"), &Default::default(), "2026-01-05T08:00:00Z".parse().unwrap()).await.unwrap();
-    for (control_id, admission) in [("T1", Admission::Accepted), ("T2", Admission::Accepted), ("T3", Admission::Refused("AR 201".into())), ("T4", Admission::Accepted)] {
+    for (control_id, admission) in
+        [("T1", Admission::Accepted), ("T2", Admission::Accepted), ("T3", Admission::Refused("AR 201".into())), ("T4", Admission::Accepted)]
+    {
         let entry = Entry {
             source: SourceName::new("rj1"),
             format: Format::Hl7v2,
@@ -140,7 +144,17 @@ fn json_of((code, text): (u8, String)) -> Value {
 fn the_ledger_and_the_admin_door_say_the_same() {
     let site = Site::new();
     let (data, door, child) = (site.data(), site.door(), site.child());
-    for command in ["msg list", "msg list --standing held --limit 1", "msg show 1", "msg trace 1", "msg trace 2", &format!("child {child} --why"), "held list", "reconcile", "reconcile --day 2026-01-05"] {
+    for command in [
+        "msg list",
+        "msg list --standing held --limit 1",
+        "msg show 1",
+        "msg trace 1",
+        "msg trace 2",
+        &format!("child {child} --why"),
+        "held list",
+        "reconcile",
+        "reconcile --day 2026-01-05",
+    ] {
         let direct = ran(&format!("{command} --json --data {data}"));
         assert_eq!(ran(&format!("{command} --json --admin {door}")), direct, "{command}");
         assert_eq!(direct.0, exit::OK, "{command}: {}", direct.1);
@@ -153,7 +167,8 @@ fn nothing_says_who_a_child_is_without_a_reason() {
     let site = Site::new();
     let (data, door, child) = (site.data(), site.door(), site.child());
     for command in ["msg list", "msg show 1", "msg trace 1", "msg trace 2", &format!("child {child} --why"), "held list", "held show 2"] {
-        for from in [format!("--data {data}"), format!("--data {data} --json"), format!("--admin {door}"), format!("--admin {door} --json")] {
+        for from in [format!("--data {data}"), format!("--data {data} --json"), format!("--admin {door}"), format!("--admin {door} --json")]
+        {
             let (code, text) = ran(&format!("{command} {from}"));
             assert_eq!(code, exit::OK, "{command} {from}");
             for said in [FAMILY, NUMBER, "2026-01-05\"", "\"Q\""] {
@@ -173,10 +188,17 @@ fn a_reveal_is_written_down_and_shows_what_was_said() {
     assert_eq!(json_of(ran(&format!("child {child} --json --data {data} --reveal complaint-17")))["record"]["names"][0]["family"], FAMILY);
     let written = std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap();
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().map(|line| (line["what"].as_str().unwrap(), line["reason"].as_str().unwrap())).collect::<Vec<_>>(), [("message 1", "complaint-17"), (format!("child {child}").as_str(), "complaint-17")]);
+    assert_eq!(
+        lines.iter().map(|line| (line["what"].as_str().unwrap(), line["reason"].as_str().unwrap())).collect::<Vec<_>>(),
+        [("message 1", "complaint-17"), (format!("child {child}").as_str(), "complaint-17")]
+    );
     let (code, text) = ran(&format!("msg show 1 --admin {door} --reveal complaint-17"));
     assert_eq!((code, text.contains(FAMILY)), (exit::OK, true), "{text}");
-    assert_eq!(std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap(), written, "the door's audit is in the ledger");
+    assert_eq!(
+        std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap(),
+        written,
+        "the door's audit is in the ledger"
+    );
 }
 
 #[test]
@@ -197,7 +219,10 @@ fn the_account_has_a_line_for_a_day_and_says_what_is_undelivered() {
     let site = Site::new();
     let account = json_of(ran(&format!("reconcile --json --data {}", site.data())));
     let line = &account["lines"][0];
-    assert_eq!([&line["received"], &line["filed"], &line["held"], &line["refused"], &line["waiting"]].map(Value::as_i64), [Some(4), Some(1), Some(1), Some(1), Some(1)]);
+    assert_eq!(
+        [&line["received"], &line["filed"], &line["held"], &line["refused"], &line["waiting"]].map(Value::as_i64),
+        [Some(4), Some(1), Some(1), Some(1), Some(1)]
+    );
     assert_eq!((account["unaccounted"].as_i64(), account["undelivered"].as_i64()), (Some(0), Some(2)), "one debt, one message waiting");
     assert_eq!(ran(&format!("reconcile --day yesterday --data {}", site.data())).0, exit::USAGE);
 }
@@ -222,5 +247,9 @@ fn what_is_not_there_is_66_and_the_doors_refusals_keep_their_code() {
     assert_eq!(ran(&format!("held release 9 --reason x --admin {door}")).0, exit::MISSING);
     assert_eq!(ran(&format!("reload --admin {door}")), (exit::CONFIG, String::new()));
     let (code, text) = ran(&format!("status --admin {door}"));
-    assert_eq!((code, text.contains("[+] store"), text.contains("4 received, 1 waiting, 1 held, 1 undelivered")), (exit::OK, true, true), "{text}");
+    assert_eq!(
+        (code, text.contains("[+] store"), text.contains("4 received, 1 waiting, 1 held, 1 undelivered")),
+        (exit::OK, true, true),
+        "{text}"
+    );
 }

@@ -46,7 +46,12 @@ pub fn check(settings: &Settings) -> Checked {
             }
             compile(settings, &files, &prefix, &mut checked);
         }
-        Err(error) => checked.diagnostics.push(plain("C009", &prefix, format!("the mappings cannot be read: {error}"), "correct [mappings] dir or its permissions")),
+        Err(error) => checked.diagnostics.push(plain(
+            "C009",
+            &prefix,
+            format!("the mappings cannot be read: {error}"),
+            "correct [mappings] dir or its permissions",
+        )),
     }
     match directory(settings) {
         Ok(directory) => {
@@ -72,7 +77,8 @@ fn compile(settings: &Settings, files: &Files, prefix: &str, checked: &mut Check
 
 /// A sample that a test names: beside the mappings, else from the samples inside the program.
 pub fn samples_beside(dir: Option<&Path>, name: &str) -> Option<Vec<u8>> {
-    let beside = dir.into_iter().flat_map(|dir| [dir.join(name), dir.join("samples").join(name), dir.join("..").join("samples").join(name)]);
+    let beside =
+        dir.into_iter().flat_map(|dir| [dir.join(name), dir.join("samples").join(name), dir.join("..").join("samples").join(name)]);
     let shipped = name.trim_start_matches("../").trim_start_matches("samples/");
     beside.into_iter().find_map(|path| std::fs::read(path).ok()).or_else(|| Samples::get(shipped).map(|file| file.data.into_owned()))
 }
@@ -112,7 +118,13 @@ fn hubs(settings: &Settings, directory: &Directory, checked: &mut Checked) {
             let message = format!("destination \"{}\" serves hub \"{hub}\", which hubs.toml does not have", destination.name);
             let place = settings.destination_places.get(index).cloned().unwrap_or_default();
             let told = plain("C015", &place.file, message, &help);
-            checked.diagnostics.push(Diagnostic { span: place.span, line: place.line, column: place.column, label: "no such hub".to_owned(), ..told });
+            checked.diagnostics.push(Diagnostic {
+                span: place.span,
+                line: place.line,
+                column: place.column,
+                label: "no such hub".to_owned(),
+                ..told
+            });
         }
     }
     for hub in known.iter().filter(|hub| !served.contains(hub)) {
@@ -124,11 +136,31 @@ fn hubs(settings: &Settings, directory: &Directory, checked: &mut Checked) {
 
 fn from_routing(error: RoutingError, prefix: &str) -> Diagnostic {
     let file = if error.file.contains('/') || prefix.is_empty() { error.file } else { format!("{prefix}{}", error.file) };
-    Diagnostic { code: "H001", file, span: error.span, line: error.line, column: error.column, message: error.message, label: String::new(), help: None, is_error: true }
+    Diagnostic {
+        code: "H001",
+        file,
+        span: error.span,
+        line: error.line,
+        column: error.column,
+        message: error.message,
+        label: String::new(),
+        help: None,
+        is_error: true,
+    }
 }
 
 fn plain(code: &'static str, file: &str, message: String, help: &str) -> Diagnostic {
-    Diagnostic { code, file: file.to_owned(), span: 0..0, line: 1, column: 1, message, label: String::new(), help: Some(help.to_owned()), is_error: true }
+    Diagnostic {
+        code,
+        file: file.to_owned(),
+        span: 0..0,
+        line: 1,
+        column: 1,
+        message,
+        label: String::new(),
+        help: Some(help.to_owned()),
+        is_error: true,
+    }
 }
 
 /// What stands before file names in diagnostics: the folder as the settings name it.

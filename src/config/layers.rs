@@ -37,7 +37,10 @@ pub struct Arguments {
 
 /// The `CHIS__` variables of this process.
 pub fn environment() -> Vec<(String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).filter(|(name, _)| name.starts_with("CHIS__")).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("CHIS__"))
+        .collect()
 }
 
 /// One file as it was read.
@@ -63,12 +66,16 @@ const LISTS: [&str; 4] = ["intake.mllp", "intake.http", "source", "destination"]
 pub fn load(file: Option<&Path>, environment: &[(String, String)], arguments: &Arguments) -> Loaded {
     let mut loaded = Loaded { exit: crate::config::EXIT_CONFIG, ..Loaded::default() };
     let files = gather(file, &mut loaded);
-    let layers: Vec<Layer<'_>> = files.iter().map(|(name, folder, text)| Layer { name: name.clone(), folder: folder.clone(), pass: walk::read(name, text) }).collect();
+    let layers: Vec<Layer<'_>> = files
+        .iter()
+        .map(|(name, folder, text)| Layer { name: name.clone(), folder: folder.clone(), pass: walk::read(name, text) })
+        .collect();
     loaded.texts = files.iter().map(|(name, _, text)| (name.clone(), text.clone())).collect();
 
     let (mut settings, env_diagnostics) = scalars(&layers, environment, arguments);
     let origins = lists(&layers, &loaded.texts, &mut settings);
-    settings.destination_places = (0..settings.destinations.len()).filter_map(|index| origins.place(&format!("destination[{index}].hub"))).collect();
+    settings.destination_places =
+        (0..settings.destinations.len()).filter_map(|index| origins.place(&format!("destination[{index}].hub"))).collect();
     apply_listeners(&mut settings, arguments);
     loaded.diagnostics.extend(layers.iter().flat_map(|layer| layer.pass.diagnostics.iter().cloned()));
     loaded.diagnostics.extend(env_diagnostics);
@@ -89,7 +96,8 @@ fn gather(file: Option<&Path>, loaded: &mut Loaded) -> Vec<FileText> {
     let Some(file) = file else { return vec![(DEFAULT_NAME.to_owned(), None, DEFAULT_TOML.to_owned())] };
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let mut paths = vec![file.to_owned()];
-    let mut parts: Vec<PathBuf> = std::fs::read_dir(folder.join("conf.d")).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let mut parts: Vec<PathBuf> =
+        std::fs::read_dir(folder.join("conf.d")).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     parts.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     parts.sort();
     paths.extend(parts);

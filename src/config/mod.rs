@@ -162,7 +162,11 @@ pub struct Unusable {
 }
 
 fn summary(diagnostics: &[Diagnostic]) -> String {
-    let lines: Vec<String> = diagnostics.iter().filter(|one| one.is_error).map(|one| format!("{}:{}:{}: {}", one.file, one.line, one.column, one.message)).collect();
+    let lines: Vec<String> = diagnostics
+        .iter()
+        .filter(|one| one.is_error)
+        .map(|one| format!("{}:{}:{}: {}", one.file, one.line, one.column, one.message))
+        .collect();
     lines.join("\n")
 }
 

@@ -102,7 +102,9 @@ pub fn span_at(tree: &Spanned<DeTable<'_>>, path: &[Step], of_key: bool) -> Rang
                 value = Some(below);
             }
             Step::Index(index) => {
-                let Some(below) = value.and_then(|value| value.get_ref().as_array()).and_then(|items| items.get(*index)) else { return found };
+                let Some(below) = value.and_then(|value| value.get_ref().as_array()).and_then(|items| items.get(*index)) else {
+                    return found;
+                };
                 found = below.span();
                 value = Some(below);
             }

@@ -48,17 +48,35 @@ impl Judge<'_, '_, '_> {
                 let path = format!("{list}[{index}].name");
                 if !is_kebab(name) {
                     let help = format!("write it like \"{}\"", as_kebab(name));
-                    self.error("C005", &path, format!("a {list}'s name has lower-case letters, digits and hyphens only"), "not such a name", &help);
+                    self.error(
+                        "C005",
+                        &path,
+                        format!("a {list}'s name has lower-case letters, digits and hyphens only"),
+                        "not such a name",
+                        &help,
+                    );
                 }
                 if let Some(earlier) = first.get(name) {
                     let place = self.origins.name_of(&format!("{list}[{earlier}].name"));
-                    self.error("C006", &path, format!("two {list}s are called \"{name}\""), "said before", &format!("the first is at {place}; give this one another name"));
+                    self.error(
+                        "C006",
+                        &path,
+                        format!("two {list}s are called \"{name}\""),
+                        "said before",
+                        &format!("the first is at {place}; give this one another name"),
+                    );
                 }
                 first.entry(name).or_insert(index);
             }
         }
         for (index, source) in settings.sources.iter().enumerate().filter(|(_, source)| source.name == "unknown") {
-            self.error("C005", &format!("source[{index}].name"), format!("the name \"{}\" is kept for senders that no source fits", source.name), "reserved", "give it another name");
+            self.error(
+                "C005",
+                &format!("source[{index}].name"),
+                format!("the name \"{}\" is kept for senders that no source fits", source.name),
+                "reserved",
+                "give it another name",
+            );
         }
     }
 
@@ -70,27 +88,57 @@ impl Judge<'_, '_, '_> {
         for (number, (path, address)) in places.iter().enumerate() {
             let Some((earlier, other)) = places.iter().take(number).find(|(_, other)| collide(*address, *other)) else { continue };
             let place = self.origins.name_of(earlier);
-            self.error("C007", path, format!("port {} is taken twice", address.port()), "taken before", &format!("{place} listens on {other}; choose another port"));
+            self.error(
+                "C007",
+                path,
+                format!("port {} is taken twice", address.port()),
+                "taken before",
+                &format!("{place} listens on {other}; choose another port"),
+            );
         }
         if !settings.admin.listen.ip().is_loopback() {
             let help = "listen on 127.0.0.1 and let a proxy on this machine, or ssh, bring people to it";
-            self.error("C008", "admin.listen", "the admin door opens on loopback only: whoever reaches it is believed".to_owned(), "reachable from elsewhere", help);
+            self.error(
+                "C008",
+                "admin.listen",
+                "the admin door opens on loopback only: whoever reaches it is believed".to_owned(),
+                "reachable from elsewhere",
+                help,
+            );
         }
     }
 
     fn listeners(&mut self, settings: &Settings) {
         if settings.intake.mllp.is_empty() && settings.intake.http.is_empty() {
-            self.warning("C014", "intake", "no listener: nothing can be received".to_owned(), "", "add [[intake.mllp]] or [[intake.http]] with `listen = …`");
+            self.warning(
+                "C014",
+                "intake",
+                "no listener: nothing can be received".to_owned(),
+                "",
+                "add [[intake.mllp]] or [[intake.http]] with `listen = …`",
+            );
         }
         for (index, listener) in settings.intake.mllp.iter().enumerate() {
             let path = format!("intake.mllp[{index}]");
             if listener.tls.is_none() && !listener.listen.ip().is_loopback() && listener.plain_peers.is_empty() {
                 let help = "add [intake.mllp.tls], or name the addresses that may come without it: plain_peers = [\"10.1.2.3\"]";
-                self.error("C008", &format!("{path}.listen"), "MLLP without TLS is for loopback: anyone could read it".to_owned(), "reachable from elsewhere, not encrypted", help);
+                self.error(
+                    "C008",
+                    &format!("{path}.listen"),
+                    "MLLP without TLS is for loopback: anyone could read it".to_owned(),
+                    "reachable from elsewhere, not encrypted",
+                    help,
+                );
             }
             self.bytes(&format!("{path}.frame_bytes_max"), listener.frame_bytes_max);
             if listener.frame_seconds_max == 0 {
-                self.error("C010", &format!("{path}.frame_seconds_max"), "a frame needs at least one second".to_owned(), "too short", "30 suits most");
+                self.error(
+                    "C010",
+                    &format!("{path}.frame_seconds_max"),
+                    "a frame needs at least one second".to_owned(),
+                    "too short",
+                    "30 suits most",
+                );
             }
             self.processing_ids(&path, &listener.processing_ids);
             self.tls(&path, listener.tls.as_ref());
@@ -99,32 +147,64 @@ impl Judge<'_, '_, '_> {
             let path = format!("intake.http[{index}]");
             if listener.tls.is_none() && !listener.listen.ip().is_loopback() {
                 let message = "HTTP without TLS is for loopback: anyone could read it".to_owned();
-                self.error("C008", &format!("{path}.listen"), message, "reachable from elsewhere, not encrypted", "add [intake.http.tls], or listen on 127.0.0.1 behind a proxy");
+                self.error(
+                    "C008",
+                    &format!("{path}.listen"),
+                    message,
+                    "reachable from elsewhere, not encrypted",
+                    "add [intake.http.tls], or listen on 127.0.0.1 behind a proxy",
+                );
             }
             self.bytes(&format!("{path}.body_bytes_max"), listener.body_bytes_max);
             self.processing_ids(&path, &listener.processing_ids);
             self.tls(&path, listener.tls.as_ref());
         }
-        for (name, bound) in [("connections_max", settings.intake.connections_max), ("connections_per_peer_max", settings.intake.connections_per_peer_max)] {
+        for (name, bound) in
+            [("connections_max", settings.intake.connections_max), ("connections_per_peer_max", settings.intake.connections_per_peer_max)]
+        {
             if bound == 0 {
-                self.error("C010", &format!("intake.{name}"), format!("with `{name}` 0 nobody can connect"), "too small", "leave it out for the default");
+                self.error(
+                    "C010",
+                    &format!("intake.{name}"),
+                    format!("with `{name}` 0 nobody can connect"),
+                    "too small",
+                    "leave it out for the default",
+                );
             }
         }
     }
 
     fn bytes(&mut self, path: &str, bytes: usize) {
         if !(1..=FRAME_BYTES_CEILING).contains(&bytes) {
-            self.error("C010", path, format!("a message has 1 to {FRAME_BYTES_CEILING} bytes"), "out of bounds", "8388608 (8 MiB) suits most");
+            self.error(
+                "C010",
+                path,
+                format!("a message has 1 to {FRAME_BYTES_CEILING} bytes"),
+                "out of bounds",
+                "8388608 (8 MiB) suits most",
+            );
         }
     }
 
     fn processing_ids(&mut self, path: &str, ids: &[String]) {
         for (index, id) in ids.iter().enumerate().filter(|(_, id)| !["P", "T", "D"].contains(&id.as_str())) {
             let message = format!("\"{id}\" is no processing id of MSH-11");
-            self.error("C010", &format!("{path}.processing_ids[{index}]"), message, "not P, T or D", "P is production, T training, D debugging");
+            self.error(
+                "C010",
+                &format!("{path}.processing_ids[{index}]"),
+                message,
+                "not P, T or D",
+                "P is production, T training, D debugging",
+            );
         }
         if ids.is_empty() {
-            self.error("C010", &format!("{path}.processing_ids"), "with no processing id every message is refused".to_owned(), "empty", "[\"P\"] takes production messages");
+            self.error(
+                "C010",
+                &format!("{path}.processing_ids"),
+                "with no processing id every message is refused".to_owned(),
+                "empty",
+                "[\"P\"] takes production messages",
+            );
         }
     }
 
@@ -145,16 +225,34 @@ impl Judge<'_, '_, '_> {
             self.pem(&format!("{path}.crl_files[{index}]"), list, "a revocation list");
         }
         if let Some(word) = tls.revocation.as_deref().filter(|word| *word != "none") {
-            self.error("C003", &format!("{path}.revocation"), format!("`revocation` cannot be \"{word}\""), "not the word", "\"none\" is the only word; or leave it out and name crl_files");
+            self.error(
+                "C003",
+                &format!("{path}.revocation"),
+                format!("`revocation` cannot be \"{word}\""),
+                "not the word",
+                "\"none\" is the only word; or leave it out and name crl_files",
+            );
         }
     }
 
     /// The file is there, can be read, and looks like PEM. What is in it is judged when the listener is built.
     fn pem(&mut self, path: &str, file: &Path, what: &str) {
         match std::fs::read(file) {
-            Err(error) => self.error("C009", path, format!("{} cannot be read: {error}", file.display()), "this file", &format!("put {what} there as PEM, or correct the path")),
+            Err(error) => self.error(
+                "C009",
+                path,
+                format!("{} cannot be read: {error}", file.display()),
+                "this file",
+                &format!("put {what} there as PEM, or correct the path"),
+            ),
             Ok(bytes) if !bytes.windows(PEM.len()).any(|window| window == PEM) => {
-                self.error("C009", path, format!("{} is not PEM", file.display()), "this file", &format!("it should hold {what} between BEGIN and END lines"));
+                self.error(
+                    "C009",
+                    path,
+                    format!("{} is not PEM", file.display()),
+                    "this file",
+                    &format!("it should hold {what} between BEGIN and END lines"),
+                );
             }
             Ok(_) => {}
         }
@@ -177,7 +275,13 @@ impl Judge<'_, '_, '_> {
             }
             if source.frame_bytes_max.is_some_and(|bytes| bytes == 0 || frame_bytes_max < bytes) {
                 let message = format!("a source's messages have 1 to {frame_bytes_max} bytes, as its listener says");
-                self.error("C010", &format!("{path}.frame_bytes_max"), message, "out of bounds", "make it smaller, or the listener's larger");
+                self.error(
+                    "C010",
+                    &format!("{path}.frame_bytes_max"),
+                    message,
+                    "out of bounds",
+                    "make it smaller, or the listener's larger",
+                );
             }
             self.patterns(&path, source);
             self.twins(settings, index, source);
@@ -188,22 +292,38 @@ impl Judge<'_, '_, '_> {
         for (key, patterns) in [("accepts", &source.accepts), ("ignores", &source.ignores)] {
             for (index, pattern) in patterns.iter().enumerate().filter(|(_, pattern)| !is_pattern(pattern)) {
                 let message = format!("\"{pattern}\" is no message type");
-                self.error("C013", &format!("{path}.{key}[{index}]"), message, "not a type", "write \"ADT^A28\", \"ADT^*\", \"*\", or a FHIR event code");
+                self.error(
+                    "C013",
+                    &format!("{path}.{key}[{index}]"),
+                    message,
+                    "not a type",
+                    "write \"ADT^A28\", \"ADT^*\", \"*\", or a FHIR event code",
+                );
             }
         }
         for (index, sender) in source.senders.iter().enumerate().filter(|(_, sender)| sender.split('|').count() != 2) {
             let message = format!("\"{sender}\" does not name a sender");
-            self.error("C013", &format!("{path}.senders[{index}]"), message, "one bar is needed", "write MSH-3, a bar, MSH-4: \"MATERNITY|RJ1\"");
+            self.error(
+                "C013",
+                &format!("{path}.senders[{index}]"),
+                message,
+                "one bar is needed",
+                "write MSH-3, a bar, MSH-4: \"MATERNITY|RJ1\"",
+            );
         }
     }
 
     /// Two sources that the same message fits: which of them would it be?
     fn twins(&mut self, settings: &Settings, index: usize, source: &SourceConfig) {
         for (earlier, other) in settings.sources.iter().enumerate().take(index) {
-            let senders_meet = source.senders.is_empty() || other.senders.is_empty() || source.senders.iter().any(|sender| other.senders.contains(sender));
+            let senders_meet =
+                source.senders.is_empty() || other.senders.is_empty() || source.senders.iter().any(|sender| other.senders.contains(sender));
             let place = self.origins.name_of(&format!("source[{earlier}]"));
             let help = format!("source \"{}\" at {place} has it too: tell them apart by `senders`, or take it away from one", other.name);
-            for (key, own, others) in [("certificates", texts(&source.certificates), texts(&other.certificates)), ("peers", texts(&source.peers), texts(&other.peers))] {
+            for (key, own, others) in [
+                ("certificates", texts(&source.certificates), texts(&other.certificates)),
+                ("peers", texts(&source.peers), texts(&other.peers)),
+            ] {
                 for (at, value) in own.iter().enumerate().filter(|(_, value)| senders_meet && others.contains(value)) {
                     let message = format!("\"{value}\" stands for two sources");
                     self.error("C006", &format!("source[{index}].{key}[{at}]"), message, "which of the two?", &help);
@@ -214,7 +334,13 @@ impl Judge<'_, '_, '_> {
 
     fn destinations(&mut self, settings: &Settings) {
         if settings.destinations.is_empty() {
-            self.warning("C014", "destination", "no destination: what is filed reaches nobody".to_owned(), "", "add a [[destination]] of kind \"store\" for each hub");
+            self.warning(
+                "C014",
+                "destination",
+                "no destination: what is filed reaches nobody".to_owned(),
+                "",
+                "add a [[destination]] of kind \"store\" for each hub",
+            );
         }
         let mut stores: BTreeMap<std::path::PathBuf, usize> = BTreeMap::new();
         for (index, destination) in settings.destinations.iter().enumerate() {
@@ -231,20 +357,43 @@ impl Judge<'_, '_, '_> {
                 }
                 Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {
                     self.base(&format!("{path}.base"), base);
-                    for (key, file, what) in [("ca_file", ca_file, "the receiver's authorities"), ("certificate_file", certificate_file, "our certificate"), ("key_file", key_file, "our private key")] {
+                    for (key, file, what) in [
+                        ("ca_file", ca_file, "the receiver's authorities"),
+                        ("certificate_file", certificate_file, "our certificate"),
+                        ("key_file", key_file, "our private key"),
+                    ] {
                         if let Some(file) = file {
                             self.pem(&format!("{path}.{key}"), file, what);
                         }
                     }
                     if certificate_file.is_some() != key_file.is_some() {
-                        let (has, lacks) = if certificate_file.is_some() { ("certificate_file", "key_file") } else { ("key_file", "certificate_file") };
-                        self.error("C004", &format!("{path}.{has}"), format!("`{has}` needs `{lacks}` beside it"), "alone", &format!("add {lacks} = …, or take this away"));
+                        let (has, lacks) =
+                            if certificate_file.is_some() { ("certificate_file", "key_file") } else { ("key_file", "certificate_file") };
+                        self.error(
+                            "C004",
+                            &format!("{path}.{has}"),
+                            format!("`{has}` needs `{lacks}` beside it"),
+                            "alone",
+                            &format!("add {lacks} = …, or take this away"),
+                        );
                     }
                     if *timeout_s == Some(0) {
-                        self.error("C010", &format!("{path}.timeout_s"), "an attempt needs at least one second".to_owned(), "too short", "30 is the default");
+                        self.error(
+                            "C010",
+                            &format!("{path}.timeout_s"),
+                            "an attempt needs at least one second".to_owned(),
+                            "too short",
+                            "30 is the default",
+                        );
                     }
                     if *concurrency == Some(0) {
-                        self.error("C010", &format!("{path}.concurrency"), "with no lane in flight nothing is delivered".to_owned(), "too small", "8 is the default");
+                        self.error(
+                            "C010",
+                            &format!("{path}.concurrency"),
+                            "with no lane in flight nothing is delivered".to_owned(),
+                            "too small",
+                            "8 is the default",
+                        );
                     }
                 }
             }
@@ -261,11 +410,23 @@ impl Judge<'_, '_, '_> {
         match url.scheme() {
             "https" => {}
             "http" if is_loopback => {}
-            "http" => self.error("C008", path, "HTTP without TLS is for loopback: anyone could read it".to_owned(), "not encrypted", "write https://"),
+            "http" => self.error(
+                "C008",
+                path,
+                "HTTP without TLS is for loopback: anyone could read it".to_owned(),
+                "not encrypted",
+                "write https://",
+            ),
             other => self.error("C003", path, format!("`{other}:` cannot be delivered to"), "this scheme", "write https://"),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            self.error("C003", path, "a URL is no place for a password".to_owned(), "seen by all who read this file", "use certificate_file and key_file");
+            self.error(
+                "C003",
+                path,
+                "a URL is no place for a password".to_owned(),
+                "seen by all who read this file",
+                "use certificate_file and key_file",
+            );
         }
     }
 

@@ -39,7 +39,12 @@ impl Site {
 /// `file:line:column code message`, errors only.
 fn told(loaded: &Loaded) -> Vec<String> {
     let name = |file: &str| Path::new(file).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    loaded.diagnostics.iter().filter(|one| one.is_error).map(|one| format!("{}:{}:{} {} {}", name(&one.file), one.line, one.column, one.code, one.message)).collect()
+    loaded
+        .diagnostics
+        .iter()
+        .filter(|one| one.is_error)
+        .map(|one| format!("{}:{}:{} {} {}", name(&one.file), one.line, one.column, one.code, one.message))
+        .collect()
 }
 
 /// What is said about `main`, and each remedy.
@@ -47,7 +52,10 @@ fn check(main: &str, expected: &[&str]) {
     let loaded = Site::new(main, &[]).load();
     assert_eq!(told(&loaded), expected, "of\n{main}");
     for diagnostic in &loaded.diagnostics {
-        assert!(diagnostic.help.as_deref().is_some_and(|help| !help.is_empty()) || diagnostic.code == "C001" || diagnostic.code == "C003", "{diagnostic:?} has no remedy");
+        assert!(
+            diagnostic.help.as_deref().is_some_and(|help| !help.is_empty()) || diagnostic.code == "C001" || diagnostic.code == "C003",
+            "{diagnostic:?} has no remedy"
+        );
     }
 }
 
@@ -91,8 +99,13 @@ fn the_default_file_says_what_the_code_defaults_to() {
 
 #[test]
 fn every_example_of_the_default_file_can_be_read() {
-    let is_example = |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '['));
-    let text: String = DEFAULT_TOML.lines().map(|line| if is_example(line) { line.trim_start_matches('#') } else { line }).map(|line| format!("{line}\n")).collect();
+    let is_example =
+        |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '['));
+    let text: String = DEFAULT_TOML
+        .lines()
+        .map(|line| if is_example(line) { line.trim_start_matches('#') } else { line })
+        .map(|line| format!("{line}\n"))
+        .collect();
     let settings: Settings = toml::from_str(&text).unwrap();
     assert_eq!((settings.intake.mllp.len(), settings.sources.len(), settings.destinations.len()), (2, 2, 5));
 }
@@ -131,22 +144,28 @@ fn a_destination_keeps_its_places_although_its_kind_is_a_tag() {
 
 #[test]
 fn what_is_missing_is_named_once_each() {
-    check("[[intake.mllp]]\ntls = {}\n[[source]]\n", &[
-        "chis-broker.toml:1:1 C004 `intake.mllp` needs `listen`",
-        "chis-broker.toml:2:1 C004 `intake.mllp.tls` needs `certificate_file`",
-        "chis-broker.toml:2:1 C004 `intake.mllp.tls` needs `key_file`",
-        "chis-broker.toml:3:1 C004 `source` needs `name`",
-        "chis-broker.toml:3:1 C012 nobody can be known as this source",
-        "chis-broker.toml:3:1 C012 nothing is taken from this source",
-    ]);
+    check(
+        "[[intake.mllp]]\ntls = {}\n[[source]]\n",
+        &[
+            "chis-broker.toml:1:1 C004 `intake.mllp` needs `listen`",
+            "chis-broker.toml:2:1 C004 `intake.mllp.tls` needs `certificate_file`",
+            "chis-broker.toml:2:1 C004 `intake.mllp.tls` needs `key_file`",
+            "chis-broker.toml:3:1 C004 `source` needs `name`",
+            "chis-broker.toml:3:1 C012 nobody can be known as this source",
+            "chis-broker.toml:3:1 C012 nothing is taken from this source",
+        ],
+    );
 }
 
 #[test]
 fn wrong_types_and_addresses_are_told_at_the_value() {
-    check(&format!("[admin]\nlisten = \"localhost\"\n[log]\nlevel = 3\n{GOOD}"), &[
-        "chis-broker.toml:2:10 C003 `admin.listen` is no address with a port",
-        "chis-broker.toml:4:9 C003 `log.level` cannot be read: invalid type: integer `3`, expected a string",
-    ]);
+    check(
+        &format!("[admin]\nlisten = \"localhost\"\n[log]\nlevel = 3\n{GOOD}"),
+        &[
+            "chis-broker.toml:2:10 C003 `admin.listen` is no address with a port",
+            "chis-broker.toml:4:9 C003 `log.level` cannot be read: invalid type: integer `3`, expected a string",
+        ],
+    );
     check(&GOOD.replace("[\"127.0.0.1\"]", "[\"::1\", \"here\"]"), &["chis-broker.toml:5:17 C003 `source.peers` is no IP address"]);
 }
 
@@ -160,12 +179,17 @@ fn syntax_errors_do_not_hide_other_mistakes() {
 
 #[test]
 fn names_are_lower_case_kebab_and_said_once() {
-    let main = format!("{GOOD}[[source]]\nname = \"RJ1 Maternity\"\npeers = [\"::1\"]\naccepts = [\"*\"]\n[[destination]]\nname = \"hub-ne\"\nkind = \"store\"\nhub = \"NW\"\n");
+    let main = format!(
+        "{GOOD}[[source]]\nname = \"RJ1 Maternity\"\npeers = [\"::1\"]\naccepts = [\"*\"]\n[[destination]]\nname = \"hub-ne\"\nkind = \"store\"\nhub = \"NW\"\n"
+    );
     let loaded = Site::new(&main, &[]).load();
-    assert_eq!(told(&loaded), [
-        "chis-broker.toml:12:8 C005 a source's name has lower-case letters, digits and hyphens only",
-        "chis-broker.toml:16:8 C006 two destinations are called \"hub-ne\"",
-    ]);
+    assert_eq!(
+        told(&loaded),
+        [
+            "chis-broker.toml:12:8 C005 a source's name has lower-case letters, digits and hyphens only",
+            "chis-broker.toml:16:8 C006 two destinations are called \"hub-ne\"",
+        ]
+    );
     assert_eq!(loaded.diagnostics[0].help.as_deref(), Some("write it like \"rj1-maternity\""));
 }
 
@@ -180,10 +204,19 @@ fn a_port_is_given_once_whatever_the_address() {
 
 #[test]
 fn plain_listeners_stay_on_loopback() {
-    check(&GOOD.replace("127.0.0.1:0", "0.0.0.0:2575"), &["chis-broker.toml:2:10 C008 MLLP without TLS is for loopback: anyone could read it"]);
+    check(
+        &GOOD.replace("127.0.0.1:0", "0.0.0.0:2575"),
+        &["chis-broker.toml:2:10 C008 MLLP without TLS is for loopback: anyone could read it"],
+    );
     check(&GOOD.replace("\"127.0.0.1:0\"", "\"0.0.0.0:2575\"\nplain_peers = [\"10.1.2.3\"]"), &[]);
-    check(&format!("{GOOD}[[intake.http]]\nlisten = \"10.0.0.1:8080\"\n"), &["chis-broker.toml:12:10 C008 HTTP without TLS is for loopback: anyone could read it"]);
-    check(&format!("[admin]\nlisten = \"0.0.0.0:1\"\n{GOOD}"), &["chis-broker.toml:2:10 C008 the admin door opens on loopback only: whoever reaches it is believed"]);
+    check(
+        &format!("{GOOD}[[intake.http]]\nlisten = \"10.0.0.1:8080\"\n"),
+        &["chis-broker.toml:12:10 C008 HTTP without TLS is for loopback: anyone could read it"],
+    );
+    check(
+        &format!("[admin]\nlisten = \"0.0.0.0:1\"\n{GOOD}"),
+        &["chis-broker.toml:2:10 C008 the admin door opens on loopback only: whoever reaches it is believed"],
+    );
     let fhir = |base: &str| format!("{GOOD}[[destination]]\nname = \"red\"\nkind = \"fhir\"\nbase = \"{base}\"\nprofile = \"record\"\n");
     check(&fhir("http://127.0.0.1:1"), &[]);
     check(&fhir("https://records.example.nhs.uk"), &[]);
@@ -193,14 +226,21 @@ fn plain_listeners_stay_on_loopback() {
 
 #[test]
 fn files_that_are_named_must_be_there() {
-    let main = "[mappings]\ndir = \"nowhere\"\n".to_owned() + &GOOD.replace("\"127.0.0.1:0\"", "\"127.0.0.1:0\"\ntls = { certificate_file = \"a.pem\", key_file = \"b.key\", client_ca_file = \"a.pem\" }");
+    let main = "[mappings]\ndir = \"nowhere\"\n".to_owned()
+        + &GOOD.replace(
+            "\"127.0.0.1:0\"",
+            "\"127.0.0.1:0\"\ntls = { certificate_file = \"a.pem\", key_file = \"b.key\", client_ca_file = \"a.pem\" }",
+        );
     let site = Site::new(&main, &[("a.pem", "-----BEGIN CERTIFICATE-----\n"), ("b.key", "no key")]);
     let told: Vec<String> = told(&site.load()).into_iter().map(|line| line.replace(&site.path().display().to_string(), "DIR")).collect();
-    assert_eq!(told, [
-        "chis-broker.toml:2:7 C009 DIR/nowhere is no folder that can be read",
-        "chis-broker.toml:5:48 C009 DIR/b.key is not PEM",
-        "chis-broker.toml:5:74 C011 a stolen certificate could not be locked out",
-    ]);
+    assert_eq!(
+        told,
+        [
+            "chis-broker.toml:2:7 C009 DIR/nowhere is no folder that can be read",
+            "chis-broker.toml:5:48 C009 DIR/b.key is not PEM",
+            "chis-broker.toml:5:74 C011 a stolen certificate could not be locked out",
+        ]
+    );
 }
 
 #[test]
@@ -216,35 +256,49 @@ fn bounds_are_bounds_exactly() {
 #[test]
 fn a_source_can_be_known_and_sends_types_that_exist() {
     check(&GOOD.replace("peers = [\"127.0.0.1\"]\n", ""), &["chis-broker.toml:3:1 C012 nobody can be known as this source"]);
-    check(&GOOD.replace("accepts = [\"*\"]", "accepts = [\"ADT^A28\", \"ADT A31\"]"), &["chis-broker.toml:6:23 C013 \"ADT A31\" is no message type"]);
+    check(
+        &GOOD.replace("accepts = [\"*\"]", "accepts = [\"ADT^A28\", \"ADT A31\"]"),
+        &["chis-broker.toml:6:23 C013 \"ADT A31\" is no message type"],
+    );
     let twin = format!("{GOOD}[[source]]\nname = \"rj2\"\npeers = [\"::1\", \"127.0.0.1\"]\naccepts = [\"*\"]\n");
     check(&twin, &["chis-broker.toml:13:17 C006 \"127.0.0.1\" stands for two sources"]);
-    let apart = twin.replace("name = \"rj1\"", "name = \"rj1\"\nsenders = [\"A|B\"]").replace("name = \"rj2\"", "name = \"rj2\"\nsenders = [\"A|C\"]");
+    let apart = twin
+        .replace("name = \"rj1\"", "name = \"rj1\"\nsenders = [\"A|B\"]")
+        .replace("name = \"rj2\"", "name = \"rj2\"\nsenders = [\"A|C\"]");
     check(&apart, &[]);
 }
 
 #[test]
 fn mistakes_of_all_files_and_variables_are_told_at_once() {
-    let site = Site::new(&format!("[admin]\nlisen = 1\n{GOOD}"), &[
-        ("conf.d/10-feeds.toml", "[[source]]\nname = \"A B\"\npeers = [\"10.0.0.1\"]\naccepts = [\"*\"]\n"),
-        ("conf.d/20-more.toml", "[intake]\nconnections_max = \"many\"\n"),
-        ("conf.d/README.txt", "not read"),
-    ]);
+    let site = Site::new(
+        &format!("[admin]\nlisen = 1\n{GOOD}"),
+        &[
+            ("conf.d/10-feeds.toml", "[[source]]\nname = \"A B\"\npeers = [\"10.0.0.1\"]\naccepts = [\"*\"]\n"),
+            ("conf.d/20-more.toml", "[intake]\nconnections_max = \"many\"\n"),
+            ("conf.d/README.txt", "not read"),
+        ],
+    );
     let loaded = site.load_with(&[("CHIS__STORE__DATTA", "/x"), ("CHIS__LOG__LEVEL", "debug"), ("CHIS__INTAKE__CONNECTIONS_MAX", "lots")]);
-    assert_eq!(told(&loaded), [
-        "chis-broker.toml:2:1 C002 unknown key `lisen` in `admin`",
-        "10-feeds.toml:2:8 C005 a source's name has lower-case letters, digits and hyphens only",
-        "20-more.toml:2:19 C003 `intake.connections_max` cannot be read: invalid type: string \"many\", expected usize",
-        "environment:1:1 C020 the variable CHIS__STORE__DATTA names no setting",
-        "environment:1:1 C020 the variable CHIS__INTAKE__CONNECTIONS_MAX has a value that this setting cannot take",
-    ]);
+    assert_eq!(
+        told(&loaded),
+        [
+            "chis-broker.toml:2:1 C002 unknown key `lisen` in `admin`",
+            "10-feeds.toml:2:8 C005 a source's name has lower-case letters, digits and hyphens only",
+            "20-more.toml:2:19 C003 `intake.connections_max` cannot be read: invalid type: string \"many\", expected usize",
+            "environment:1:1 C020 the variable CHIS__STORE__DATTA names no setting",
+            "environment:1:1 C020 the variable CHIS__INTAKE__CONNECTIONS_MAX has a value that this setting cannot take",
+        ]
+    );
     assert_eq!(loaded.settings.log.level, "debug");
     assert_eq!(loaded.exit, EXIT_CONFIG);
 }
 
 #[test]
 fn later_layers_win_and_lists_add_up() {
-    let site = Site::new(&format!("[store]\ndata = \"one\"\n[log]\nlevel = \"warn\"\nformat = \"json\"\n{GOOD}"), &[("conf.d/a.toml", "[log]\nlevel = \"error\"\n[[source]]\nname = \"two\"\npeers = [\"::1\"]\naccepts = [\"*\"]\n")]);
+    let site = Site::new(
+        &format!("[store]\ndata = \"one\"\n[log]\nlevel = \"warn\"\nformat = \"json\"\n{GOOD}"),
+        &[("conf.d/a.toml", "[log]\nlevel = \"error\"\n[[source]]\nname = \"two\"\npeers = [\"::1\"]\naccepts = [\"*\"]\n")],
+    );
     let environment = [("CHIS__LOG__FORMAT".to_owned(), "text".to_owned())];
     let arguments = Arguments { admin: Some("127.0.0.1:7".parse().unwrap()), ..Arguments::default() };
     let settings = Settings::load(Some(&site.path().join("chis-broker.toml")), &environment, &arguments).accept().unwrap().0;

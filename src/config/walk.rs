@@ -183,13 +183,25 @@ fn describe(message: &str, culprit: &[Step], span: Range<usize>) -> Told {
         };
         let home = culprit.split_last().map(|(_, home)| home).filter(|home| !home.is_empty());
         let place = home.map(|home| format!(" in `{}`", places::plain(home))).unwrap_or_default();
-        return Told { code: "C002", span, message: format!("unknown key `{unknown}`{place}"), label: "nothing has this name", help: Some(help) };
+        return Told {
+            code: "C002",
+            span,
+            message: format!("unknown key `{unknown}`{place}"),
+            label: "nothing has this name",
+            help: Some(help),
+        };
     }
     if let Some(unknown) = quoted_after(message, "unknown variant ") {
         let expected = expected_words(message);
         let near = places::nearest(&unknown, &expected).map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
         let help = Some(format!("{near}one of: {}", expected.join(", ")));
-        return Told { code: "C003", span, message: format!("`{}` cannot be \"{unknown}\"", places::plain(culprit)), label: "not one of the words", help };
+        return Told {
+            code: "C003",
+            span,
+            message: format!("`{}` cannot be \"{unknown}\"", places::plain(culprit)),
+            label: "not one of the words",
+            help,
+        };
     }
     let what = match message {
         "invalid socket address syntax" => "is no address with a port".to_owned(),

@@ -198,7 +198,11 @@ async fn reload(State(broker): State<Broker>) -> Response {
     }
 }
 
-async fn act(broker: Broker, body: &[u8], act: impl FnOnce(&dyn Operations, &str) -> Result<Value, StoreError> + Send + 'static) -> Response {
+async fn act(
+    broker: Broker,
+    body: &[u8],
+    act: impl FnOnce(&dyn Operations, &str) -> Result<Value, StoreError> + Send + 'static,
+) -> Response {
     let because = serde_json::from_slice::<Because>(body).ok().filter(|because| !because.reason.trim().is_empty());
     let Some(because) = because else {
         return refusal(StatusCode::BAD_REQUEST, "the body is {\"reason\": \"…\"}, and the reason is not empty", 64);
@@ -214,7 +218,10 @@ async fn read(broker: Broker, view: impl FnOnce(&LedgerReader, &dyn Operations) 
 
 /// Reads something that may hold values of messages: masked, or in the audit under the reason given.
 async fn look(
-    broker: Broker, headers: HeaderMap, what: String, view: impl FnOnce(&LedgerReader, Sight, &dyn Operations) -> Result<Value, ViewError> + Send + 'static,
+    broker: Broker,
+    headers: HeaderMap,
+    what: String,
+    view: impl FnOnce(&LedgerReader, Sight, &dyn Operations) -> Result<Value, ViewError> + Send + 'static,
 ) -> Response {
     let reason = headers.get(REVEAL_HEADER).map(|reason| String::from_utf8_lossy(reason.as_bytes()).trim().to_owned());
     if reason.as_deref() == Some("") {

@@ -59,7 +59,10 @@ mod tests {
     fn everything_is_hidden_but_what_is_kept() {
         let mut record = json!({ "names": [{ "family": "EXAMPLE", "given": ["BABY"] }], "birth": { "weight_g": 3420, "multiple": true }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null });
         mask(&mut record, &["hub", "basis"]);
-        assert_eq!(record, json!({ "names": [{ "family": "***", "given": ["***"] }], "birth": { "weight_g": "***", "multiple": "***" }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null }));
+        assert_eq!(
+            record,
+            json!({ "names": [{ "family": "***", "given": ["***"] }], "birth": { "weight_g": "***", "multiple": "***" }, "hub": { "hub": "SE", "basis": "gp" }, "gp": null })
+        );
     }
 
     #[test]

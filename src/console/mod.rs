@@ -27,7 +27,11 @@ pub use admin::{REVEAL_HEADER, router};
 pub use crate::broker::Operations;
 
 /// Opens the door on `listen` and serves until `closing`; gives the address it has (port 0 becomes a real one).
-pub async fn open(listen: SocketAddr, operations: Arc<impl Operations>, closing: CancellationToken) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+pub async fn open(
+    listen: SocketAddr,
+    operations: Arc<impl Operations>,
+    closing: CancellationToken,
+) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let service = router(operations);

@@ -76,9 +76,14 @@ fn hide_trace(value: &mut Value) {
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&str>, sight: Sight) -> Result<Value, ViewError> {
     let trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
-    let hash = trace.bundle.ok_or_else(|| ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing)))?;
-    let files = reader.bundle_files(&hash)?.ok_or_else(|| ViewError::Missing(format!("the mapping files of bundle {hash} are not in the ledger")))?;
-    let bundle = Bundle::compile(&files, "").map_err(|_| ViewError::Store(format!("this program cannot compile bundle {hash}, which an older one used"), 65))?;
+    let hash = trace
+        .bundle
+        .ok_or_else(|| ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing)))?;
+    let files = reader
+        .bundle_files(&hash)?
+        .ok_or_else(|| ViewError::Missing(format!("the mapping files of bundle {hash} are not in the ledger")))?;
+    let bundle = Bundle::compile(&files, "")
+        .map_err(|_| ViewError::Store(format!("this program cannot compile bundle {hash}, which an older one used"), 65))?;
     let format = Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
     let input = Input { format, body: &body, default_charset: charset, allow_test_numbers: true };
     let reading = bundle.read(&input, true);

@@ -65,7 +65,9 @@ async fn ready_is_when_every_check_is_good() {
 async fn a_foreign_page_in_a_browser_gets_nothing() {
     let fake = Arc::new(Fake::default());
     let because = r#"{"reason":"mended"}"#;
-    for headers in [&[("host", "evil.example")][..], &[("host", "evil.example:9464")], &[("origin", "https://evil.example")], &[("host", "")]] {
+    for headers in
+        [&[("host", "evil.example")][..], &[("host", "evil.example:9464")], &[("origin", "https://evil.example")], &[("host", "")]]
+    {
         assert_eq!(ask(&fake, "POST", "/api/v1/held/7/release", headers, because).await.0, 403, "{headers:?}");
     }
     assert!(fake.acts.lock().unwrap().is_empty());
