@@ -233,6 +233,20 @@ impl<J: Journal> Desk<J> {
         hl7::answer(header, &verdict(told, profile), &answering)
     }
 
+    /// The batch of answers to a batch.
+    pub(super) fn answer_batch(&self, file: &hl7::BatchFile<'_>, answers: Vec<Option<Answer>>) -> Vec<u8> {
+        let mut answers = answers.into_iter();
+        let of_batch = |batch: &hl7::Batch<'_>| {
+            let own = answers.by_ref().take(batch.messages.len());
+            own.flatten().map(|answer| answer.bytes).collect()
+        };
+        let answers: Vec<Vec<Vec<u8>>> = file.batches.iter().map(of_batch).collect();
+        let stamp = self.stamp((self.clock.now)());
+        let answering =
+            hl7::BatchAnswering { sender: [&self.application, &self.facility], time: &stamp.text, control_id: &self.ids.next() };
+        hl7::answer_batch(file, &answers, &answering)
+    }
+
     /// The text of this second, made once for all connections.
     fn stamp(&self, now: Timestamp) -> Arc<Stamp> {
         let stamp = self.stamp.load();

@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::Rules;
+use super::batch::{BatchRules, settle_batch};
 use super::body::{BodyFault, read_body, unpack};
 use super::budget::Share;
 use super::desk::{Desk, name_of};
@@ -216,24 +217,23 @@ impl<J: Journal> Web<J> {
             return Err(Fit::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
         }
         let (body, _share) = self.body_of(request).await?;
+        let batch =
+            BatchRules { candidates, processing_ids: self.line.processing_ids.clone(), message_bytes_max: self.line.body_bytes_max };
+        if batch.is_batch(&body) {
+            let settled = settle_batch(Arc::clone(&self.desk), body, batch).await;
+            // One status for all: the sender must look into the answers wherever it is not 200.
+            let worst =
+                settled.told.iter().map(status_of).max_by_key(|status| (*status == StatusCode::SERVICE_UNAVAILABLE, status.as_u16()));
+            return Ok(answer_hl7v2(worst.unwrap_or(StatusCode::OK), settled.answer));
+        }
         let rules = Rules {
-            candidates: &candidates,
-            processing_ids: &self.line.processing_ids,
-            message_bytes_max: self.line.body_bytes_max,
+            candidates: &batch.candidates,
+            processing_ids: &batch.processing_ids,
+            message_bytes_max: batch.message_bytes_max,
             limits: &self.desk.limits,
         };
-        let received = self.desk.receive(body, &rules);
-        let (told, answer) = self.desk.settle(received).await;
-        let status = match (&told, &answer) {
-            (_, None) => StatusCode::NO_CONTENT,
-            (Told::Kept(_), _) => StatusCode::OK,
-            (Told::NotKept(_) | Told::NotFiledYet, _) => StatusCode::SERVICE_UNAVAILABLE,
-            (Told::Refused(Refusal::HeaderUnreadable(_)), _) => StatusCode::BAD_REQUEST,
-            (Told::Refused(Refusal::SenderUnknown), _) => StatusCode::FORBIDDEN,
-            (Told::Refused(Refusal::TooLong { .. }), _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (Told::Refused(_), _) => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Ok(with_retry(respond(status, HL7V2, answer.map(|answer| answer.bytes).unwrap_or_default())))
+        let (told, answer) = self.desk.settle(self.desk.receive(body, &rules)).await;
+        Ok(answer_hl7v2(status_of(&told), answer.map(|answer| answer.bytes)))
     }
 
     /// Every source that the caller proved to be.
@@ -281,6 +281,27 @@ impl<J: Journal> Web<J> {
         };
         Ok((unpacked.map_err(fit)?, share))
     }
+}
+
+fn status_of(told: &Told) -> StatusCode {
+    match told {
+        Told::Kept(_) => StatusCode::OK,
+        Told::NotKept(_) | Told::NotFiledYet => StatusCode::SERVICE_UNAVAILABLE,
+        Told::Refused(Refusal::HeaderUnreadable(_)) => StatusCode::BAD_REQUEST,
+        Told::Refused(Refusal::SenderUnknown) => StatusCode::FORBIDDEN,
+        Told::Refused(Refusal::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        Told::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// Where no answer is owed, none is given; that it could not be kept is said all the same.
+fn answer_hl7v2(status: StatusCode, answer: Option<Vec<u8>>) -> Response {
+    let response = match answer {
+        Some(answer) => respond(status, HL7V2, answer),
+        None if status == StatusCode::SERVICE_UNAVAILABLE => respond(status, HL7V2, Body::empty()),
+        None => respond(StatusCode::NO_CONTENT, HL7V2, Body::empty()),
+    };
+    with_retry(response)
 }
 
 /// gzip and nothing else, once.

@@ -40,7 +40,7 @@ impl<T> InOrder<T> {
         self.slots.push_back(Slot::Running(Box::pin(future)));
     }
 
-    /// Waits for the oldest and gives it back, with all behind it that are done too. Dropping the wait loses nothing.
+    /// Waits for the oldest and adds it to `done`, with all behind it that are done too. Dropping the wait loses nothing.
     pub(super) async fn ready(&mut self, done: &mut Vec<T>) {
         poll_fn(|cx| self.poll_ready(cx, done)).await;
     }
@@ -53,6 +53,7 @@ impl<T> InOrder<T> {
                 *slot = Slot::Done(result);
             }
         }
+        let before = done.len();
         while let Some(slot) = self.slots.pop_front() {
             match slot {
                 Slot::Done(result) => done.push(result),
@@ -62,7 +63,7 @@ impl<T> InOrder<T> {
                 }
             }
         }
-        if done.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        if done.len() == before { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

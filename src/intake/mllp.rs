@@ -24,13 +24,13 @@ use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Rules;
+use super::batch::{BatchRules, settle_batch};
 use super::budget::Share;
 use super::desk::{Desk, Received};
 use super::in_order::InOrder;
 use super::listener::Guest;
-use super::refusal::Told;
 use super::sources::Source;
-use crate::hl7::{Answer, Frame, MllpCodec};
+use crate::hl7::{self, Frame, MllpCodec};
 use crate::journal::Journal;
 use crate::observe;
 
@@ -106,8 +106,11 @@ pub(super) struct Conversation<J, S> {
     /// What `input` holds of the budget.
     share: Share,
     is_starved: bool,
-    under_way: InOrder<(Told, Option<Answer>)>,
-    settled: Vec<(Told, Option<Answer>)>,
+    /// Each gives its answer, if one is owed.
+    under_way: InOrder<Option<Vec<u8>>>,
+    settled: Vec<Option<Vec<u8>>>,
+    /// A batch is under way: what comes after it waits for its last message.
+    is_batch: bool,
     last_activity: Instant,
     frame_began: Option<Instant>,
     is_unended_tried: bool,
@@ -134,6 +137,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
             is_starved: false,
             under_way: InOrder::new(),
             settled: Vec::new(),
+            is_batch: false,
             last_activity: Instant::now(),
             frame_began: None,
             is_unended_tried: false,
@@ -190,7 +194,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
 
     /// Begins every whole frame there is room for.
     fn take_frames(&mut self) {
-        while self.stop.is_none() && self.under_way.len() < UNDER_WAY_MAX {
+        while self.stop.is_none() && self.has_room() {
             match self.codec.decode(&mut self.input) {
                 Ok(Some(frame)) => {
                     self.frame_began = None;
@@ -205,6 +209,10 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
                 Err(_) => self.stop = Some(Ended::Read),
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() < UNDER_WAY_MAX && !self.is_batch
     }
 
     /// Room for the next read, if the house has it.
@@ -240,8 +248,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
         match frame {
             Frame::Message(raw) => {
                 if self.is_still_welcome() {
-                    let received = self.desk.receive(raw, &self.rules());
-                    self.begin(received);
+                    self.take_message(raw);
                 }
             }
             Frame::Truncated { bytes } => self.say_truncated(bytes),
@@ -252,6 +259,31 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
                 }
             }
         }
+    }
+
+    fn take_message(&mut self, raw: Bytes) {
+        if hl7::is_batch(&raw) {
+            let rules = BatchRules {
+                candidates: self.candidates.clone(),
+                processing_ids: self.line.processing_ids.clone(),
+                message_bytes_max: self.line.frame_bytes_max,
+            };
+            if rules.is_batch(&raw) {
+                return self.begin_batch(raw, rules);
+            }
+        }
+        let received = self.desk.receive(raw, &self.rules());
+        self.begin(received);
+    }
+
+    fn begin_batch(&mut self, raw: Bytes, rules: BatchRules) {
+        self.is_batch = true;
+        let desk = Arc::clone(&self.desk);
+        let share = std::mem::take(&mut self.share);
+        self.under_way.push(async move {
+            let _share = share;
+            settle_batch(desk, raw, rules).await.answer
+        });
     }
 
     fn take_oversize(&mut self, head: Bytes) {
@@ -271,7 +303,8 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
         let share = std::mem::take(&mut self.share);
         self.under_way.push(async move {
             let _share = share;
-            desk.settle(received).await
+            let (_told, answer) = desk.settle(received).await;
+            answer.map(|answer| answer.bytes)
         });
     }
 
@@ -329,10 +362,9 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
     }
 
     fn is_reading(&self) -> bool {
-        let has_room = self.under_way.len() < UNDER_WAY_MAX;
         // At drain a frame that was begun may be ended; a new one waits for the next process.
         let wants_more = !self.is_draining || self.codec.is_inside_frame();
-        has_room && wants_more && !self.is_peer_done && self.stop.is_none()
+        self.has_room() && wants_more && !self.is_peer_done && self.stop.is_none()
     }
 
     fn wait(&self) -> Option<(Wait, Instant)> {
@@ -383,10 +415,9 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
 
     /// All answers that are ready, in one write.
     async fn send_answers(&mut self) {
-        for (_told, answer) in self.settled.drain(..) {
-            if let Some(answer) = answer
-                && self.codec.encode(&answer.bytes, &mut self.output).is_err()
-            {
+        self.is_batch = self.is_batch && !self.under_way.is_empty();
+        for answer in self.settled.drain(..).flatten() {
+            if self.codec.encode(&answer, &mut self.output).is_err() {
                 self.stop = Some(Ended::Write);
                 return;
             }

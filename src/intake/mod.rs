@@ -15,6 +15,7 @@
 //! What a message means. Intake cannot see a mapping, so no mapping can refuse or lose a message.
 
 mod admission;
+mod batch;
 mod body;
 mod budget;
 mod desk;

@@ -1,9 +1,51 @@
 //! What a message says, in canonical words, and why: mapping files, tables, rules, findings.
+//!
+//! # The way of a message
+//!
+//! ```text
+//! bytes -> Document -> select: which file reads it -> eval: records, rules, policies -> assemble: statements
+//! ```
+//!
+//! # The way of a file
+//!
+//! ```text
+//! text -> document: TOML with places -> load: what it extends -> record, rule, condition, path, table: compiled
+//! ```
+//!
+//! # Invariants
+//!
+//! - All files compile together or none does, and every mistake is said at once, with file, line, column and remedy.
+//! - Every name in a file is checked against the canonical model before it can be used.
+//! - Reading is pure: no clock, no disk, no chance. It never panics, and what it can cost is bounded.
+//!
+//! # Not here
+//!
+//! Which child a statement is about, and where it goes. A mapping cannot see that.
+
+mod assemble;
+mod condition;
+mod convert;
+mod diagnostic;
+mod document;
+mod eval;
+mod eval_fhir;
+mod eval_v2;
+mod inline_test;
+mod load;
+mod mutate;
+mod path;
+mod pattern;
+mod record;
+mod rule;
+mod select;
+mod shipped;
+mod show;
+mod table;
+mod target;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +53,11 @@ use crate::canon::Statement;
 use crate::names::{BundleHash, MappingName};
 
 pub use crate::names::Format;
+pub use diagnostic::render;
+
+use diagnostic::{Mistake, Report, Source};
+use load::Mapping;
+use select::{Document, How};
 
 /// A body to be read.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +177,21 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// All mappings and tables compiled together. Immutable; swapped whole.
 #[derive(Debug)]
 pub struct Bundle {
-    _private: Arc<()>,
+    hash: BundleHash,
+    mappings: Vec<Mapping>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// What became of a field of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coverage {
+    /// A canonical value came from it, or the reader itself needs it.
+    Used,
+    /// A rule or condition looks at it and took nothing from it this time.
+    Ignored,
+    /// No rule of the mapping looks at it.
+    Unmapped,
 }
 
 /// How one inline test went.
@@ -146,19 +207,102 @@ pub struct TestReport {
     pub failures: Vec<String>,
 }
 
+impl Finding {
+    /// True where the rule says `on_error = "reject"`: a source that waits for the outcome gets AR.
+    pub fn rejects(&self) -> bool {
+        self.code.starts_with(eval::REJECT)
+    }
+}
+
 impl Bundle {
     /// The files that are shipped inside the binary.
-    pub fn shipped() -> Files { unimplemented!() }
+    pub fn shipped() -> Files {
+        shipped::files()
+    }
+
     /// The files of a directory (`*.toml`, `tables/*.csv`, `sites/**`).
-    pub fn files(_dir: &Path) -> std::io::Result<Files> { unimplemented!() }
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; a directory without files is no error.
+    pub fn files(dir: &Path) -> std::io::Result<Files> {
+        shipped::files_of(dir)
+    }
+
     /// Compiles all, or says everything that is wrong. `prefix` is what stands before file names in diagnostics (`mappings/`).
-    pub fn compile(_files: &Files, _prefix: &str) -> Result<Self, Vec<Diagnostic>> { unimplemented!() }
+    ///
+    /// # Errors
+    ///
+    /// Every mistake of all files, in the order of files and lines, with the warnings among them.
+    pub fn compile(files: &Files, prefix: &str) -> Result<Self, Vec<Diagnostic>> {
+        let report = Report::default();
+        let sources = sources(files, prefix, &report);
+        let sheets = load::sheets(&sources, &report);
+        let parsed = load::parse(&sources, &report);
+        let mappings = load::compile(&parsed, &sheets, &report);
+        select::clashes(&mappings, &sources, &report);
+        let said = report.into_diagnostics();
+        if said.iter().any(|diagnostic| diagnostic.is_error) {
+            return Err(said);
+        }
+        Ok(Self { hash: shipped::hash(files), mappings, warnings: said })
+    }
+
     /// Hash over all files.
-    pub fn hash(&self) -> &BundleHash { unimplemented!() }
+    pub fn hash(&self) -> &BundleHash {
+        &self.hash
+    }
+
+    /// What compiled and may surprise.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
     /// Mapping ids with title, format, accepts.
-    pub fn mappings(&self) -> Vec<(MappingName, String)> { unimplemented!() }
+    pub fn mappings(&self) -> Vec<(MappingName, String)> {
+        self.mappings.iter().map(|mapping| (mapping.id.clone(), show::summary(mapping))).collect()
+    }
+
     /// Reads a message. Never panics on any input; `explain` fills provenance.
-    pub fn read(&self, _input: &Input<'_>, _explain: bool) -> Reading { unimplemented!() }
+    pub fn read(&self, input: &Input<'_>, explain: bool) -> Reading {
+        match Document::read(input) {
+            Ok(document) => select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false }),
+            Err(why) => select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new()),
+        }
+    }
+
     /// Runs every `[[test]]`; `sample` gives the bytes of a sample file named there.
-    pub fn test(&self, _sample: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<TestReport> { unimplemented!() }
+    pub fn test(&self, sample: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<TestReport> {
+        self.mappings.iter().flat_map(|mapping| inline_test::run(mapping, sample)).collect()
+    }
+
+    /// The effective mapping with the file and line of every rule, for people; `None` where there is no such mapping.
+    pub fn resolved(&self, name: &str) -> Option<String> {
+        self.mappings.iter().find(|mapping| mapping.id.as_str() == name).map(show::resolved)
+    }
+
+    /// Every non-empty field of an HL7 v2 message and whether it was used. Empty for FHIR and where no mapping reads it.
+    pub fn coverage(&self, input: &Input<'_>) -> Vec<(String, Coverage)> {
+        let Ok(document @ Document::V2(_)) = Document::read(input) else { return Vec::new() };
+        match (select::choose(&self.mappings, &document), document) {
+            (Ok(mapping), Document::V2(message)) => show::coverage(mapping, *message),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The texts of all files that can be compiled.
+fn sources(files: &Files, prefix: &str, report: &Report) -> Vec<Source> {
+    let wanted = files.iter().filter(|(name, _)| load::is_mapping(name) || load::is_table(name));
+    let read = wanted.map(|(name, bytes)| match std::str::from_utf8(bytes) {
+        Ok(text) => Source::new(name, prefix, text.to_owned()),
+        Err(why) => {
+            let source = Source::new(name, prefix, String::from_utf8_lossy(bytes).into_owned());
+            let at = why.valid_up_to();
+            let mistake = Mistake::new(diagnostic::SYNTAX, at..at + 1, "the file is not UTF-8");
+            report.error(&source, mistake.help("save it again as UTF-8"));
+            source
+        }
+    });
+    read.collect()
 }

@@ -315,3 +315,26 @@ impl RevocationListLoaded<'_> {
         }
     }
 }
+
+/// A batch came in one frame or body.
+pub struct BatchReceived {
+    /// Messages in it.
+    pub messages: usize,
+    /// It declares another number of messages or batches.
+    pub is_count_wrong: bool,
+    /// Lines that belong to no message; they are lost with the frame.
+    pub stray_lines: usize,
+}
+
+impl BatchReceived {
+    /// Says it; a person should look where something may be missing.
+    pub fn say(self) {
+        let Self { messages, is_count_wrong, stray_lines } = self;
+        if is_count_wrong || stray_lines != 0 {
+            tracing::warn!(messages, is_count_wrong, stray_lines, "batch.incomplete");
+            counter!("chis_batches_incomplete_total").increment(1);
+        } else {
+            tracing::debug!(messages, "batch.received");
+        }
+    }
+}

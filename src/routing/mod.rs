@@ -141,12 +141,12 @@ impl Directory {
         self.name(self.default)
     }
 
-    /// The hub that works on a child: the responsible one, the default hub where nobody is, and for a child
-    /// outside the first hub that still takes an interest, if there is one.
+    /// The hub that works on a child: the responsible one, or the default hub where nobody is. None for a child
+    /// outside: hubs that still take an interest get copies and no task.
     pub fn acting_hub(&self, assignment: &HubAssignment) -> Option<HubName> {
         match assignment.hub.as_str() {
             HubName::UNKNOWN => Some(self.default_hub()),
-            HubName::OUT => assignment.interested.first().cloned(),
+            HubName::OUT => None,
             _ => Some(assignment.hub.clone()),
         }
     }
@@ -538,14 +538,13 @@ hub = "SE"
     }
 
     #[test]
-    fn somebody_works_on_every_child_that_anybody_takes_an_interest_in() {
+    fn the_default_hub_works_on_what_nobody_is_responsible_for() {
         let directory = directory("gp_then_residence");
         let acting =
             |hub: &str, interested: &[&str]| directory.acting_hub(&assigned(hub, HubBasis::Default, interested)).map(|hub| hub.to_string());
         assert_eq!(acting("SE", &["SW"]).as_deref(), Some("SE"));
         assert_eq!(acting("UNKNOWN", &[]).as_deref(), Some("NE"));
-        assert_eq!(acting("OUT", &["SW"]).as_deref(), Some("SW"));
-        assert_eq!(acting("OUT", &[]), None);
+        assert_eq!(acting("OUT", &["SW"]), None);
     }
 
     #[test]

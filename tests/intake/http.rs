@@ -300,6 +300,9 @@ async fn hl7_v2_is_answered_by_its_acknowledgement_and_a_status_that_agrees() {
     check(a28("1"), 200, "AA 1").await;
     check(a28("1").replace("|P|2.4", "|T|2.4"), 422, "AR 1 202").await;
     check("no HL7".into(), 400, "AR  100").await;
+    let batch = |second: String| format!("BHS|^~\\&|PAS|RJ1|||||||B1\r{}{second}BTS|2\r", a28("1"));
+    check(batch(a28("2")), 200, "AA 1").await;
+    check(batch(a28("2").replace("|P|2.4", "|T|2.4")), 422, "AA 1 202").await;
     let silent = ask("MSH|^~\\&|PAS|RJ1|||20260105101500||ACK^A28^ACK|1|P|2.4\rMSA|AA|7\r".into()).await;
     assert_eq!((silent.status, silent.body.as_str()), (204, ""));
     assert_eq!(doors.post("POST /hl7v2", &[("content-type", "application/hl7-v2+xml")], "<x/>").await.status, 415);

@@ -401,3 +401,24 @@ async fn a_door_that_would_be_open_to_all_is_not_opened() {
     let error = wrong(&PLAIN.replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string())).await;
     assert!(error.contains("cannot listen") && error.contains("listen elsewhere"), "{error}");
 }
+
+#[tokio::test]
+async fn a_batch_in_a_frame_is_answered_by_a_batch_and_what_comes_after_it_waits() {
+    let journal = MemoryJournal::gated();
+    let doors = open(PLAIN, &journal).await;
+    let mut sender = doors.mllp().await;
+    let ids: Vec<String> = (1..=20).map(|id| id.to_string()).collect();
+    let messages: String = ids.iter().map(|id| a28(id)).collect();
+    let batch = format!("FHS|^~\\&|PAS|RJ1|||||||F1\rBHS|^~\\&|PAS|RJ1|||||||B1\r{messages}{}BTS|21\rFTS|1\r", message("QRY^A19", "21"));
+    sender.send(&[frame(&batch), frame(&a28("after"))].concat()).await;
+    assert_eq!(journal.begun(16).await, ids[..16]);
+    journal.let_through(23);
+    let answer = sender.hear().await;
+    assert!(answer.starts_with("FHS|") && answer.contains("BTS|21"), "{answer}");
+    let codes: Vec<&str> = answer.split('\r').filter(|line| line.starts_with("MSA|")).filter_map(|line| line.split('|').nth(1)).collect();
+    assert_eq!(codes, [["AA"; 20].as_slice(), &["AR"]].concat());
+    assert_eq!(short(&sender.hear().await), "AA after");
+    assert_eq!(journal.begun(22).await[20..], ["21", "after"]);
+    assert_eq!(sender.ask("BHS|^~\\&|PAS|RJ1\rBTS|0\r").await, "AR  100", "a batch of nothing");
+    doors.close().await;
+}

@@ -1,0 +1,459 @@
+//! Conditions of `when` and `check`: `PID-24 = "Y" and count(OBX) >= 1`.
+//!
+//! ```text
+//! or-chain    = and-chain { "or" and-chain }
+//! and-chain   = not { "and" not }
+//! not         = "not" not | "(" or-chain ")" | comparison
+//! comparison  = "exists(" path ")" | operand ("=" "!=" "<" "<=" ">" ">=") operand | operand "in" "(" literal { "," literal } ")"
+//! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")"
+//! ```
+//!
+//! # Invariants
+//!
+//! - An absent value is the empty text: `PID-24 != "Y"` is true where PID-24 is absent.
+//! - A path that finds several values compares true where one of them does; `!=` is exactly "not =".
+//! - Numbers are compared as numbers where both sides are numbers, else as texts.
+
+use std::ops::Range;
+
+use super::diagnostic::{CONDITION, Mistake, did_you_mean};
+use super::path::Path;
+
+/// How deep parentheses may nest.
+const DEPTH_MAX: usize = 40;
+
+/// A compiled condition.
+#[derive(Clone, Debug)]
+pub(super) enum Condition {
+    /// All hold.
+    And(Vec<Condition>),
+    /// One holds.
+    Or(Vec<Condition>),
+    /// Does not hold.
+    Not(Box<Condition>),
+    /// Something is there and not null.
+    Exists(Path),
+    /// Two operands compared.
+    Compare(Operand, Comparison, Operand),
+    /// One of a list.
+    In(Operand, Vec<String>),
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug)]
+pub(super) enum Operand {
+    /// The values of a path.
+    Path(Path),
+    /// A literal.
+    Text(String),
+    /// A literal.
+    Number(f64),
+    /// How many a path finds.
+    Count(Path),
+    /// How many characters the first value has.
+    Length(Path),
+}
+
+/// How two operands are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// `=`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `>`
+    More,
+    /// `>=`
+    AtLeast,
+}
+
+/// What a condition asks of a message.
+pub(super) trait Ask {
+    /// All values of a path; null is the two quotation marks.
+    fn values(&self, path: &Path) -> Vec<String>;
+    /// How many a path finds.
+    fn count(&self, path: &Path) -> usize;
+    /// Is anything there that is not null.
+    fn exists(&self, path: &Path) -> bool;
+}
+
+impl Condition {
+    /// Does it hold.
+    pub fn holds(&self, message: &dyn Ask) -> bool {
+        match self {
+            Self::And(all) => all.iter().all(|one| one.holds(message)),
+            Self::Or(some) => some.iter().any(|one| one.holds(message)),
+            Self::Not(inner) => !inner.holds(message),
+            Self::Exists(path) => message.exists(path),
+            Self::In(operand, list) => operand.texts(message).iter().any(|text| list.contains(text)),
+            Self::Compare(left, Comparison::Unequal, right) => !compare(left, Comparison::Equal, right, message),
+            Self::Compare(left, comparison, right) => compare(left, *comparison, right, message),
+        }
+    }
+
+    /// All paths in it.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::paths).collect(),
+            Self::Not(inner) => inner.paths(),
+            Self::Exists(path) => vec![path],
+            Self::In(operand, _) => operand.path().into_iter().collect(),
+            Self::Compare(left, _, right) => left.path().into_iter().chain(right.path()).collect(),
+        }
+    }
+}
+
+impl Operand {
+    fn texts(&self, message: &dyn Ask) -> Vec<String> {
+        let texts = match self {
+            Self::Path(path) => message.values(path),
+            Self::Text(text) => vec![text.clone()],
+            Self::Number(number) => vec![number.to_string()],
+            Self::Count(path) => vec![message.count(path).to_string()],
+            Self::Length(path) => vec![message.values(path).first().map_or(0, |text| text.chars().count()).to_string()],
+        };
+        if texts.is_empty() { vec![String::new()] } else { texts }
+    }
+
+    fn is_number(&self) -> bool {
+        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) | Self::Count(path) | Self::Length(path) => Some(path),
+            Self::Text(_) | Self::Number(_) => None,
+        }
+    }
+}
+
+fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
+    let numeric = left.is_number() || right.is_number();
+    let (left, right) = (left.texts(message), right.texts(message));
+    left.iter().any(|a| right.iter().any(|b| one(a, comparison, b, numeric)))
+}
+
+fn one(a: &str, comparison: Comparison, b: &str, numeric: bool) -> bool {
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    let order = if numeric {
+        let (Some(a), Some(b)) = (number(a), number(b)) else { return false };
+        a.partial_cmp(&b)
+    } else if a.is_empty() != b.is_empty() && !matches!(comparison, Comparison::Equal) {
+        None // an absent value is neither smaller nor greater than anything
+    } else {
+        Some(a.cmp(b))
+    };
+    let Some(order) = order else { return false };
+    match comparison {
+        Comparison::Equal => order.is_eq(),
+        Comparison::Unequal => order.is_ne(),
+        Comparison::Less => order.is_lt(),
+        Comparison::AtMost => order.is_le(),
+        Comparison::More => order.is_gt(),
+        Comparison::AtLeast => order.is_ge(),
+    }
+}
+
+/// Compiles a path of the condition; spans are bytes of its text.
+pub(super) type PathOf<'p> = dyn Fn(&str) -> Result<Path, Mistake> + 'p;
+
+/// Compiles a condition. Spans of mistakes are bytes of `text`.
+pub(super) fn parse(text: &str, path_of: &PathOf<'_>) -> Result<Condition, Mistake> {
+    let mut parser = Parser { text, at: 0, depth: 0, path_of };
+    let condition = parser.or_chain()?;
+    parser.space();
+    if parser.at < text.len() {
+        return Err(parser.wrong("and, or, or the end is expected here"));
+    }
+    Ok(condition)
+}
+
+struct Parser<'p> {
+    text: &'p str,
+    at: usize,
+    depth: usize,
+    path_of: &'p PathOf<'p>,
+}
+
+impl<'p> Parser<'p> {
+    fn rest(&self) -> &'p str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+    fn space(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+    }
+    fn wrong(&self, message: &str) -> Mistake {
+        let length = self.rest().chars().next().map_or(0, char::len_utf8);
+        Mistake::new(CONDITION, self.at..self.at + length, message.to_owned())
+    }
+    /// Takes a sign.
+    fn sign(&mut self, sign: &str) -> bool {
+        self.space();
+        let found = self.rest().starts_with(sign);
+        self.at += if found { sign.len() } else { 0 };
+        found
+    }
+    /// Takes a word that ends there.
+    fn word(&mut self, word: &str) -> bool {
+        self.space();
+        let after = self.rest().strip_prefix(word);
+        let found = after.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '[')));
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    fn or_chain(&mut self) -> Result<Condition, Mistake> {
+        let mut some = vec![self.and_chain()?];
+        while self.word("or") {
+            some.push(self.and_chain()?);
+        }
+        Ok(if some.len() == 1 { some.remove(0) } else { Condition::Or(some) })
+    }
+
+    fn and_chain(&mut self) -> Result<Condition, Mistake> {
+        let mut all = vec![self.negation()?];
+        while self.word("and") {
+            all.push(self.negation()?);
+        }
+        Ok(if all.len() == 1 { all.remove(0) } else { Condition::And(all) })
+    }
+
+    fn negation(&mut self) -> Result<Condition, Mistake> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(self.wrong("this condition is nested too deeply"));
+        }
+        let condition = if self.word("not") {
+            Condition::Not(Box::new(self.negation()?))
+        } else if self.sign("(") {
+            let inner = self.or_chain()?;
+            if !self.sign(")") {
+                return Err(self.wrong("a closing parenthesis is expected here"));
+            }
+            inner
+        } else {
+            self.comparison()?
+        };
+        self.depth -= 1;
+        Ok(condition)
+    }
+
+    fn comparison(&mut self) -> Result<Condition, Mistake> {
+        if let Some(path) = self.function("exists")? {
+            return Ok(Condition::Exists(path));
+        }
+        let start = self.at;
+        let left = self.operand()?;
+        if self.word("in") {
+            return Ok(Condition::In(left, self.list()?));
+        }
+        let signs = [("!=", Comparison::Unequal), ("<=", Comparison::AtMost), (">=", Comparison::AtLeast), ("=", Comparison::Equal), ("<", Comparison::Less), (">", Comparison::More)];
+        for (sign, comparison) in signs {
+            if self.sign(sign) {
+                if comparison == Comparison::Equal && self.sign("=") {
+                    self.at -= 1;
+                    return Err(self.wrong("one = is enough"));
+                }
+                return Ok(Condition::Compare(left, comparison, self.operand()?));
+            }
+        }
+        let written = self.text.get(start..self.at).unwrap_or_default().trim();
+        let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >= or in");
+        Err(if matches!(left, Operand::Path(_)) { mistake.help(format!("to ask whether it is there, write exists({written})")) } else { mistake })
+    }
+
+    /// `name(path)`, where the text goes on so.
+    fn function(&mut self, name: &str) -> Result<Option<Path>, Mistake> {
+        self.space();
+        let opened = self.rest().strip_prefix(name).and_then(|rest| rest.trim_start().strip_prefix('('));
+        let Some(opened) = opened else { return Ok(None) };
+        self.at = self.text.len() - opened.len();
+        let path = self.path()?;
+        if !self.sign(")") {
+            return Err(self.wrong("a closing parenthesis is expected here"));
+        }
+        Ok(Some(path))
+    }
+
+    fn operand(&mut self) -> Result<Operand, Mistake> {
+        if let Some(path) = self.function("count")? {
+            return Ok(Operand::Count(path));
+        }
+        if let Some(path) = self.function("length")? {
+            return Ok(Operand::Length(path));
+        }
+        self.space();
+        match self.rest().chars().next() {
+            Some('"' | '\'') => Ok(Operand::Text(self.quoted()?)),
+            Some(c) if c.is_ascii_digit() || (c == '-' && self.rest().len() > 1) => self.number(),
+            Some(_) => {
+                self.unknown_function()?;
+                Ok(Operand::Path(self.path()?))
+            }
+            None => Err(self.wrong("something is missing at the end")),
+        }
+    }
+
+    /// `exist(PID-3)`: a function that does not exist is said as such, not as a strange path.
+    fn unknown_function(&self) -> Result<(), Mistake> {
+        let word: &str = self.rest().split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+        let called = !word.is_empty() && self.rest().get(word.len()..).is_some_and(|rest| rest.starts_with('('));
+        let span = self.at..self.at + word.len();
+        let help = did_you_mean(word, ["exists", "count", "length", "not"]);
+        if called { Err(Mistake::new(CONDITION, span, format!("there is no function `{word}`")).maybe_help(help)) } else { Ok(()) }
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, Mistake> {
+        if !self.sign("(") {
+            return Err(self.wrong("a list in parentheses is expected here: in (\"a\", \"b\")"));
+        }
+        let mut list = Vec::new();
+        loop {
+            self.space();
+            list.push(match self.rest().chars().next() {
+                Some('"' | '\'') => self.quoted()?,
+                Some(c) if c.is_ascii_digit() => self.rest().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned(),
+                _ => return Err(self.wrong("a quoted text is expected here")),
+            });
+            let bare = self.rest().split(|c: char| !c.is_ascii_digit()).next().map_or(0, str::len);
+            self.at += bare;
+            if self.sign(")") {
+                return Ok(list);
+            }
+            if !self.sign(",") {
+                return Err(self.wrong("a comma or a closing parenthesis is expected here"));
+            }
+        }
+    }
+
+    fn quoted(&mut self) -> Result<String, Mistake> {
+        let rest = self.rest();
+        let quote = rest.chars().next().unwrap_or('"');
+        // `'""'` and `""""` would both be the HL7 null; the first is the one to write.
+        let inner = rest.get(1..).unwrap_or_default();
+        let end = inner.find(quote).ok_or_else(|| self.wrong("this quotation mark is not closed"))?;
+        self.at += end + 2;
+        Ok(inner.get(..end).unwrap_or_default().to_owned())
+    }
+
+    fn number(&mut self) -> Result<Operand, Mistake> {
+        let length = self.rest().char_indices().take_while(|(at, c)| c.is_ascii_digit() || *c == '.' || (*at == 0 && *c == '-')).count();
+        let digits = self.rest().get(..length).unwrap_or_default();
+        let number = digits.parse().map_err(|_| self.wrong("a number is expected here"))?;
+        self.at += length;
+        Ok(Operand::Number(number))
+    }
+
+    /// A path goes on to a space, comma, comparison or closing parenthesis outside its own brackets and quotation marks.
+    fn path(&mut self) -> Result<Path, Mistake> {
+        self.space();
+        let length = path_length(self.rest());
+        if length == 0 {
+            return Err(self.wrong("a path, a text or a number is expected here"));
+        }
+        let start = self.at;
+        let text = self.rest().get(..length).unwrap_or_default();
+        self.at += length;
+        (self.path_of)(text).map_err(|mistake| moved(mistake, start))
+    }
+}
+
+fn moved(mistake: Mistake, by: usize) -> Mistake {
+    Mistake { span: shift(&mistake.span, by), ..mistake }
+}
+
+fn shift(span: &Range<usize>, by: usize) -> Range<usize> {
+    span.start + by..span.end + by
+}
+
+fn path_length(text: &str) -> usize {
+    let (mut depth, mut quote, mut escaped) = (0_usize, None, false);
+    for (at, character) in text.char_indices() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        match (quote, character) {
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') if depth > 0 => quote = Some(character),
+            (None, '(' | '[') => depth += 1,
+            (None, ')' | ']') if depth > 0 => depth -= 1,
+            (None, c) if depth == 0 && (c.is_whitespace() || matches!(c, ')' | ',' | '=' | '!' | '<' | '>' | '"' | '\'')) => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::path::{Root, V2Path};
+
+    /// Paths stand for themselves; the message is a list of names and values.
+    struct Fake(&'static [(&'static str, &'static str)]);
+
+    fn path(text: &str) -> Result<Path, Mistake> {
+        let known = text.chars().all(|c| c.is_ascii_alphanumeric() || "-.[]\" =$".contains(c));
+        let mistake = Mistake::new("M031", 0..text.len(), "no path");
+        let root = Root::Segment(text.to_owned(), None);
+        if known { Ok(Path::V2(V2Path { root, field: None, component: None, sub: None, text: text.to_owned() })) } else { Err(mistake) }
+    }
+
+    impl Ask for Fake {
+        fn values(&self, path: &Path) -> Vec<String> {
+            let name = path.segment().unwrap();
+            self.0.iter().filter(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()).collect()
+        }
+        fn count(&self, path: &Path) -> usize {
+            self.values(path).len()
+        }
+        fn exists(&self, path: &Path) -> bool {
+            self.values(path).iter().any(|value| value != "\"\"")
+        }
+    }
+
+    fn check(text: &str, holds: bool) {
+        let message = Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
+        assert_eq!(parse(text, &path).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
+    }
+
+    #[test]
+    fn conditions_say_what_they_read_like() {
+        check("PID-8 = \"2\"", true);
+        check("PID-8 = 2", true);
+        check("PID-8 != '2'", false);
+        check("PID-9 != '2'", true);
+        check("PID-9 = ''", true);
+        check("PID-9 < '2'", false);
+        check("PID-7 < \"2027\"", true);
+        check("length(PID-7) > 8", false);
+        check("length(PID-7) >= 8 and count(OBX) = 2", true);
+        check("not exists(PID-9) and exists(PID-8)", true);
+        check("exists(PID-30)", false);
+        check("OBX = 'b'", true);
+        check("OBX != 'b'", false);
+        check("PID-8 in (\"1\", \"2\")", true);
+        check("not (PID-8 in ('1', 2) or PID-9 = 'x')", false);
+        check("exists(NK1[3.1 = \"12\"]) or PID-9 = 'x'", true);
+        check("NK1[3.1 = \"12\"]='x'", true);
+    }
+
+    #[test]
+    fn a_condition_that_is_none_says_where_and_what() {
+        let cases = [("PID-8", 5, "a comparison"), ("PID-8 == 1", 7, "one = is enough"), ("(PID-8 = 1", 10, "a closing"), ("PID-8 = \"1", 8, "this quotation"),
+            ("exist(PID-8)", 0, "there is no function"), ("PID-8 = 1 oder", 10, "and, or"), ("", 0, "something is missing"), ("PID-8 in 1", 9, "a list"), ("PID#8 = 1", 0, "no path"),
+            ("PID-8 = 1 and PID#9 = 1", 14, "no path")];
+        for (text, at, message) in cases {
+            let said = parse(text, &path).expect_err(text);
+            assert_eq!((said.span.start, said.message.starts_with(message)), (at, true), "{text}: {}", said.message);
+        }
+        assert!(parse(&"(".repeat(5_000), &path).is_err());
+        assert!(parse(&"not ".repeat(5_000), &path).is_err());
+    }
+}

@@ -1,0 +1,410 @@
+//! Converters: from what a sender wrote to a canonical value, or the reason why not.
+//!
+//! # Invariants
+//!
+//! - Nothing is padded or guessed: `202604` is a month, not its first day.
+//! - A reason is a clause that can follow `"text" at PID-3.1`, lower case, without a full stop.
+//!
+//! # Not here
+//!
+//! What happens after a failure is the rule's policy (`rule.rs`). Codes are translated by tables (`table.rs`).
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::canon::NhsNumber;
+use crate::hl7::{TimeError, TimePrecision, read_time};
+
+/// A converter by its word in mapping files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Converter {
+    /// As sent, outer spaces taken off.
+    Text,
+    /// Spaces collapsed, letters kept, NFC.
+    Name,
+    /// Ten digits with a right check digit.
+    NhsNumber,
+    /// A date with its precision.
+    Date,
+    /// A moment with its precision and offset.
+    DateTime,
+    /// A time of day.
+    Time,
+    /// A whole number.
+    Integer,
+    /// A decimal, kept as text.
+    Decimal,
+    /// `SE1 9ZZ`.
+    Postcode,
+    /// An ODS code.
+    OdsCode,
+    /// A practitioner's code.
+    GmcCode,
+    /// A telephone number.
+    Phone,
+    /// `Y`, `N`, `true`, `false`, `1`, `0`.
+    Boolean,
+    /// `RJ122` becomes `urn:v2:RJ122`.
+    V2Authority,
+    /// NBS status code with its leading zero.
+    NbsCode,
+    /// `NSTS01` becomes `01`.
+    Nsts,
+    /// A SNOMED CT identifier with a right check digit.
+    SctCode,
+}
+
+/// All words of `as`.
+pub(super) const CONVERTERS: &[(&str, Converter)] = &[
+    ("text", Converter::Text),
+    ("name", Converter::Name),
+    ("nhs-number", Converter::NhsNumber),
+    ("date", Converter::Date),
+    ("datetime", Converter::DateTime),
+    ("time", Converter::Time),
+    ("integer", Converter::Integer),
+    ("decimal", Converter::Decimal),
+    ("postcode", Converter::Postcode),
+    ("ods-code", Converter::OdsCode),
+    ("gmc-code", Converter::GmcCode),
+    ("phone", Converter::Phone),
+    ("boolean", Converter::Boolean),
+    ("v2-authority", Converter::V2Authority),
+    ("nbs-code", Converter::NbsCode),
+    ("nsts", Converter::Nsts),
+    ("sct-code", Converter::SctCode),
+];
+
+/// What a message lends to its conversions.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    /// For times without an offset.
+    pub zone: &'a TimeZone,
+    /// Times are ISO 8601 (FHIR), not HL7.
+    pub iso: bool,
+    /// 999 NHS numbers are taken.
+    pub allow_test_numbers: bool,
+}
+
+/// A converted value.
+#[derive(Debug, PartialEq)]
+pub(super) struct Converted {
+    /// Text, number, boolean, or `{value, precision}`.
+    pub value: Value,
+    /// Something that a person may want to know: a finding code and a clause.
+    pub note: Option<(&'static str, String)>,
+}
+
+impl From<Value> for Converted {
+    fn from(value: Value) -> Self {
+        Self { value, note: None }
+    }
+}
+
+impl Converter {
+    /// The converter of a word.
+    pub fn find(word: &str) -> Option<Self> {
+        CONVERTERS.iter().find(|(name, _)| *name == word).map(|(_, converter)| *converter)
+    }
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        CONVERTERS.iter().find(|(_, converter)| *converter == self).map_or("text", |(word, _)| word)
+    }
+
+    /// Converts a text that is not empty. `Ok(None)`: it says that there is no value (all zeros in a date).
+    pub fn convert(self, text: &str, around: &Surroundings<'_>) -> Result<Option<Converted>, String> {
+        let text = text.trim();
+        let done = |value: String| Ok(Some(Converted::from(Value::String(value))));
+        match self {
+            Self::Text => done(text.nfc().collect()),
+            Self::Name => done(name(text)),
+            Self::NhsNumber => nhs_number(text, around.allow_test_numbers).and_then(done),
+            Self::Date => moment(text, around, true),
+            Self::DateTime => moment(text, around, false),
+            Self::Time => time_of_day(text).and_then(done),
+            Self::Integer => integer(text).map(|number| Some(Converted::from(json!(number)))),
+            Self::Decimal => decimal(text).and_then(done),
+            Self::Postcode => postcode(text).and_then(done),
+            Self::OdsCode => ods_code(text).and_then(done),
+            Self::GmcCode => gmc_code(text).and_then(done),
+            Self::Phone => phone(text).and_then(done),
+            Self::Boolean => boolean(text).map(|truth| Some(Converted::from(Value::Bool(truth)))),
+            Self::V2Authority => done(if text.contains(':') { text.to_owned() } else { format!("urn:v2:{text}") }),
+            Self::NbsCode => nbs_code(text).map(Some),
+            Self::Nsts => nsts(text).and_then(done),
+            Self::SctCode => sct_code(text).and_then(done),
+        }
+    }
+}
+
+fn name(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").nfc().collect()
+}
+
+fn nhs_number(text: &str, allow_test: bool) -> Result<String, String> {
+    let number = NhsNumber::parse(text).map_err(|why| format!("is no NHS number: {why}"))?;
+    if number.is_test() && !allow_test {
+        return Err("is a test number (999), which is not taken here".to_owned());
+    }
+    Ok(number.to_string())
+}
+
+/// `{value, precision[, raw]}`.
+fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Option<Converted>, String> {
+    let (mut iso, mut precision, odd) = if around.iso {
+        let (iso, precision) = iso_moment(text)?;
+        (iso, precision, None)
+    } else {
+        match read_time(text, around.zone) {
+            Ok(time) => (time.iso, time.precision, time.note),
+            Err(TimeError::Zeros) => return Ok(None),
+            Err(why) => return Err(format!("is no date: {why}")),
+        }
+    };
+    if date_only && precision > TimePrecision::Day {
+        iso = iso.get(..10).unwrap_or(&iso).to_owned();
+        precision = TimePrecision::Day;
+    }
+    let mut value = json!({ "value": iso, "precision": precision_word(precision) });
+    if let (Some(_), false, Some(object)) = (odd, date_only, value.as_object_mut()) {
+        object.insert("raw".to_owned(), Value::String(text.to_owned()));
+    }
+    let note = odd.filter(|_| !date_only || odd == Some("hour_24")).map(|odd| ("time-adjusted", odd_words(odd)));
+    Ok(Some(Converted { value, note }))
+}
+
+fn odd_words(odd: &str) -> String {
+    match odd {
+        "ambiguous_hour" => "happened twice that night; the first is taken".to_owned(),
+        "skipped_hour" => "did not exist that night; one hour later is taken".to_owned(),
+        "hour_24" => "is midnight at the end of a day; the start of the next day is taken".to_owned(),
+        "second_60" => "has second 60; 59.999 is taken".to_owned(),
+        other => format!("was adjusted ({other})"),
+    }
+}
+
+pub(super) fn precision_word(precision: TimePrecision) -> &'static str {
+    match precision {
+        TimePrecision::Year => "year",
+        TimePrecision::Month => "month",
+        TimePrecision::Day => "day",
+        TimePrecision::Hour => "hour",
+        TimePrecision::Minute => "minute",
+        TimePrecision::Second => "second",
+        TimePrecision::Fraction => "fraction",
+    }
+}
+
+/// A FHIR date, dateTime or instant: partial dates stay partial, a time of day needs its offset.
+pub(super) fn iso_moment(text: &str) -> Result<(String, TimePrecision), String> {
+    let wrong = || "is no date: YYYY, YYYY-MM, YYYY-MM-DD or a time with its offset is expected".to_owned();
+    let day_of = |part: &str| part.parse::<jiff::civil::Date>().map_err(|_| "is no date: no such day".to_owned());
+    let shaped = |digits: &str| digits.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+    match text.len() {
+        4 if shaped(text) => Ok((text.to_owned(), TimePrecision::Year)),
+        7 if shaped(text) => day_of(&format!("{text}-01")).map(|_| (text.to_owned(), TimePrecision::Month)),
+        10 if shaped(text) => day_of(text).map(|_| (text.to_owned(), TimePrecision::Day)),
+        _ => {
+            let (day, clock) = text.split_once('T').ok_or_else(wrong)?;
+            if day.len() != 10 || !shaped(day) || text.len() > 40 || !text.is_ascii() {
+                return Err(wrong());
+            }
+            text.parse::<jiff::Timestamp>().map_err(|_| wrong())?;
+            let precision = match clock {
+                clock if clock.contains('.') => TimePrecision::Fraction,
+                clock if clock.split(['+', '-', 'Z']).next().is_some_and(|time| time.matches(':').count() >= 2) => TimePrecision::Second,
+                _ => TimePrecision::Minute,
+            };
+            Ok((text.strip_suffix('Z').map_or_else(|| text.to_owned(), |zulu| format!("{zulu}+00:00")), precision))
+        }
+    }
+}
+
+fn time_of_day(text: &str) -> Result<String, String> {
+    let wrong = || "is no time of day: HH, HHMM or HHMMSS is expected".to_owned();
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) || !matches!(digits.len(), 2 | 4 | 6) {
+        return Err(wrong());
+    }
+    let parts: Vec<&str> = [0..2, 2..4, 4..6].into_iter().filter_map(|range| digits.get(range)).collect();
+    let fits = parts.iter().zip([24, 60, 60]).all(|(part, limit)| part.parse::<u32>().is_ok_and(|number| number < limit));
+    if fits { Ok(parts.join(":")) } else { Err(wrong()) }
+}
+
+fn integer(text: &str) -> Result<i64, String> {
+    let wrong = || "is no whole number".to_owned();
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
+        Some(_) => return Err(wrong()),
+        None => text,
+    };
+    whole.parse().map_err(|_| wrong())
+}
+
+fn decimal(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(whole) && is_number(fraction) { Ok(text.strip_prefix('+').unwrap_or(text).to_owned()) } else { Err("is no number".to_owned()) }
+}
+
+/// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.
+fn postcode(text: &str) -> Result<String, String> {
+    let wrong = || "is no UK postcode".to_owned();
+    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
+    if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ' || c == '-' || c == '.') || !(5..=7).contains(&letters.len()) {
+        return Err(wrong());
+    }
+    let (outward, inward) = letters.split_at_checked(letters.len() - 3).ok_or_else(wrong)?;
+    let shape = |part: &str| part.chars().map(|c| if c.is_ascii_digit() { '9' } else { 'A' }).collect::<String>();
+    let known = matches!(shape(outward).as_str(), "A9" | "A99" | "AA9" | "AA99" | "A9A" | "AA9A") || outward == "GIR";
+    if known && shape(inward) == "9AA" { Ok(format!("{outward} {inward}")) } else { Err(wrong()) }
+}
+
+fn ods_code(text: &str) -> Result<String, String> {
+    let code = text.to_ascii_uppercase();
+    let fits = (3..=12).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { Ok(code) } else { Err("is no ODS code: 3 to 12 letters and digits are expected".to_owned()) }
+}
+
+fn gmc_code(text: &str) -> Result<String, String> {
+    let code = text.to_ascii_uppercase();
+    let digits = code.strip_prefix(['G', 'C']).unwrap_or(&code);
+    let fits = matches!(digits.len(), 7 | 8) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { Ok(code) } else { Err("is no practitioner's code: a letter and 7 digits are expected".to_owned()) }
+}
+
+fn phone(text: &str) -> Result<String, String> {
+    let number = name(text);
+    let digits = number.chars().filter(char::is_ascii_digit).count();
+    let odd = number.to_lowercase().replace("ext", "").chars().any(|c| !(c.is_ascii_digit() || " +-()./#x".contains(c)));
+    if (5..=20).contains(&digits) && !odd { Ok(number) } else { Err("is no telephone number".to_owned()) }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "true" | "t" | "1" => Ok(true),
+        "n" | "no" | "false" | "f" | "0" => Ok(false),
+        _ => Err("is neither yes nor no".to_owned()),
+    }
+}
+
+/// Code tables, NBS blood spot status codes: spaces out, one digit gets a zero, three digits get a zero.
+fn nbs_code(text: &str) -> Result<Converted, String> {
+    let code: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    if code.is_empty() || code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no NBS status code: 2 or 4 digits are expected".to_owned());
+    }
+    if code.len() % 2 == 0 {
+        return Ok(Value::String(code).into());
+    }
+    let note = Some(("zero-restored", format!("has lost its leading zero; read as 0{code}")));
+    Ok(Converted { value: Value::String(format!("0{code}")), note })
+}
+
+fn nsts(text: &str) -> Result<String, String> {
+    let code = text.strip_prefix("NSTS").unwrap_or(text);
+    let known = matches!(code.as_bytes(), [b'0', b'1'..=b'8']);
+    if known { Ok(code.to_owned()) } else { Err("is no NHS number status: NSTS01 to NSTS08 are expected".to_owned()) }
+}
+
+/// Verhoeff's check over all digits of a SNOMED CT identifier.
+fn sct_code(text: &str) -> Result<String, String> {
+    let digits: Option<Vec<usize>> = text.chars().map(|c| c.to_digit(10).and_then(|d| usize::try_from(d).ok())).collect();
+    let digits = digits.filter(|digits| (6..=18).contains(&digits.len())).ok_or("is no SNOMED CT code: 6 to 18 digits are expected")?;
+    let sum = digits.iter().rev().enumerate().fold(0, |check, (place, digit)| dihedral(check, permuted(place, *digit)));
+    if sum == 0 { Ok(text.to_owned()) } else { Err("is no SNOMED CT code: the check digit does not fit".to_owned()) }
+}
+
+/// Multiplication in the dihedral group of ten elements.
+fn dihedral(a: usize, b: usize) -> usize {
+    match (a < 5, b < 5) {
+        (true, true) => (a + b) % 5,
+        (true, false) => 5 + (a + b - 5) % 5,
+        (false, true) => 5 + (a - 5 + 5 - b) % 5,
+        (false, false) => (a + 5 - b) % 5,
+    }
+}
+
+/// Verhoeff's permutation, applied `place` times.
+fn permuted(place: usize, digit: usize) -> usize {
+    const STEP: [usize; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    (0..place % 8).fold(digit, |digit, _| STEP.get(digit).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn try_iso(converter: Converter, text: &str) -> Result<Value, String> {
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: false };
+        converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value))
+    }
+
+    #[test]
+    fn texts_become_what_the_canonical_model_wants() {
+        let good = [
+            (Converter::Name, "  O'CONNOR   SMITH ", json!("O'CONNOR SMITH")),
+            (Converter::Name, "Zoe\u{308}", json!("Zo\u{eb}")),
+            (Converter::NhsNumber, "590 000 5879", json!("5900005879")),
+            (Converter::Postcode, "se19zz", json!("SE1 9ZZ")),
+            (Converter::Postcode, "EC1A  1BB", json!("EC1A 1BB")),
+            (Converter::OdsCode, "f84003", json!("F84003")),
+            (Converter::GmcCode, "G9999981", json!("G9999981")),
+            (Converter::Phone, "020 7946 0123", json!("020 7946 0123")),
+            (Converter::Boolean, "Y", json!(true)),
+            (Converter::Boolean, "false", json!(false)),
+            (Converter::Integer, "3200.0", json!(3200)),
+            (Converter::Integer, "-1", json!(-1)),
+            (Converter::Decimal, "3.10", json!("3.10")),
+            (Converter::V2Authority, "RJ122", json!("urn:v2:RJ122")),
+            (Converter::NbsCode, "4", json!("04")),
+            (Converter::NbsCode, "303", json!("0303")),
+            (Converter::NbsCode, " 04", json!("04")),
+            (Converter::Nsts, "NSTS01", json!("01")),
+            (Converter::Nsts, "08", json!("08")),
+            (Converter::SctCode, "314081000", json!("314081000")),
+            (Converter::SctCode, "940201000000107", json!("940201000000107")),
+            (Converter::Time, "0930", json!("09:30")),
+            (Converter::Date, "2026-04", json!({ "value": "2026-04", "precision": "month" })),
+            (Converter::DateTime, "2026-04-01T09:30:00Z", json!({ "value": "2026-04-01T09:30:00+00:00", "precision": "second" })),
+            (Converter::Date, "2026-04-01T09:30:00+01:00", json!({ "value": "2026-04-01", "precision": "day" })),
+        ];
+        for (converter, text, expected) in good {
+            assert_eq!(try_iso(converter, text), Ok(expected), "{converter:?} {text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_converted_says_why() {
+        let bad = [
+            (Converter::NhsNumber, "5900005870", "is no NHS number: the check digit"),
+            (Converter::NhsNumber, "9990000018", "is a test number"),
+            (Converter::Postcode, "NOT KNOWN", "is no UK postcode"),
+            (Converter::Postcode, "ÅE1 9ZZ", "is no UK postcode"),
+            (Converter::Integer, "3.5", "is no whole number"),
+            (Converter::Integer, "99999999999999999999", "is no whole number"),
+            (Converter::NbsCode, "12345", "is no NBS"),
+            (Converter::Nsts, "09", "is no NHS number status"),
+            (Converter::SctCode, "314081001", "is no SNOMED CT code: the check"),
+            (Converter::Date, "2026-13", "is no date"),
+            (Converter::Date, "20260401", "is no date"),
+            (Converter::DateTime, "2026-04-01T09:30:00", "is no date"),
+            (Converter::Boolean, "maybe", "is neither"),
+            (Converter::Phone, "ask mother", "is no telephone"),
+            (Converter::Time, "2560", "is no time"),
+        ];
+        for (converter, text, why) in bad {
+            let said = try_iso(converter, text).expect_err(text);
+            assert!(said.starts_with(why), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_test_number_is_taken_where_tests_are_allowed() {
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: true };
+        assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value, json!("9990000018"));
+    }
+}

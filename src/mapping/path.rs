@@ -1,0 +1,134 @@
+//! Paths of both dialects, compiled against the `[let]` names of their file.
+//!
+//! # Invariants
+//!
+//! - A compiled path is well formed and every name in it exists: what it finds may be nothing, but never by a typo.
+//!
+//! # Not here
+//!
+//! Grammars are `hl7::Path` and `fhir::Path`; finding is `eval_v2.rs` and `eval_fhir.rs`.
+
+use std::ops::Range;
+
+use super::diagnostic::{LET, Mistake, PATH, did_you_mean};
+use crate::{fhir, hl7};
+
+pub(super) use crate::hl7::Selector;
+
+/// In which vocabulary a mapping file's paths are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// HL7 v2.
+    V2,
+    /// FHIR of a release.
+    Fhir(fhir::Release),
+}
+
+/// What a v2 path starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    /// A segment by id.
+    Segment(String, Option<Selector>),
+    /// The repetition that a `[let]` chose.
+    Let(usize),
+}
+
+/// A v2 path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct V2Path {
+    /// Segment or let.
+    pub root: Root,
+    /// Field from 1 with a selector among its repetitions.
+    pub field: Option<(usize, Option<Selector>)>,
+    /// Component from 1.
+    pub component: Option<usize>,
+    /// Sub-component from 1.
+    pub sub: Option<usize>,
+    /// As written.
+    pub text: String,
+}
+
+/// A path of one of the dialects.
+#[derive(Clone, Debug)]
+pub(super) enum Path {
+    /// HL7 v2.
+    V2(V2Path),
+    /// FHIR, with its text.
+    Fhir(Box<fhir::Path>, String),
+}
+
+impl Path {
+    /// The v2 path, where it is one.
+    pub fn v2(&self) -> Option<&V2Path> {
+        if let Self::V2(path) = self { Some(path) } else { None }
+    }
+    /// As written.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::V2(path) => &path.text,
+            Self::Fhir(_, text) => text,
+        }
+    }
+    /// The segment that a v2 path begins with.
+    pub fn segment(&self) -> Option<&str> {
+        self.v2().and_then(V2Path::segment)
+    }
+}
+
+impl V2Path {
+    /// The segment that it begins with; none after a let-name.
+    pub fn segment(&self) -> Option<&str> {
+        if let Root::Segment(id, _) = &self.root { Some(id) } else { None }
+    }
+}
+
+/// What a file offers its paths.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'n> {
+    /// The vocabulary.
+    pub dialect: Dialect,
+    /// Names of `[let]`.
+    pub lets: &'n [String],
+    /// FHIR: what `$this` and the let-names can be.
+    pub types: &'n fhir::Scope,
+}
+
+/// Compiles a path; spans of mistakes are bytes of `text`. A FHIR path also says what it finds, for those that build on it.
+pub(super) fn compile(text: &str, names: Names<'_>) -> Result<(Path, fhir::Types), Mistake> {
+    match names.dialect {
+        Dialect::V2 => v2(text, names.lets).map(|path| (path, fhir::Types::default())),
+        Dialect::Fhir(release) => fhir(text, release, names),
+    }
+}
+
+fn v2(text: &str, lets: &[String]) -> Result<Path, Mistake> {
+    let parsed = hl7::Path::parse(text).map_err(|why| of_path_error(why.span, why.message, why.help))?;
+    let root = match parsed.root {
+        hl7::Root::Segment { id, selector } => Root::Segment(id, selector),
+        hl7::Root::Let(name) => Root::Let(let_index(&name, lets, text)?),
+    };
+    Ok(Path::V2(V2Path { root, field: parsed.field, component: parsed.component, sub: parsed.sub, text: text.to_owned() }))
+}
+
+fn fhir(text: &str, release: fhir::Release, names: Names<'_>) -> Result<(Path, fhir::Types), Mistake> {
+    let parsed = fhir::Path::parse(text).map_err(|why| of_path_error(why.span, why.message, why.help))?;
+    for name in parsed.lets() {
+        let_index(name, names.lets, text)?;
+    }
+    let types = fhir::check_types(&parsed, release, names.types).map_err(|why| of_path_error(why.span, why.message, why.help))?;
+    Ok((Path::Fhir(Box::new(parsed), text.to_owned()), types))
+}
+
+fn of_path_error(span: Range<usize>, message: String, help: Option<String>) -> Mistake {
+    let mistake = Mistake::new(PATH, span, message);
+    Mistake { help, ..mistake }
+}
+
+fn let_index(name: &str, lets: &[String], text: &str) -> Result<usize, Mistake> {
+    lets.iter().position(|known| known == name).ok_or_else(|| {
+        let at = text.find(&format!("${name}")).unwrap_or(0);
+        let mistake = Mistake::new(LET, at..at + name.len() + 1, format!("[let] has no name `{name}` here"));
+        let help = did_you_mean(name, lets.iter().map(String::as_str)).unwrap_or_else(|| format!("add it above its first use: [let] {name} = [\"…\"]"));
+        mistake.help(help)
+    })
+}

@@ -1,0 +1,396 @@
+//! A record of a mapping file: which pieces of the message it is made of, and what belongs to it.
+//!
+//! # Keys (a closed set)
+//!
+//! `name`, `type`, `parent`, `over`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
+//!
+//! # Invariants
+//!
+//! - Every record but `event` and `child` belongs to a parent that can own its type.
+//! - What is inside an iterating record is inside its span: no segment is read for two owners.
+//!
+//! # Not here
+//!
+//! Running it: `eval.rs`. Which canonical list a type fills: `target.rs`.
+
+use super::condition::Condition;
+use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
+use super::document::{Section, Text, entries};
+use super::path::{Dialect, Names, Path, V2Path};
+use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
+use super::target::{Home, Kind, Model, RECORD_TYPES, RecordType, Target};
+use crate::fhir;
+
+/// Keys of a record.
+pub(super) const RECORD_KEYS: &[&str] = &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
+/// Names that mean something else in `expect`.
+pub(super) const RESERVED: &[&str] = &["held", "ignored", "absent", "cleared", "counts", "issues", "let", "parent"];
+
+/// One record for each of these.
+#[derive(Clone, Debug)]
+pub(super) enum Over {
+    /// Segments by id.
+    Segment(V2Path),
+    /// Repetitions of a field.
+    Field(V2Path),
+    /// Nodes of a FHIR document.
+    Nodes(Path),
+}
+
+/// Something that identifies a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// A field, by its rule.
+    Rule(usize),
+    /// A record that belongs to this one.
+    Record(usize),
+}
+
+/// A compiled record.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    /// Its name in the file, `mother`.
+    pub name: String,
+    /// Its type.
+    pub kind: &'static RecordType,
+    /// Whom it belongs to.
+    pub parent: Option<usize>,
+    /// The member of the parent (or of the statement) that it fills.
+    pub member: &'static str,
+    /// One for each of these; else one.
+    pub over: Option<Over>,
+    /// Segments that each one owns up to the next.
+    pub span: Vec<String>,
+    /// Segments with equal value here are one record.
+    pub group_by: Option<V2Path>,
+    /// Only where this holds.
+    pub when: Option<Condition>,
+    /// Must hold, with its text.
+    pub check: Option<(Condition, String)>,
+    /// At least one of these must be there.
+    pub key: Vec<Key>,
+    /// Silently no record where one of these rules found nothing.
+    pub needs: Vec<usize>,
+    /// Records that belong to this one.
+    pub children: Vec<usize>,
+    /// Its fields.
+    pub rules: Vec<Rule>,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// A record as it stands in the files, after overrides.
+#[derive(Clone)]
+pub(super) struct RawRecord<'a> {
+    /// Its name.
+    pub name: Text<'a>,
+    /// Its type.
+    pub kind: &'static RecordType,
+    /// Its head.
+    pub section: Section<'a>,
+    /// Its rules.
+    pub rules: Vec<RawRule<'a>>,
+}
+
+impl<'a> RawRecord<'a> {
+    /// Reads the head and the fields of `[[record]]`.
+    pub fn read(section: Section<'a>, defaults: &Defaults, report: &Report) -> Option<Self> {
+        section.closed(RECORD_KEYS, report);
+        let name = section.needed("name", "\"child\"", report);
+        let kind = section.needed("type", "\"child\"", report)?;
+        let Some(found) = RecordType::find(kind.value) else {
+            let mistake = Mistake::new(RECORD_TYPE, kind.span, format!("there is no record type {:?}", kind.value));
+            report.error(section.source, mistake.maybe_help(did_you_mean(kind.value, RECORD_TYPES.iter().map(|kind| kind.name))));
+            return None;
+        };
+        let name = name?;
+        if RESERVED.contains(&name.value) || name.value.is_empty() || name.value.contains(['.', ' ', '[']) {
+            let mistake = Mistake::new(NAME, name.span.clone(), format!("{:?} cannot be the name of a record", name.value));
+            report.error(section.source, mistake.help("use small letters and hyphens"));
+        }
+        let fields = section.section("fields", "[record.fields]", report);
+        let rules = fields.map_or_else(Vec::new, |fields| rules(&fields, found.shape(), defaults, report));
+        Some(Self { name, kind: found, section, rules })
+    }
+}
+
+/// All rules of a `fields` table: nested tables are followed as long as the canonical model has parts there.
+pub(super) fn rules<'a>(fields: &Section<'a>, shape: usize, defaults: &Defaults, report: &Report) -> Vec<RawRule<'a>> {
+    let mut rules = Vec::new();
+    collect(fields, (shape, ""), defaults, report, &mut rules);
+    rules
+}
+
+fn collect<'a>(fields: &Section<'a>, (shape, prefix): (usize, &str), defaults: &Defaults, report: &Report, rules: &mut Vec<RawRule<'a>>) {
+    let model = Model::get();
+    for entry in entries(fields.table) {
+        let dotted = if prefix.is_empty() { entry.key.to_owned() } else { format!("{prefix}.{}", entry.key) };
+        let shape_here = model.shape(shape);
+        let Some(field) = shape_here.field(entry.key) else {
+            let known: Vec<&str> = shape_here.fields.iter().map(|field| field.name.as_str()).collect();
+            let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("{} has no field `{}`", canonical(&shape_here.name), entry.key));
+            report.error(fields.source, mistake.maybe_help(elsewhere(entry.key).or_else(|| did_you_mean(entry.key, known))));
+            continue;
+        };
+        match &field.kind {
+            Kind::Part(part) => match entry.node.get_ref().as_table() {
+                Some(table) => {
+                    let inner = Section { source: fields.source, table, span: entry.span, what: dotted.clone() };
+                    collect(&inner, (*part, &dotted), defaults, report, rules);
+                }
+                None => {
+                    let mistake = Mistake::new(WRONG_KIND, entry.node.span(), format!("`{dotted}` is a part with fields of its own"));
+                    report.error(fields.source, mistake.maybe_help(first_of(*part, &dotted)));
+                }
+            },
+            Kind::Parts(part) => {
+                let kind = RECORD_TYPES.iter().find(|kind| kind.shape() == *part).map_or("…", |kind| kind.name);
+                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("`{dotted}` is a list of records"));
+                report.error(fields.source, mistake.help(format!("write a [[record]] of type = \"{kind}\" with this record as its parent")));
+            }
+            Kind::Ours => {
+                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("`{dotted}` is set by the broker, not by a mapping"));
+                report.error(fields.source, mistake.help("remove this rule"));
+            }
+            kind => {
+                let target = Target { path: dotted.split('.').map(str::to_owned).collect(), kind: kind.clone() };
+                rules.push(RawRule { target, source: fields.source, key_span: entry.span, node: entry.node, defaults: defaults.clone() });
+            }
+        }
+    }
+}
+
+fn canonical(shape: &str) -> String {
+    RECORD_TYPES.iter().find(|kind| kind.shape == shape).map_or_else(|| format!("a {shape}"), |kind| format!("a record of type `{}`", kind.name))
+}
+
+fn first_of(part: usize, dotted: &str) -> Option<String> {
+    let names: Vec<String> = Model::get().shape(part).fields.iter().map(|field| format!("{dotted}.{}", field.name)).collect();
+    Some(format!("write one rule for each of its fields: {}", names.join(", ")))
+}
+
+/// Fields that people look for on the child and that are records of their own, or stand below a part.
+fn elsewhere(field: &str) -> Option<String> {
+    let kind = match field {
+        "nhs_number" | "local_id" | "identifier" => "identifier",
+        "name" | "family" | "given" => "name",
+        "address" | "postcode" => "address",
+        "phone" | "telecom" | "email" => "telecom",
+        "mother" | "contact" => "relation",
+        _ => return None,
+    };
+    Some(format!("write a [[record]] of type = \"{kind}\" with parent = \"child\""))
+}
+
+/// Compiles all records of an effective file.
+pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> {
+    let names: Vec<&str> = raws.iter().map(|raw| raw.name.value).collect();
+    let parents: Vec<Option<usize>> = raws.iter().enumerate().map(|(index, raw)| parent(raw, index, raws, terms.report)).collect();
+    let mut records: Vec<Record> = Vec::with_capacity(raws.len());
+    for (index, raw) in raws.iter().enumerate() {
+        let above = parents.get(index).copied().flatten();
+        let outside = scope_of(above, raws, &parents, terms);
+        let inside = scope_of(Some(index), raws, &parents, terms);
+        let at = |types| Terms { names: Names { types, ..terms.names }, ..*terms };
+        records.push(one(raw, (above, raws), &at(&outside), &at(&inside)));
+    }
+    for index in 0..records.len() {
+        let parent = records.get(index).and_then(|record| record.parent);
+        if let Some(parent) = parent.and_then(|parent| records.get_mut(parent)) {
+            parent.children.push(index);
+        }
+    }
+    for (index, raw) in raws.iter().enumerate() {
+        let key = keys(raw, index, &records, &names, terms.report);
+        ownership(raw, index, &records, terms.report);
+        if let Some(record) = records.get_mut(index) {
+            record.key = key;
+        }
+    }
+    records
+}
+
+/// What `$this` can be inside a record: what the nearest `over` on the way up finds.
+fn scope_of(index: Option<usize>, raws: &[RawRecord<'_>], parents: &[Option<usize>], terms: &Terms<'_>) -> fhir::Scope {
+    let mut chain = Vec::new();
+    let mut at = index;
+    while let Some(index) = at.filter(|_| chain.len() < raws.len()) {
+        chain.push(index);
+        at = parents.get(index).copied().flatten();
+    }
+    let mut scope = terms.names.types.clone();
+    for raw in chain.into_iter().rev().filter_map(|index| raws.get(index)) {
+        let over = raw.section.get("over").and_then(|node| node.get_ref().as_str());
+        let found = over.and_then(|over| super::path::compile(over, Names { types: &scope, ..terms.names }).ok());
+        if let (Some((_, types)), Dialect::Fhir(_)) = (found, terms.names.dialect) {
+            scope.this = types;
+        }
+    }
+    scope
+}
+
+/// `outside` is where the record's `over` is asked, `inside` where everything else of it is.
+fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), outside: &Terms<'_>, inside: &Terms<'_>) -> Record {
+    let (section, report, terms) = (&raw.section, inside.report, inside);
+    let source = section.source;
+    let member = parent.and_then(|parent| raws.get(parent)).and_then(|parent| raw.kind.member(parent.kind.name)).unwrap_or_default();
+    let over = over(raw, outside);
+    let span = span(section, over.as_ref(), terms);
+    let group_by = section.text("group_by", report).and_then(|text| group(&text, over.as_ref(), source, terms));
+    let check = section.text("check", report).and_then(|text| Some((terms.condition(section, "check")?, text.value.to_owned())));
+    let rules: Vec<Rule> = raw.rules.iter().filter_map(|rule| rule.compile(terms)).collect();
+    if let Some(Over::Field(field)) = &over {
+        current_only(field, raw, &rules, report);
+    }
+    let needs = section.texts("needs", report).into_iter().filter_map(|need| {
+        let found = rules.iter().position(|rule| rule.field == need.value);
+        if found.is_none() && !raw.rules.iter().any(|rule| rule.target.dotted() == need.value) {
+            let mistake = Mistake::new(UNKNOWN_FIELD, need.span, format!("`needs` names {:?}, for which this record has no rule", need.value));
+            let known: Vec<String> = raw.rules.iter().map(|rule| rule.target.dotted()).collect();
+            report.error(source, mistake.maybe_help(did_you_mean(need.value, known.iter().map(String::as_str))));
+        }
+        found
+    });
+    let needs = needs.collect();
+    let when = terms.condition(section, "when");
+    let origin = Origin::of(source, raw.name.span.start);
+    Record { name: raw.name.value.to_owned(), kind: raw.kind, parent, member, over, span, group_by, when, check, key: Vec::new(), needs, children: Vec::new(), rules, origin }
+}
+
+/// `parent`, else `within`, else the only record of a type that can own this one.
+fn parent(raw: &RawRecord<'_>, index: usize, raws: &[RawRecord<'_>], report: &Report) -> Option<usize> {
+    let source = raw.section.source;
+    let allowed = raw.kind.parents();
+    let named = raw.section.text("parent", report);
+    let within = raw.section.text("within", report);
+    if let (Some(parent), Some(within)) = (&named, &within)
+        && parent.value != within.value
+    {
+        let mistake = Mistake::new(PARENT, within.span.clone(), "`within` and `parent` must name the same record");
+        report.error(source, mistake.help(format!("write within = \"{}\"", parent.value)));
+    }
+    let Some(named) = named.or(within) else {
+        let candidates: Vec<usize> = raws.iter().enumerate().filter(|(_, other)| allowed.contains(&other.kind.name)).map(|(index, _)| index).collect();
+        let is_event = raw.kind.home == Home::Event;
+        return match (candidates.as_slice(), allowed.as_slice(), is_event) {
+            (_, _, true) | (_, [], _) => None,
+            ([only], _, _) => Some(*only),
+            _ => {
+                let names = raws.iter().filter(|other| allowed.contains(&other.kind.name)).map(|other| format!("\"{}\"", other.name.value)).collect::<Vec<_>>();
+                let help = if names.is_empty() { format!("add a record of type {}", allowed.join(" or ")) } else { format!("write parent = {}", names.join(" or ")) };
+                report.error(source, Mistake::new(PARENT, raw.name.span.clone(), format!("record `{}` must say whom it belongs to", raw.name.value)).help(help));
+                None
+            }
+        };
+    };
+    let found = raws.iter().position(|other| other.name.value == named.value);
+    let Some(found) = found else {
+        let mistake = Mistake::new(PARENT, named.span, format!("there is no record {:?}", named.value));
+        report.error(source, mistake.maybe_help(did_you_mean(named.value, raws.iter().map(|other| other.name.value))));
+        return None;
+    };
+    let fits = raws.get(found).is_some_and(|other| allowed.contains(&other.kind.name));
+    if found == index || !fits {
+        let mistake = Mistake::new(PARENT, named.span, format!("a record of type `{}` cannot belong to `{}`", raw.kind.name, named.value));
+        let help = if allowed.is_empty() { "remove `parent`".to_owned() } else { format!("its parent is a record of type {}", allowed.join(" or ")) };
+        report.error(source, mistake.help(help));
+        return None;
+    }
+    Some(found)
+}
+
+fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
+    let text = raw.section.text("over", terms.report)?;
+    let path = terms.path(&text, raw.section.source)?;
+    let Path::V2(v2) = path else { return Some(Over::Nodes(path)) };
+    let error = |message: &str, help: &str| terms.report.error(raw.section.source, Mistake::new(OVER, text.span.clone(), message).help(help));
+    if v2.component.is_some() || matches!(v2.root, super::path::Root::Let(_)) {
+        error("`over` names a segment or a field", "write over = \"NK1\" or over = \"PID-3\"");
+        return None;
+    }
+    Some(if v2.field.is_some() { Over::Field(v2) } else { Over::Segment(v2) })
+}
+
+fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
+    let texts = section.texts("span", terms.report);
+    if !texts.is_empty() && !matches!(over, Some(Over::Segment(_))) {
+        let help = if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
+        terms.report.error(section.source, Mistake::new(OVER, section.key_span("span"), "`span` needs `over` with a segment").help(help));
+    }
+    let segment = |text: &Text<'_>| {
+        let plain = text.value.len() == 3 && text.value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        if !plain {
+            terms.report.error(section.source, Mistake::new(OVER, text.span.clone(), format!("{:?} is no segment", text.value)).help("write three capital letters or digits: \"OBX\""));
+        }
+        plain
+    };
+    texts.iter().filter(|text| segment(text)).map(|text| text.value.to_owned()).collect()
+}
+
+fn group(text: &Text<'_>, over: Option<&Over>, source: &Source, terms: &Terms<'_>) -> Option<V2Path> {
+    let path = terms.path(text, source)?;
+    let wanted = if let Some(Over::Segment(path)) = over { path.segment().map(str::to_owned) } else { None };
+    match (path, wanted) {
+        (Path::V2(path), Some(wanted)) if path.field.is_some() && path.segment() == Some(&wanted) => Some(path),
+        (_, wanted) => {
+            let help = wanted.map_or_else(|| "add over = \"OBX\"".to_owned(), |wanted| format!("write group_by = \"{wanted}-4\""));
+            terms.report.error(source, Mistake::new(OVER, text.span.clone(), "`group_by` names a field of the segment in `over`").help(help));
+            None
+        }
+    }
+}
+
+/// Inside `over = "PID-3"`, PID-3 is the current repetition: a number there would be misread.
+fn current_only(over: &V2Path, raw: &RawRecord<'_>, rules: &[Rule], report: &Report) {
+    let Some((field, _)) = over.field else { return };
+    for rule in rules {
+        let numbered = rule.sources.iter().filter_map(Path::v2).any(|path| {
+            let same = matches!((&path.root, &over.root), (super::path::Root::Segment(a, _), super::path::Root::Segment(b, _)) if a == b);
+            same && matches!(&path.field, Some((number, Some(super::path::Selector::Number(_) | super::path::Selector::Last))) if *number == field)
+        });
+        if numbered && let Some(raw_rule) = raw.rules.iter().find(|raw| raw.target.dotted() == rule.field) {
+            let mistake = Mistake::new(OVER, raw_rule.node.span(), format!("inside `over`, field {field} is already the current repetition"));
+            report.error(raw_rule.source, mistake.help("leave the number in brackets out"));
+        }
+    }
+}
+
+fn keys(raw: &RawRecord<'_>, index: usize, records: &[Record], names: &[&str], report: &Report) -> Vec<Key> {
+    let Some(record) = records.get(index) else { return Vec::new() };
+    let find = |text: Text<'_>| {
+        let rule = record.rules.iter().position(|rule| rule.field == text.value).map(Key::Rule);
+        let child = || names.iter().position(|name| *name == text.value).filter(|child| record.children.contains(child)).map(Key::Record);
+        let found = rule.or_else(child);
+        if found.is_none() && !raw.rules.iter().any(|rule| rule.target.dotted() == text.value) {
+            let mistake = Mistake::new(UNKNOWN_FIELD, text.span, format!("`key` names {:?}, which is neither a field nor a record of `{}`", text.value, record.name));
+            let known: Vec<&str> = record.rules.iter().map(|rule| rule.field.as_str()).chain(record.children.iter().filter_map(|child| names.get(*child).copied())).collect();
+            report.error(raw.section.source, mistake.maybe_help(did_you_mean(text.value, known)));
+        }
+        found
+    };
+    raw.section.texts("key", report).into_iter().filter_map(find).collect()
+}
+
+/// A record over segments inside an iterating record must be inside what that one owns.
+fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Report) {
+    let Some(record) = records.get(index) else { return };
+    let id = match &record.over {
+        Some(Over::Segment(path) | Over::Field(path)) => path.segment(),
+        _ => None,
+    };
+    let Some(id) = id else { return };
+    let mut at = record.parent;
+    for _ in 0..records.len() {
+        let Some(owner) = at.and_then(|at| records.get(at)) else { return };
+        if let Some(Over::Segment(over) | Over::Field(over)) = &owner.over {
+            if over.segment() != Some(id) && !owner.span.iter().any(|span| span == id) {
+                let span = raw.section.get("over").map_or(raw.name.span.clone(), |node| node.span());
+                let mistake = Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));
+                report.error(raw.section.source, mistake.help(format!("add \"{id}\" to the `span` of `{}`", owner.name)));
+            }
+            return;
+        }
+        at = owner.parent;
+    }
+    report.error(raw.section.source, Mistake::new(PARENT, raw.name.span.clone(), "these records belong to each other in a circle"));
+}

@@ -1,0 +1,282 @@
+//! Which mapping file reads a message, and reading it.
+//!
+//! # The order
+//!
+//! Of the files for this format that accept this type: first files for this sender (the more they say of it, the
+//! earlier), then files whose `when` holds, then files without `when`. Two that are equally good hold the message.
+//!
+//! # Not here
+//!
+//! What the chosen file makes of the message: `eval.rs`.
+
+use serde_json::Value;
+
+use super::convert::Surroundings;
+use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
+use super::eval::{self, Evaluation, Options, View, holds};
+use super::eval_fhir::{FhirView, STEPS_MAX};
+use super::eval_v2::V2View;
+use super::load::{Mapping, Sender};
+use super::path::Dialect;
+use super::{Finding, Format, Input, Level, Outcome, Reading};
+use crate::fhir::{self, Release, Tree};
+use crate::hl7::{self, Message};
+use jiff::tz::TimeZone;
+
+/// A body that could be read.
+pub(super) enum Document {
+    /// HL7 v2.
+    V2(Box<Message>),
+    /// FHIR.
+    Fhir(Value, Release),
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How {
+    /// 999 NHS numbers are taken.
+    pub allow_test_numbers: bool,
+    /// Fill provenance.
+    pub explain: bool,
+    /// Keep what was made, for tests.
+    pub keep: bool,
+}
+
+impl Document {
+    /// Reads a body; the error is why not, without quoting it.
+    pub fn read(input: &Input<'_>) -> Result<Self, String> {
+        let limits = fhir::Limits::default();
+        let tree = |result: Result<Value, fhir::Problem>, release| result.map(|tree| Self::Fhir(tree, release)).map_err(|problem| problem.to_string());
+        match input.format {
+            Format::Hl7v2 => {
+                let options = hl7::ReadOptions { default_charset: input.default_charset.map(str::to_owned), ..hl7::ReadOptions::default() };
+                Message::read(input.body, &options).map(|message| Self::V2(Box::new(message))).map_err(|why| why.to_string())
+            }
+            Format::Stu3Json => tree(fhir::read_json(input.body, &limits), Release::Stu3),
+            Format::R4Json => tree(fhir::read_json(input.body, &limits), Release::R4),
+            Format::Stu3Xml => tree(fhir::read_xml(input.body, Release::Stu3, &limits), Release::Stu3),
+            Format::R4Xml => tree(fhir::read_xml(input.body, Release::R4, &limits), Release::R4),
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self {
+            Self::V2(_) => Dialect::V2,
+            Self::Fhir(_, release) => Dialect::Fhir(*release),
+        }
+    }
+
+    /// Message type or event code; the kind of Bundle where there is no event.
+    fn accepts(&self) -> String {
+        match self {
+            Self::V2(message) => message.header().message_type(),
+            Self::Fhir(tree, _) => fhir::bundle_head(tree).map_or_else(|_| String::new(), |head| head.event.unwrap_or(head.kind)),
+        }
+    }
+
+    fn sender(&self) -> (String, String) {
+        match self {
+            Self::V2(message) => {
+                let first = |text: &str| text.split('^').next().unwrap_or_default().trim().to_owned();
+                (first(&message.header().sending_application), first(&message.header().sending_facility))
+            }
+            Self::Fhir(tree, _) => {
+                let source = fhir::bundle_head(tree).ok().and_then(|head| head.source).unwrap_or_default();
+                (source.clone(), source)
+            }
+        }
+    }
+
+    /// The day of the message, for tables with validity.
+    fn day(&self) -> Option<String> {
+        match self {
+            Self::V2(message) => {
+                let digits = message.header().time.get(..8).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+                Some(format!("{}-{}-{}", digits.get(..4)?, digits.get(4..6)?, digits.get(6..8)?))
+            }
+            Self::Fhir(tree, _) => {
+                let places = ["/timestamp", "/entry/0/resource/meta/lastUpdated", "/meta/lastUpdated"];
+                places.iter().find_map(|place| tree.pointer(place)?.as_str()?.get(..10).map(str::to_owned))
+            }
+        }
+    }
+
+    /// What the reader tolerated.
+    fn findings(&self) -> Vec<Finding> {
+        let Self::V2(message) = self else { return Vec::new() };
+        message.warnings().iter().map(tolerated).collect()
+    }
+}
+
+fn tolerated(warning: &hl7::Warning) -> Finding {
+    let (level, text) = match warning.kind {
+        "charset_guess" => (Level::Warning, "the message does not say its character set and has letters beyond ASCII; it was guessed".to_owned()),
+        "line_is_no_segment" => (Level::Warning, format!("line {} is no segment and was not read", warning.segment)),
+        "control_character" => (Level::Info, "a control character was read as a space".to_owned()),
+        "unpaired_escape" => (Level::Info, "a backslash that begins no escape was kept".to_owned()),
+        "blank_line" => (Level::Info, "a blank line was skipped".to_owned()),
+        "lf_endings" => (Level::Info, "segments end with LF, not CR".to_owned()),
+        other => (Level::Info, format!("unusual and tolerated: {}", other.replace('_', " "))),
+    };
+    let help = if level == Level::Warning { "ask the sender to mend it" } else { "" };
+    Finding {
+        level,
+        code: warning.kind.replace('_', "-"),
+        field: String::new(),
+        at: String::new(),
+        bytes: Some(warning.at..warning.at),
+        rule: String::new(),
+        text,
+        help: help.to_owned(),
+    }
+}
+
+/// A message that no mapping reads.
+pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Finding>) -> Reading {
+    let finding = Finding {
+        level: Level::Hold,
+        code: code.to_owned(),
+        field: String::new(),
+        at: String::new(),
+        bytes: None,
+        rule: String::new(),
+        text,
+        help: help.to_owned(),
+    };
+    findings.push(finding);
+    Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Vec::new() }
+}
+
+/// Chooses a mapping for a document and reads it.
+pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Reading {
+    match choose(mappings, document) {
+        Ok(mapping) => with(mapping, document, how).reading,
+        Err(reading) => *reading,
+    }
+}
+
+/// The mapping that reads a document.
+pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
+    let (kind, sender) = (document.accepts(), document.sender());
+    let accepting = mappings.iter().filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.contains(&kind));
+    let asked: Vec<(&Mapping, usize)> = accepting.filter_map(|mapping| rank(mapping, &sender).map(|rank| (mapping, rank))).collect();
+    let mut best: Vec<(&Mapping, usize)> = Vec::new();
+    let conditions = Conditions::new(document);
+    for (mapping, of_sender) in asked {
+        let Some(rank) = (match &mapping.when {
+            None => Some(of_sender * 2),
+            Some(_) => conditions.hold(mapping).then_some(of_sender * 2 + 1),
+        }) else { continue };
+        match best.first().map(|(_, top)| rank.cmp(top)) {
+            Some(std::cmp::Ordering::Less) => {}
+            Some(std::cmp::Ordering::Equal) => best.push((mapping, rank)),
+            Some(std::cmp::Ordering::Greater) | None => best = vec![(mapping, rank)],
+        }
+    }
+    match best.as_slice() {
+        [(only, _)] => Ok(only),
+        [] => {
+            let kind = if kind.is_empty() { "this message".to_owned() } else { format!("{kind} messages") };
+            Err(Box::new(held("no-mapping", format!("no mapping file reads {kind} of this sender"), "write a mapping that accepts this type, or release the message by hand", document.findings())))
+        }
+        many => {
+            let names = many.iter().map(|(mapping, _)| format!("{} ({})", mapping.id, mapping.origin.shown())).collect::<Vec<_>>().join(" and ");
+            Err(Box::new(held("two-mappings", format!("{names} would both read this message"), "let `when` of the two exclude each other", document.findings())))
+        }
+    }
+}
+
+/// 0 for files of no sender, 1 or 2 for what a site file says of this one; `None`: another sender's file.
+fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option<usize> {
+    let Some(Sender { application: wanted_application, facility: wanted_facility }) = &mapping.sender else { return Some(0) };
+    let mut said = 0;
+    for (wanted, sent) in [(wanted_application, application), (wanted_facility, facility)] {
+        if let Some(wanted) = wanted {
+            said += 1;
+            if wanted != sent {
+                return None;
+            }
+        }
+    }
+    Some(said)
+}
+
+/// Asks the `when` of files; what can be shared between them is made once.
+enum Conditions<'d> {
+    V2(V2View<'d, 'd>),
+    Fhir(Tree<'d>),
+}
+
+impl<'d> Conditions<'d> {
+    fn new(document: &'d Document) -> Self {
+        match document {
+            Document::V2(message) => Self::V2(V2View::new(message, &[])),
+            Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
+        }
+    }
+
+    fn hold(&self, mapping: &Mapping) -> bool {
+        let Some(when) = &mapping.when else { return true };
+        match self {
+            Self::V2(view) => {
+                let view = view.with(&mapping.lets);
+                holds(&view, &view.root(), when)
+            }
+            Self::Fhir(tree) => {
+                let view = FhirView::new(tree, &mapping.lets);
+                holds(&view, &view.root(), when)
+            }
+        }
+    }
+}
+
+/// Reads a document with one mapping.
+pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluation {
+    let zone = mapping.zone.clone().or_else(|| sender_zone(document)).unwrap_or_else(london);
+    let iso = matches!(document, Document::Fhir(..));
+    let around = Surroundings { zone: &zone, iso, allow_test_numbers: how.allow_test_numbers };
+    let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
+    match document {
+        Document::V2(message) => eval::evaluate(mapping, &V2View::new(message, &mapping.lets), options),
+        Document::Fhir(tree, _) => {
+            let tree = Tree::with_steps(tree, STEPS_MAX);
+            eval::evaluate(mapping, &FhirView::new(&tree, &mapping.lets), options)
+        }
+    }
+}
+
+/// MSH-7's offset, where it has one (protocol rules, section 11).
+fn sender_zone(document: &Document) -> Option<TimeZone> {
+    let Document::V2(message) = document else { return None };
+    hl7::read_offset(&message.header().time)
+}
+
+fn london() -> TimeZone {
+    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
+}
+
+/// Files that would always or often stand in each other's way.
+pub(super) fn clashes(mappings: &[Mapping], sources: &[Source], report: &Report) {
+    for (index, mapping) in mappings.iter().enumerate() {
+        let Some(source) = sources.iter().find(|source| source.name == mapping.origin.name) else { continue };
+        let span = || {
+            let at = source.text.find("accepts").unwrap_or(0);
+            at..at + if at == 0 { 0 } else { "accepts".len() }
+        };
+        for other in mappings.iter().take(index).filter(|other| other.dialect == mapping.dialect && other.sender == mapping.sender) {
+            let both: Vec<&str> = mapping.accepts.iter().filter(|kind| other.accepts.contains(kind)).map(String::as_str).collect();
+            if mapping.when.is_none() && other.when.is_none() && !both.is_empty() {
+                let message = format!("{} and {} would both read {}", mapping.id, other.id, both.join(", "));
+                report.error(source, Mistake::new(TWO_FILES, span(), message).help("take the type out of one of them, or give one a `when`"));
+            }
+        }
+        let passed_over = mappings.iter().filter(|other| mapping.sender.is_some() && other.sender.is_none() && other.dialect == mapping.dialect && other.when.is_some());
+        for other in passed_over.filter(|other| Some(other.id.as_str()) != mapping.extends.as_deref() && other.accepts.iter().any(|kind| mapping.accepts.contains(kind))) {
+            let replaced = mappings.iter().any(|site| site.sender == mapping.sender && site.extends.as_deref() == Some(other.id.as_str()));
+            if !replaced {
+                let message = format!("messages of this sender that `{}` would read by its `when` are read by `{}`: a sender's own file comes first", other.id, mapping.id);
+                report.warn(source, Mistake::new(SURPRISE, span(), message).help(format!("add a file for this sender that extends = \"{}\", if it should", other.id)));
+            }
+        }
+    }
+}
