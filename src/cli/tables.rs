@@ -163,9 +163,10 @@ pub fn held(value: &Value, out: &mut Out) -> io::Result<()> {
 fn held_row(held: &Value) -> Vec<String> {
     let entry = held.get("entry").unwrap_or(&Value::Null);
     let place = |finding: &Value| format!("{} {}", text(finding, "code"), text(finding, "at")).trim().to_owned();
-    let places: Vec<String> = items(held, "findings").iter().filter(|finding| text(finding, "level") == "hold").map(place).collect();
+    let places: std::collections::BTreeSet<String> =
+        items(held, "findings").iter().filter(|finding| text(finding, "level") == "hold").map(place).collect();
     let mut row: Vec<String> = ["seq", "arrived", "source", "kind", "control_id", "reason"].iter().map(|key| text(entry, key)).collect();
-    row.push(places.join(", "));
+    row.push(places.into_iter().collect::<Vec<_>>().join(", "));
     row
 }
 

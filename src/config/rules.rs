@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
 use super::Settings;
 use super::layers::{FRAME_BYTES_CEILING, Origins, frame_bytes_max};
 use super::walk::Told;
-use crate::destinations::Kind;
+use crate::destinations::{self, Kind};
 use crate::intake::{SourceConfig, TlsConfig};
 use crate::mapping::Diagnostic;
 
@@ -130,6 +133,11 @@ impl Judge<'_, '_, '_> {
                     help,
                 );
             }
+            if listener.tls.is_some() && !listener.plain_peers.is_empty() {
+                let help = "give those peers a listener of their own, without tls";
+                let message = "a listener with TLS names peers that come without it".to_owned();
+                self.error("C008", &format!("{path}.plain_peers"), message, "they could not connect", help);
+            }
             self.bytes(&format!("{path}.frame_bytes_max"), listener.frame_bytes_max);
             if listener.frame_seconds_max == 0 {
                 self.error(
@@ -211,8 +219,12 @@ impl Judge<'_, '_, '_> {
     fn tls(&mut self, path: &str, tls: Option<&TlsConfig>) {
         let Some(tls) = tls else { return };
         let path = format!("{path}.tls");
-        self.pem(&format!("{path}.certificate_file"), &tls.certificate_file, "a certificate chain");
-        self.pem(&format!("{path}.key_file"), &tls.key_file, "a private key");
+        let has_certificate = self.pem(&format!("{path}.certificate_file"), &tls.certificate_file, "a certificate chain");
+        let has_key = self.pem(&format!("{path}.key_file"), &tls.key_file, "a private key");
+        if let (true, true, Err(what)) = (has_certificate, has_key, pair(&tls.certificate_file, &tls.key_file)) {
+            let message = format!("the certificate and the key cannot be used together: {what}");
+            self.error("C009", &format!("{path}.key_file"), message, "this key", "put the key beside it that the certificate was made for");
+        }
         if let Some(ca) = &tls.client_ca_file {
             self.pem(&format!("{path}.client_ca_file"), ca, "the senders' authorities");
             if tls.crl_files.is_empty() && tls.revocation.is_none() {
@@ -235,8 +247,9 @@ impl Judge<'_, '_, '_> {
         }
     }
 
-    /// The file is there, can be read, and looks like PEM. What is in it is judged when the listener is built.
-    fn pem(&mut self, path: &str, file: &Path, what: &str) {
+    /// True where the file is there, can be read, and looks like PEM.
+    fn pem(&mut self, path: &str, file: &Path, what: &str) -> bool {
+        let before = self.found.len();
         match std::fs::read(file) {
             Err(error) => self.error(
                 "C009",
@@ -256,6 +269,7 @@ impl Judge<'_, '_, '_> {
             }
             Ok(_) => {}
         }
+        self.found.len() == before
     }
 
     fn sources(&mut self, settings: &Settings) {
@@ -268,10 +282,6 @@ impl Judge<'_, '_, '_> {
             if source.certificates.is_empty() && source.peers.is_empty() {
                 let help = "add certificates = [\"urn:nhs:ods:…\"], or peers = [\"…\"] for a plain listener";
                 self.error("C012", &path, "nobody can be known as this source".to_owned(), "neither certificates nor peers", help);
-            }
-            if source.accepts.is_empty() && source.ignores.is_empty() {
-                let help = "add accepts = [\"ADT^A28\", …], or [\"*\"] for all";
-                self.error("C012", &path, "nothing is taken from this source".to_owned(), "neither accepts nor ignores", help);
             }
             if source.frame_bytes_max.is_some_and(|bytes| bytes == 0 || frame_bytes_max < bytes) {
                 let message = format!("a source's messages have 1 to {frame_bytes_max} bytes, as its listener says");
@@ -301,13 +311,13 @@ impl Judge<'_, '_, '_> {
                 );
             }
         }
-        for (index, sender) in source.senders.iter().enumerate().filter(|(_, sender)| sender.split('|').count() != 2) {
+        for (index, sender) in source.senders.iter().enumerate().filter(|(_, sender)| !is_sender(sender)) {
             let message = format!("\"{sender}\" does not name a sender");
             self.error(
                 "C013",
                 &format!("{path}.senders[{index}]"),
                 message,
-                "one bar is needed",
+                "not MSH-3|MSH-4",
                 "write MSH-3, a bar, MSH-4: \"MATERNITY|RJ1\"",
             );
         }
@@ -355,78 +365,33 @@ impl Judge<'_, '_, '_> {
                     }
                     stores.entry(file).or_insert(index);
                 }
-                Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {
-                    self.base(&format!("{path}.base"), base);
-                    for (key, file, what) in [
+                Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                    let files = [
                         ("ca_file", ca_file, "the receiver's authorities"),
                         ("certificate_file", certificate_file, "our certificate"),
                         ("key_file", key_file, "our private key"),
-                    ] {
+                    ];
+                    for (key, file, what) in files {
                         if let Some(file) = file {
                             self.pem(&format!("{path}.{key}"), file, what);
                         }
                     }
-                    if certificate_file.is_some() != key_file.is_some() {
-                        let (has, lacks) =
-                            if certificate_file.is_some() { ("certificate_file", "key_file") } else { ("key_file", "certificate_file") };
-                        self.error(
-                            "C004",
-                            &format!("{path}.{has}"),
-                            format!("`{has}` needs `{lacks}` beside it"),
-                            "alone",
-                            &format!("add {lacks} = …, or take this away"),
-                        );
-                    }
-                    if *timeout_s == Some(0) {
-                        self.error(
-                            "C010",
-                            &format!("{path}.timeout_s"),
-                            "an attempt needs at least one second".to_owned(),
-                            "too short",
-                            "30 is the default",
-                        );
-                    }
-                    if *concurrency == Some(0) {
-                        self.error(
-                            "C010",
-                            &format!("{path}.concurrency"),
-                            "with no lane in flight nothing is delivered".to_owned(),
-                            "too small",
-                            "8 is the default",
-                        );
-                    }
                 }
             }
+            self.by_its_module(&path, destination);
         }
     }
 
-    fn base(&mut self, path: &str, base: &str) {
-        let Ok(url) = reqwest::Url::parse(base) else {
-            self.error("C003", path, format!("\"{base}\" is no URL"), "this value", "write it like \"https://records.example.nhs.uk\"");
-            return;
-        };
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback => {}
-            "http" => self.error(
-                "C008",
-                path,
-                "HTTP without TLS is for loopback: anyone could read it".to_owned(),
-                "not encrypted",
-                "write https://",
-            ),
-            other => self.error("C003", path, format!("`{other}:` cannot be delivered to"), "this scheme", "write https://"),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            self.error(
-                "C003",
-                path,
-                "a URL is no place for a password".to_owned(),
-                "seen by all who read this file",
-                "use certificate_file and key_file",
-            );
+    /// The rules that stand beside the kinds of destination; each names its key first, in backquotes.
+    fn by_its_module(&mut self, path: &str, destination: &destinations::Config) {
+        for problem in destination.check() {
+            let key = problem.split('`').nth(1).map(|quoted| quoted.split([' ', '=']).next().unwrap_or_default()).unwrap_or_default();
+            // Names have a rule of their own above, for sources too.
+            if key == "name" {
+                continue;
+            }
+            let (message, help) = problem.split_once("; ").unwrap_or((&problem, "config/default.toml has an example"));
+            self.error("C016", &format!("{path}.{key}"), message.to_owned(), "here", help);
         }
     }
 
@@ -439,6 +404,17 @@ impl Judge<'_, '_, '_> {
             self.error("C003", "store.data", "the data folder has no name".to_owned(), "empty", "write it like \"/var/lib/chis-broker\"");
         }
     }
+}
+
+/// Whether rustls takes the pair as a server would.
+fn pair(certificate: &Path, key: &Path) -> Result<(), String> {
+    let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| error.to_string())?;
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    builder.with_no_client_auth().with_single_cert(chain, key).map(drop).map_err(|error| error.to_string())
 }
 
 const PEM: &[u8] = b"-----BEGIN ";
@@ -465,6 +441,11 @@ fn as_kebab(name: &str) -> String {
 fn collide(left: SocketAddr, right: SocketAddr) -> bool {
     let covers = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
     left.port() != 0 && left.port() == right.port() && (left.ip() == right.ip() || covers(left, right) || covers(right, left))
+}
+
+/// Both sides are there; `*` on one of them fits all.
+fn is_sender(sender: &str) -> bool {
+    sender.split_once('|').is_some_and(|(application, facility)| !application.is_empty() && !facility.is_empty() && !facility.contains('|'))
 }
 
 fn is_pattern(pattern: &str) -> bool {

@@ -152,7 +152,6 @@ fn what_is_missing_is_named_once_each() {
             "chis-broker.toml:2:1 C004 `intake.mllp.tls` needs `key_file`",
             "chis-broker.toml:3:1 C004 `source` needs `name`",
             "chis-broker.toml:3:1 C012 nobody can be known as this source",
-            "chis-broker.toml:3:1 C012 nothing is taken from this source",
         ],
     );
 }
@@ -219,9 +218,15 @@ fn plain_listeners_stay_on_loopback() {
     );
     let fhir = |base: &str| format!("{GOOD}[[destination]]\nname = \"red\"\nkind = \"fhir\"\nbase = \"{base}\"\nprofile = \"record\"\n");
     check(&fhir("http://127.0.0.1:1"), &[]);
-    check(&fhir("https://records.example.nhs.uk"), &[]);
-    check(&fhir("http://records.example.nhs.uk"), &["chis-broker.toml:14:8 C008 HTTP without TLS is for loopback: anyone could read it"]);
-    check(&fhir("records"), &["chis-broker.toml:14:8 C003 \"records\" is no URL"]);
+    check(
+        &fhir("http://records.example.nhs.uk"),
+        &["chis-broker.toml:14:8 C016 `base = \"http://records.example.nhs.uk\"` would send records in the clear"],
+    );
+    check(&fhir("records"), &["chis-broker.toml:14:8 C016 `base = \"records\"` is not a URL"]);
+    check(
+        &fhir("https://records.example.nhs.uk").replace("profile", "timeout_s = 0\nprofile"),
+        &["chis-broker.toml:11:1 C016 `ca_file` is missing", "chis-broker.toml:15:13 C016 `timeout_s = 0` must be from 1 to 600"],
+    );
 }
 
 #[test]
@@ -241,6 +246,18 @@ fn files_that_are_named_must_be_there() {
             "chis-broker.toml:5:74 C011 a stolen certificate could not be locked out",
         ]
     );
+}
+
+#[test]
+fn a_key_goes_with_its_certificate() {
+    let made = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let (one, other) = (made("one.example"), made("other.example"));
+    let main = GOOD.replace("\"127.0.0.1:0\"", "\"127.0.0.1:0\"\ntls = { certificate_file = \"a.pem\", key_file = \"a.key\" }");
+    let with = |key: String| told(&Site::new(&main, &[("a.pem", &one.cert.pem()), ("a.key", &key)]).load());
+    assert_eq!(with(one.signing_key.serialize_pem()), Vec::<String>::new());
+    let told = with(other.signing_key.serialize_pem());
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("chis-broker.toml:3:48 C009 the certificate and the key cannot be used together"), "{told:?}");
 }
 
 #[test]

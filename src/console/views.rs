@@ -111,6 +111,17 @@ fn provenance(one: &Provenance, sight: Sight) -> Value {
     let mut value = serde_json::to_value(one).unwrap_or_default();
     if sight == Sight::Masked {
         mask::hide(&mut value, &["value", "raw"]);
+        // The row of a table says which code it was.
+        for step in value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+            let table = step
+                .as_str()
+                .filter(|step| step.starts_with("table "))
+                .and_then(|step| step.rsplit_once(':'))
+                .map(|(table, _)| table.to_owned());
+            if let Some(table) = table {
+                *step = Value::String(table);
+            }
+        }
     }
     value
 }
@@ -180,6 +191,26 @@ fn no_entry(seq: Seq) -> ViewError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_masked_explanation_tells_the_way_and_not_the_value() {
+        let one = Provenance {
+            field: "child.sex".into(),
+            value: "2".into(),
+            from: "PID-8".into(),
+            bytes: Some(230..231),
+            raw: "F".into(),
+            steps: vec!["table tables/sex.csv:4".into(), "code".into()],
+            rule: "adt-person.toml:40".into(),
+        };
+        let masked = provenance(&one, Sight::Masked);
+        assert_eq!(
+            (&masked["value"], &masked["raw"], &masked["steps"]),
+            (&json!("***"), &json!("***"), &json!(["table tables/sex.csv", "code"]))
+        );
+        assert_eq!((&masked["from"], &masked["rule"]), (&json!("PID-8"), &json!("adt-person.toml:40")));
+        assert_eq!(provenance(&one, Sight::Revealed)["steps"][0], "table tables/sex.csv:4");
+    }
 
     #[test]
     fn a_field_is_asked_for_by_its_beginning_at_a_dot_or_a_bracket() {
