@@ -171,7 +171,9 @@ impl<'m, 'l> V2View<'m, 'l> {
             return *known;
         }
         let sources = self.lets.get(index).map_or(&[][..], |one| one.sources.as_slice());
-        let found = sources.iter().filter_map(Path::v2).find_map(|path| self.whole(scope, path, false).into_iter().find(|repetition| !repetition.piece.text.is_empty()));
+        // A name means the same for every repetition that `over` goes through.
+        let outer = Scope { current: Vec::new(), ..scope.clone() };
+        let found = sources.iter().filter_map(Path::v2).find_map(|path| self.whole(&outer, path, false).into_iter().find(|repetition| !repetition.piece.text.is_empty()));
         let mut chosen = scope.chosen.borrow_mut();
         if chosen.len() <= index {
             chosen.resize(index + 1, None);
@@ -240,13 +242,17 @@ impl<'m, 'l> V2View<'m, 'l> {
         };
         let scopes = groups.into_iter().filter_map(|group| {
             let first = *group.first()?;
-            let end = anchors.iter().find(|anchor| first < **anchor).copied().unwrap_or(usize::MAX);
+            // Segments are in the order of the message, so what lies between two of them is one slice.
+            let after = |places: &[usize]| places.partition_point(|place| *place <= first);
+            let end = anchors.get(after(&anchors)).copied().unwrap_or(usize::MAX);
             let spans = record.span.iter().map(|id| {
-                let inside = self.visible(scope, id).iter().copied().filter(|segment| first < *segment && *segment < end);
-                (id.clone(), inside.collect())
+                let places = self.visible(scope, id);
+                let inside = places.get(after(places)..places.partition_point(|place| *place < end));
+                (id.clone(), inside.unwrap_or_default().to_vec())
             });
-            let owned = spans.chain([(id.clone(), group)]).collect();
-            self.spend(1 + anchors.len()).then(|| self.inner(scope, owned, None, first))
+            let owned: Vec<(String, Vec<usize>)> = spans.chain([(id.clone(), group)]).collect();
+            let size = owned.iter().map(|(_, places)| places.len()).sum();
+            self.spend(size).then(|| self.inner(scope, owned, None, first))
         });
         Entered { scopes: scopes.collect(), orphans, cleared: false }
     }
