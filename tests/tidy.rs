@@ -237,10 +237,8 @@ fn blanked(code: &str) -> String {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
             rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else if let Some(length) = text_length(rest) {
-            length
         } else {
-            0
+            text_length(rest).unwrap_or_default()
         };
         if skip == 0 {
             plain.push(first);
@@ -453,6 +451,9 @@ fn decisions_are_written_down() {
 
 // ---- the checks themselves ----------------------------------------------------------------------------------------------------
 
+/// No mistake.
+const NOTHING: [String; 0] = [];
+
 const TABLE: &str = "\
 # Words before it
 
@@ -503,7 +504,7 @@ fn an_import_that_the_table_does_not_allow_is_found_however_it_is_written() {
         ("main.rs", "fn main() { crate::mapping::f() }"),
     ];
     for (file, code) in allowed {
-        assert_eq!(import_mistakes(&table, Path::new(file), code), [String::new(); 0], "{file}: {code}");
+        assert_eq!(import_mistakes(&table, Path::new(file), code), NOTHING, "{file}: {code}");
     }
     assert!(!import_mistakes(&table, Path::new("store/mod.rs"), "fn (").is_empty(), "what cannot be read is not passed");
 }
@@ -554,19 +555,19 @@ fn a_name_in_the_wrong_place_is_found_and_one_in_a_comment_or_text_is_not() {
         ("src/broker/mod.rs", "/// Takes what SELECT … FROM gives.\nfn f<'a>(a: &'a str) { say(\"we select from these\"); }"),
     ];
     for (file, code) in fine {
-        assert_eq!(misplaced(file, code), [String::new(); 0], "{file}: {code}");
+        assert_eq!(misplaced(file, code), NOTHING, "{file}: {code}");
     }
 }
 
 #[test]
 fn a_file_without_a_head_and_a_file_too_long_are_found() {
-    assert_eq!(head_and_length("a.rs", "//! Owns this.\n"), [String::new(); 0]);
-    assert_eq!(head_and_length("lib.rs", "#![doc = include_str!(\"../README.md\")]\n"), [String::new(); 0]);
+    assert_eq!(head_and_length("a.rs", "//! Owns this.\n"), NOTHING);
+    assert_eq!(head_and_length("lib.rs", "#![doc = include_str!(\"../README.md\")]\n"), NOTHING);
     for headless in ["", "use std::fmt;\n//! late\n", "// not a doc\n", "/// of something else\n", "//!\n"] {
         assert_eq!(head_and_length("a.rs", headless).len(), 1, "{headless:?}");
     }
     let lines = |count: usize| "//! Owns this.\n".repeat(count);
-    assert_eq!(head_and_length("a.rs", &lines(LINES_MAX)), [String::new(); 0]);
+    assert_eq!(head_and_length("a.rs", &lines(LINES_MAX)), NOTHING);
     assert_eq!(head_and_length("a.rs", &lines(LINES_MAX + 1)).len(), 1);
 }
 
@@ -585,7 +586,7 @@ fn words_of_somebody_elses_machine_are_found() {
         assert_eq!(foreign_words(file, text).len(), 1, "{file}: {text}");
     }
     for (file, text) in [(".ci/run", shared.as_str()), ("Cargo.lock", host.as_str()), ("README.md", "network/x, shared/x, todo")] {
-        assert_eq!(foreign_words(file, text), [String::new(); 0], "{file}: {text}");
+        assert_eq!(foreign_words(file, text), NOTHING, "{file}: {text}");
     }
 }
 
@@ -593,7 +594,7 @@ fn words_of_somebody_elses_machine_are_found() {
 fn decisions_that_are_missing_misnumbered_or_one_sided_are_found() {
     let decisions = |files: &[(&str, &str)]| files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let good = ("0001-a.md", "# A\n\nRejected: b.\n");
-    assert_eq!(decision_mistakes(&decisions(&[good])), [String::new(); 0]);
+    assert_eq!(decision_mistakes(&decisions(&[good])), NOTHING);
     assert_eq!(decision_mistakes(&decisions(&[])).len(), 1);
     assert_eq!(decision_mistakes(&decisions(&[good, ("0003-c.md", good.1)])).len(), 1);
     assert_eq!(decision_mistakes(&decisions(&[("0001-a.md", "# A\n\nBecause.\n")])).len(), 1);

@@ -21,6 +21,8 @@ use crate::store::{Ledger, LedgerReader, Prepared, PreparedOutcome, StoreError, 
 
 /// Entries read in one go.
 const BATCH: usize = 128;
+/// After a pause, so long is waited for company.
+const LINGER: Duration = Duration::from_millis(5);
 /// Batches that may wait before the writer.
 const AHEAD: usize = 2;
 
@@ -102,7 +104,8 @@ fn outcome(reading: Reading) -> (PreparedOutcome, String) {
 /// Starts the filing thread. It ends when `drain` is cancelled and what it handed over is filed.
 pub fn start(ledger: Ledger, data: PathBuf, reader: Reader, drain: CancellationToken, runtime: Handle) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("filer".into()).spawn(move || {
-        let mut filer = Filer { ledger, reader, drain, runtime, waiting: std::collections::VecDeque::new() };
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
+        let mut filer = Filer { ledger, reader, drain, runtime, waiting: std::collections::VecDeque::new(), threads };
         while let Err(error) = filer.run(&data) {
             tracing::error!(error = %error, "filing.reader: the ledger could not be read; it is tried again");
             if filer.pause(Duration::from_secs(1)) {
@@ -118,6 +121,7 @@ struct Filer {
     drain: CancellationToken,
     runtime: Handle,
     waiting: std::collections::VecDeque<JoinHandle<bool>>,
+    threads: usize,
 }
 
 impl Filer {
@@ -134,6 +138,8 @@ impl Filer {
                 self.runtime.block_on(async {
                     tokio::select! { () = self.ledger.entries_came() => {}, () = self.drain.cancelled() => {}, () = self.ledger.stopped() => {} }
                 });
+                // What comes within this moment is filed in the same transaction.
+                self.runtime.block_on(tokio::time::sleep(LINGER));
                 continue;
             };
             after = last.seq;
@@ -144,8 +150,7 @@ impl Filer {
 
     /// Reads a batch, on as many threads as half the cores.
     fn prepare_all(&self, batch: &[UnfiledEntry]) -> Vec<Prepared> {
-        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
-        let share = batch.len().div_ceil(threads).max(16);
+        let share = batch.len().div_ceil(self.threads).max(16);
         let mut shares = batch.chunks(share);
         let Some(own) = shares.next() else { return Vec::new() };
         std::thread::scope(|scope| {

@@ -24,6 +24,8 @@ use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
 
 /// Debts paid to a store in one transaction.
 const STORE_BATCH: usize = 256;
+/// After a pause, so long is waited for company before a store is written.
+const LINGER: Duration = Duration::from_millis(10);
 /// Debts looked at in one go for a receiver that takes them one by one.
 const WINDOW: usize = 512;
 /// Pages of [`WINDOW`] looked through for lanes that may go.
@@ -69,7 +71,7 @@ impl StorePayer<'_> {
     fn run(&self, file: &std::path::Path, failures: &mut u32) -> Result<(), StoreError> {
         let mut store = HubStore::open(file)?;
         let debts = LedgerReader::open(self.ledger.data())?;
-        let mut made = self.ledger.debts();
+        let mut made = self.ledger.debts(self.name);
         let mut after = 0;
         let mut noting: Option<tokio::task::JoinHandle<bool>> = None;
         loop {
@@ -98,6 +100,8 @@ impl StorePayer<'_> {
                     if ended {
                         return Ok(());
                     }
+                    // What comes within this moment goes into the same transaction.
+                    self.runtime.block_on(tokio::time::sleep(LINGER));
                 }
             }
             if self.drain.is_cancelled() {
@@ -152,7 +156,7 @@ pub struct FhirReceiver {
 pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: CancellationToken) {
     let FhirReceiver { name, receiver, profile, concurrency } = receiver;
     let mut lanes = Lanes { name, receiver: Arc::new(receiver), profile, concurrency, ledger, blocked: HashMap::new(), flying: HashSet::new(), flights: JoinSet::new(), failures: 0, rest_until: None };
-    let mut made = lanes.ledger.debts();
+    let mut made = lanes.ledger.debts(&lanes.name);
     while !drain.is_cancelled() && !lanes.ledger.is_broken() {
         made.mark_unchanged();
         if let Err(error) = lanes.start_flights().await {

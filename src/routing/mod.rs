@@ -323,6 +323,8 @@ mod tests {
     use super::*;
     use crate::canon::{BirthFacts, Date, Flags, GpRegistration, Precision};
 
+    const NOTHING: [String; 0] = [];
+
     const HUBS: &str = r#"
 default_hub = "NE"
 [directories]
@@ -549,7 +551,7 @@ hub = "SE"
 
     #[test]
     fn what_is_missing_for_good_routing_is_said() {
-        assert_eq!(directory("both").degraded(), [String::new(); 0]);
+        assert_eq!(directory("both").degraded(), NOTHING);
         let bare = HUBS.replace("postcodes = \"postcodes.csv\"", "").replace("practices = \"practices.csv\"", "");
         let bare = Directory::load(&bare, "hubs.toml", &|_| unreachable!()).unwrap();
         assert_eq!(bare.degraded().len(), 2);

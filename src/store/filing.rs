@@ -115,15 +115,15 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// Files one entry; gives its standing and how many debts were made. An error is the ledger's and undoes the whole turn.
-pub(super) fn file_one(connection: &Connection, prepared: &Prepared, rules: &FilingRules) -> rusqlite::Result<(Standing, usize)> {
+/// Files one entry; gives its standing and to whom debts were made. An error is the ledger's and undoes the whole turn.
+pub(super) fn file_one(connection: &Connection, prepared: &Prepared, rules: &FilingRules) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
     if !clear_the_way(connection, prepared)? {
-        return Ok((Standing::Waiting, 0));
+        return Ok((Standing::Waiting, Vec::new()));
     }
     let statements = match &prepared.outcome {
         PreparedOutcome::File(statements) => statements,
-        PreparedOutcome::Hold(code) => return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|s| (s, 0)),
-        PreparedOutcome::Ignore(rule) => return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|s| (s, 0)),
+        PreparedOutcome::Hold(code) => return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|standing| (standing, Vec::new())),
+        PreparedOutcome::Ignore(rule) => return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new())),
     };
     connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
     // A message that makes us panic is held by itself; the next one is served.
@@ -145,7 +145,7 @@ pub(super) fn file_one(connection: &Connection, prepared: &Prepared, rules: &Fil
     connection.execute_batch("ROLLBACK TO entry; RELEASE entry")?;
     let Held::Person { code, text, evidence } = held;
     let findings = add_finding(&prepared.findings, &code, &text, &evidence);
-    stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, 0))
+    stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
 }
 
 /// False when there is nothing to do: the entry has its standing already, or was to be released and is not held.
@@ -181,16 +181,16 @@ fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) ->
     serde_json::Value::from(all).to_string()
 }
 
-fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<usize, Failure> {
+fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<Vec<DestinationName>, Failure> {
     if statements.is_empty() || STATEMENTS_MAX <= statements.len() {
         let text = format!("the message says {} things about children; 1 to {STATEMENTS_MAX} are taken", statements.len());
         return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
     }
     let ledger = ledger_id(connection)?;
-    let mut debts = 0;
+    let mut debts = Vec::new();
     for (place, statement) in statements.iter().enumerate() {
         let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
-        debts += one.file()?;
+        debts.extend(one.file()?);
     }
     Ok(debts)
 }
@@ -211,7 +211,7 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    fn file(&self) -> Result<usize, Failure> {
+    fn file(&self) -> Result<Vec<DestinationName>, Failure> {
         let index = Index(self.connection);
         let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
             Match::Known(child, evidence) => (index.by_id(child).map_err(unindexed)?, None, evidence),
@@ -252,7 +252,8 @@ impl One<'_> {
         };
         let owed = self.owed(&event, &route, before.as_ref(), child_row, &directory)?;
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
-        self.keep_debts(&event, child_row, &owed.debts)
+        self.keep_debts(&event, child_row, &owed.debts)?;
+        Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
     }
 
     fn said(&self) -> Said {
@@ -377,13 +378,13 @@ impl One<'_> {
         Ok(())
     }
 
-    fn keep_debts(&self, event: &FiledEvent, child: i64, debts: &[(DestinationName, Option<Vec<u8>>)]) -> Result<usize, Failure> {
+    fn keep_debts(&self, event: &FiledEvent, child: i64, debts: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
         for (destination, body) in debts {
             let destination = row_id(self.connection, "destination", destination.as_str())?;
             let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
             self.connection.prepare_cached(sql)?.execute(params![destination, child, self.row, event.filed.as_microsecond(), body])?;
         }
-        Ok(debts.len())
+        Ok(())
     }
 }
 

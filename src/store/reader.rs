@@ -250,7 +250,7 @@ impl LedgerReader {
     /// Debts of a destination that wait after `after`, oldest first, at most `limit`.
     pub fn owed(&self, destination: &str, after: i64, limit: usize) -> Result<Vec<OwedDebt>, StoreError> {
         let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event
-            WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state IN ('pending', 'held') AND d.state = 'pending' AND d.id > ?2
+            WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'pending' AND d.id > ?2
             ORDER BY d.id LIMIT ?3";
         self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
             Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
@@ -267,7 +267,7 @@ impl LedgerReader {
 
     /// Lanes of a destination that stand until a person looks: the children of its held debts, with the first held debt of each.
     pub fn held_lanes(&self, destination: &str) -> Result<Vec<(i64, i64)>, StoreError> {
-        let sql = "SELECT child, min(id) FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state IN ('pending', 'held')
+        let sql = "SELECT child, min(id) FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1)
             AND state = 'held' GROUP BY child";
         self.list(sql, [destination], |row| Ok((row.get(0)?, row.get(1)?)))
     }

@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
@@ -53,7 +54,8 @@ CREATE INDEX event_child ON event(child, id);
 CREATE TABLE debt(
     id INTEGER PRIMARY KEY, destination INTEGER NOT NULL, child INTEGER NOT NULL, event INTEGER NOT NULL, state TEXT NOT NULL,
     attempts INTEGER NOT NULL, why TEXT NOT NULL, made_us INTEGER NOT NULL, settled_us INTEGER, body BLOB) STRICT;
-CREATE INDEX debt_open ON debt(destination, id) WHERE state IN ('pending', 'held');
+CREATE INDEX debt_pending ON debt(destination, id) WHERE state = 'pending';
+CREATE INDEX debt_held ON debt(destination, child, id) WHERE state = 'held';
 CREATE INDEX debt_event ON debt(event);
 CREATE TABLE proxy_consent(child INTEGER NOT NULL, account TEXT NOT NULL, at_us INTEGER NOT NULL, consent TEXT NOT NULL, PRIMARY KEY(child, account)) STRICT, WITHOUT ROWID;
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
@@ -105,6 +107,8 @@ pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
 pub(super) fn prepare(connection: &Connection, writes: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Plans stay as they were made; otherwise each new value beside a partial index makes SQLite plan the query again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if writes {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;

@@ -12,7 +12,7 @@
 //! Full: the turn is undone, senders are told to send again, the loop goes on. Any other error of a write or sync:
 //! nobody is told "accepted" any more and the broker stops ([`JournalError::Broken`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,7 @@ use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use super::StoreError;
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Receipt, Standing};
-use crate::names::{BundleHash, Seq};
+use crate::names::{BundleHash, DestinationName, Seq};
 use crate::outbox::Settlement;
 
 /// Appends that may wait before the writer; one more waits in its sender's connection.
@@ -96,7 +96,8 @@ struct Shared {
     /// Turns done: the watchdog looks at it.
     turns: AtomicU64,
     new_entries: tokio::sync::Notify,
-    debts_made: tokio::sync::watch::Sender<u64>,
+    /// For each destination, counts up when debts were made or put back.
+    debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<u64>>,
     outcomes: Mutex<HashMap<i64, Vec<oneshot::Sender<Standing>>>>,
     stopped: tokio_util::sync::CancellationToken,
     _lock: std::fs::File,
@@ -128,7 +129,7 @@ impl Ledger {
             appended: AtomicI64::new(appended),
             turns: AtomicU64::new(0),
             new_entries: tokio::sync::Notify::new(),
-            debts_made: tokio::sync::watch::Sender::new(0),
+            debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
             outcomes: Mutex::default(),
             stopped: tokio_util::sync::CancellationToken::new(),
             _lock: lock,
@@ -192,9 +193,11 @@ impl Ledger {
         self.shared.new_entries.notified().await;
     }
 
-    /// Counts up whenever debts were made or put back: what a paying thread waits for.
-    pub fn debts(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.shared.debts_made.subscribe()
+    /// Counts up whenever debts to `destination` were made or put back: what its paying thread waits for.
+    /// A destination that is not in the rules is never owed anything.
+    pub fn debts(&self, destination: &DestinationName) -> tokio::sync::watch::Receiver<u64> {
+        let known = self.shared.debts_made.get(destination);
+        known.map_or_else(|| tokio::sync::watch::Sender::new(0).subscribe(), tokio::sync::watch::Sender::subscribe)
     }
 
     /// Hands read messages to the writer in their order; each is filed in the transaction that also makes its debts. What is
@@ -238,7 +241,9 @@ impl Ledger {
             audit(connection, now, "release-debt", &debt.to_string(), &reason)
         }))
         .await?;
-        self.shared.debts_made.send_modify(|count| *count += 1);
+        for made in self.shared.debts_made.values() {
+            made.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 
@@ -331,7 +336,7 @@ struct Done {
     receipts: Vec<Receipt>,
     acts: Vec<Result<(), StoreError>>,
     standings: Vec<(i64, Standing)>,
-    debts: usize,
+    owed: HashSet<DestinationName>,
     controls_laid: usize,
 }
 
@@ -502,9 +507,9 @@ impl Writer {
             let (seq, is_release) = (prepared.seq, prepared.released_by.is_some());
             put_back.push(prepared);
             let Some(prepared) = put_back.last() else { break };
-            let (standing, debts) = file_one(&self.connection, prepared, &self.rules)?;
+            let (standing, owed) = file_one(&self.connection, prepared, &self.rules)?;
             done.standings.push((seq.0, standing));
-            done.debts += debts;
+            done.owed.extend(owed);
             self.filed_count += 1;
             if !is_release {
                 through = Some(seq.0);
@@ -545,8 +550,8 @@ impl Writer {
         if any {
             self.shared.new_entries.notify_one();
         }
-        if done.debts > 0 {
-            self.shared.debts_made.send_modify(|count| *count += 1);
+        for made in done.owed.iter().filter_map(|destination| self.shared.debts_made.get(destination)) {
+            made.send_modify(|count| *count += 1);
         }
     }
 
