@@ -67,7 +67,9 @@ struct Came {
     destinations: BTreeSet<String>,
     undelivered: Vec<String>,
     withheld: BTreeMap<String, String>,
-    findings: Vec<String>,
+    findings: BTreeSet<String>,
+    /// Codes of the findings that hold it.
+    holding: BTreeSet<String>,
 }
 
 /// Runs the demo.
@@ -143,11 +145,26 @@ async fn play(demo: &Demo, samples: &[Sample], folder: &Path, out: &mut Out) -> 
             stage.data.display()
         ));
         out.flush()?;
-        let _pressed = tokio::signal::ctrl_c().await;
+        told_to_end().await;
     }
     stage.close().await;
     let (as_expected, is_balanced) = (played?, balanced?);
     Ok(if as_expected == samples.len() && is_balanced { exit::OK } else { exit::FOUND })
+}
+
+/// Ctrl-C, or a signal to end: both clear the folder away.
+async fn told_to_end() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _pressed = tokio::signal::ctrl_c().await;
+        }
+    }
 }
 
 impl Stage {
@@ -192,9 +209,9 @@ impl Stage {
             out.table(&["sample", "answer", "standing", "child", "hub", "told", "withheld", ""], &rows)?;
             writeln!(
                 out,
-                "\n{as_expected} of {} as expected; {} to the parents' record",
+                "\n{as_expected} of {} as expected; the parents' record was told {} times",
                 counted(samples.len(), "sample"),
-                counted(self.told_parents.load(Ordering::Acquire), "delivery").replace("deliverys", "deliveries")
+                self.told_parents.load(Ordering::Acquire)
             )?;
             for wrong in wrongs {
                 writeln!(out, "different: {wrong}")?;
@@ -256,7 +273,11 @@ impl Came {
         let children: BTreeSet<ChildId> = trace.events.iter().filter_map(|event| event.child.parse().ok()).map(ChildId).collect();
         let last = trace.events.last();
         let is_told = |state: &str| matches!(state, "delivered" | "superseded");
-        let codes = trace.findings.as_array().into_iter().flatten().filter_map(|finding| finding.get("code").and_then(Value::as_str));
+        let codes = |level: &str| -> BTreeSet<String> {
+            let findings = trace.findings.as_array().into_iter().flatten();
+            let of_level = findings.filter(|finding| level.is_empty() || finding.get("level").and_then(Value::as_str) == Some(level));
+            of_level.filter_map(|finding| finding.get("code").and_then(Value::as_str)).map(str::to_owned).collect()
+        };
         Self {
             answer: answer.code,
             standing: trace.entry.standing.clone(),
@@ -273,7 +294,8 @@ impl Came {
                 .map(|debt| format!("{} {} {}", debt.destination, debt.state, debt.why))
                 .collect(),
             withheld: trace.withheld.iter().cloned().collect(),
-            findings: codes.map(str::to_owned).collect(),
+            findings: codes(""),
+            holding: codes("hold"),
         }
     }
 
@@ -287,7 +309,7 @@ impl Came {
         let verdict = if is_as_expected { "ok" } else { "DIFFERENT" };
         let mut standing = self.standing.clone();
         if self.standing == "held" {
-            standing = format!("held: {}", self.findings.join(", "));
+            standing = format!("held: {}", self.holding.iter().cloned().collect::<Vec<_>>().join(", "));
         }
         vec![
             name.to_owned(),
@@ -336,7 +358,7 @@ fn differences(expected: &Expected, came: &Came) -> Vec<String> {
             found.push(format!("withheld from {destination} should be {rule}, is {is}"));
         }
     }
-    if let Some(code) = expected.finding.as_ref().filter(|code| !came.findings.contains(code)) {
+    if let Some(code) = expected.finding.as_ref().filter(|code| !came.findings.contains(*code)) {
         found.push(format!("finding {code} is missing; there are {:?}", came.findings));
     }
     if let Some(part) = &expected.child {
