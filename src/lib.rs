@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # The tour
+//!
+//! What everyone shares: [`names`], [`clock`]. What is pure: [`hl7`], [`fhir`], [`canon`], [`mapping`]. The way of a message:
+//! [`intake`], [`journal`], [`mapping`], [`identity`], [`routing`], [`outbox`], [`destinations`]; [`store`] keeps all of it.
+//! Around it: [`config`], [`broker`], [`console`], [`cli`], and [`observe`] for all that is said aloud.
+
 pub mod names;
 pub mod clock;
 pub mod hl7;
@@ -14,6 +21,6 @@ pub mod outbox;
 pub mod destinations;
 pub mod store;
 pub mod config;
-pub mod console;
 pub mod broker;
+pub mod console;
 pub mod cli;

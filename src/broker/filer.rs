@@ -66,7 +66,8 @@ impl Reader {
             Ok(reading) => outcome(reading),
             Err(_panic) => {
                 metrics::counter!("chis_panics_total").increment(1);
-                let finding = r#"[{"level":"hold","code":"panic","text":"reading this message failed inside the broker; the log names the place"}]"#;
+                let finding =
+                    r#"[{"level":"hold","code":"panic","text":"reading this message failed inside the broker; the log names the place"}]"#;
                 (PreparedOutcome::Hold("panic".into()), finding.to_owned())
             }
         };
@@ -102,7 +103,13 @@ fn outcome(reading: Reading) -> (PreparedOutcome, String) {
 }
 
 /// Starts the filing thread. It ends when `drain` is cancelled and what it handed over is filed.
-pub fn start(ledger: Ledger, data: PathBuf, reader: Reader, drain: CancellationToken, runtime: Handle) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub fn start(
+    ledger: Ledger,
+    data: PathBuf,
+    reader: Reader,
+    drain: CancellationToken,
+    runtime: Handle,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("filer".into()).spawn(move || {
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
         let mut filer = Filer { ledger, reader, drain, runtime, waiting: std::collections::VecDeque::new(), threads };
@@ -154,7 +161,8 @@ impl Filer {
         let mut shares = batch.chunks(share);
         let Some(own) = shares.next() else { return Vec::new() };
         std::thread::scope(|scope| {
-            let others: Vec<_> = shares.map(|share| scope.spawn(move || share.iter().map(|entry| self.reader.prepare(entry)).collect::<Vec<_>>())).collect();
+            let others: Vec<_> =
+                shares.map(|share| scope.spawn(move || share.iter().map(|entry| self.reader.prepare(entry)).collect::<Vec<_>>())).collect();
             let mut prepared: Vec<Prepared> = own.iter().map(|entry| self.reader.prepare(entry)).collect();
             for other in others {
                 // `prepare` catches panics; a thread that still died leaves its entries unfiled, to be read at the next start.
@@ -190,4 +198,3 @@ impl Filer {
         })
     }
 }
-

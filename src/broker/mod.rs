@@ -86,12 +86,20 @@ impl Running {
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
         ledger.keep_bundle(active.bundle.load().hash(), &files, clock::now()).await?;
         if !stale.is_empty() {
-            tracing::error!(mistakes = stale.len(), "config.stale: the mapping files are broken; the last good bundle stays active (`chis-broker check` names each mistake)");
+            tracing::error!(
+                mistakes = stale.len(),
+                "config.stale: the mapping files are broken; the last good bundle stays active (`chis-broker check` names each mistake)"
+            );
         }
         let (doors_close, work_ends) = (CancellationToken::new(), CancellationToken::new());
-        let reader = Reader { bundle: Arc::clone(&active.bundle), sources: Arc::new(profiles(&settings.sources)), allow_test_numbers: settings.allow_test_numbers };
+        let reader = Reader {
+            bundle: Arc::clone(&active.bundle),
+            sources: Arc::new(profiles(&settings.sources)),
+            allow_test_numbers: settings.allow_test_numbers,
+        };
         let mut threads = vec![
-            filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?,
+            filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current())
+                .map_err(|error| no_thread(&error))?,
         ];
         let payers = start_payers(&settings, &ledger, &work_ends, &mut threads)?;
         let opening = Opening {
@@ -116,7 +124,9 @@ impl Running {
 
     /// True while every thread that files and pays lives.
     pub fn is_whole(&self) -> bool {
-        !self.doors.is_finished() && !self.threads.iter().any(std::thread::JoinHandle::is_finished) && !self.payers.iter().any(JoinHandle::is_finished)
+        !self.doors.is_finished()
+            && !self.threads.iter().any(std::thread::JoinHandle::is_finished)
+            && !self.payers.iter().any(JoinHandle::is_finished)
     }
 
     /// What an admin door may ask of this broker.
@@ -194,7 +204,10 @@ fn rule(destination: &crate::destinations::Config) -> DestinationRule {
 }
 
 fn start_payers(
-    settings: &Settings, ledger: &Ledger, ends: &CancellationToken, threads: &mut Vec<std::thread::JoinHandle<()>>,
+    settings: &Settings,
+    ledger: &Ledger,
+    ends: &CancellationToken,
+    threads: &mut Vec<std::thread::JoinHandle<()>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut payers = Vec::new();
     for destination in &settings.destinations {
@@ -202,7 +215,9 @@ fn start_payers(
         match &destination.kind {
             Kind::Store { hub, path } => {
                 let file = settings.store_file(hub, path.as_deref());
-                threads.push(payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?);
+                threads.push(
+                    payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?,
+                );
             }
             Kind::Fhir { concurrency, profile, .. } => {
                 let receiver = FhirDestination::new(&destination.kind)
@@ -222,7 +237,10 @@ fn profiles(sources: &[SourceConfig]) -> HashMap<SourceName, SourceProfile> {
         Rank::Pas => 1,
         Rank::Other => 0,
     };
-    sources.iter().map(|source| (SourceName::new(&source.name), SourceProfile { rank: rank(source.rank), charset: source.charset.clone() })).collect()
+    sources
+        .iter()
+        .map(|source| (SourceName::new(&source.name), SourceProfile { rank: rank(source.rank), charset: source.charset.clone() }))
+        .collect()
 }
 
 fn no_thread(error: &std::io::Error) -> StartError {

@@ -36,7 +36,13 @@ const FAILURES_MAX: u32 = 5;
 const REST_MAX: Duration = Duration::from_secs(30);
 
 /// Starts the thread that pays a hub's store.
-pub fn start_store(name: DestinationName, file: PathBuf, ledger: Ledger, drain: CancellationToken, runtime: Handle) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub fn start_store(
+    name: DestinationName,
+    file: PathBuf,
+    ledger: Ledger,
+    drain: CancellationToken,
+    runtime: Handle,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("pay-{name}")).spawn(move || {
         let mut failures = 0;
         loop {
@@ -86,7 +92,8 @@ impl StorePayer<'_> {
             }
             if !settled.is_empty() {
                 *failures = 0;
-                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => "delivered").increment(settled.len() as u64);
+                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => "delivered")
+                    .increment(settled.len() as u64);
                 let ledger = self.ledger.clone();
                 noting = Some(self.runtime.spawn(async move { ledger.settle(settled).await }));
             }
@@ -115,7 +122,8 @@ impl StorePayer<'_> {
 
     /// Applies what may go in one transaction. An event that cannot be read is held; its lane stands behind it.
     fn pay(&self, store: &mut HubStore, owed: Vec<OwedDebt>, held: &HashMap<i64, i64>) -> Result<Vec<(i64, u32, Settlement)>, StoreError> {
-        let mut standing: HashSet<i64> = owed.iter().filter(|debt| held.get(&debt.child).is_some_and(|first| *first < debt.id)).map(|debt| debt.child).collect();
+        let mut standing: HashSet<i64> =
+            owed.iter().filter(|debt| held.get(&debt.child).is_some_and(|first| *first < debt.id)).map(|debt| debt.child).collect();
         let mut events = Vec::with_capacity(owed.len());
         let mut settled = Vec::with_capacity(owed.len());
         for debt in owed {
@@ -155,7 +163,18 @@ pub struct FhirReceiver {
 /// Pays a FHIR receiver until `drain` is cancelled; attempts under way are waited for.
 pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: CancellationToken) {
     let FhirReceiver { name, receiver, profile, concurrency } = receiver;
-    let mut lanes = Lanes { name, receiver: Arc::new(receiver), profile, concurrency, ledger, blocked: HashMap::new(), flying: HashSet::new(), flights: JoinSet::new(), failures: 0, rest_until: None };
+    let mut lanes = Lanes {
+        name,
+        receiver: Arc::new(receiver),
+        profile,
+        concurrency,
+        ledger,
+        blocked: HashMap::new(),
+        flying: HashSet::new(),
+        flights: JoinSet::new(),
+        failures: 0,
+        rest_until: None,
+    };
     let mut made = lanes.ledger.debts(&lanes.name);
     while !drain.is_cancelled() && !lanes.ledger.is_broken() {
         made.mark_unchanged();
@@ -272,7 +291,9 @@ impl Lanes {
                     tracing::warn!(destination = %self.name, why, "delivery.away: the receiver does not take deliveries; one lane at a time is tried");
                 }
             }
-            Settlement::Held { why } => tracing::warn!(destination = %self.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits"),
+            Settlement::Held { why } => {
+                tracing::warn!(destination = %self.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits")
+            }
             Settlement::Withdrawn { rule } => metrics::counter!("chis_messages_withheld_total", "rule" => *rule).increment(1),
             Settlement::Delivered | Settlement::Superseded => {
                 if FAILURES_MAX <= self.failures {
@@ -299,7 +320,9 @@ async fn fly(receiver: &FhirDestination, debt: OwedDebt, data: Option<PathBuf>) 
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), &debt.body) {
         (Ok(event), Some(body)) => match data.map(|data| may_still(&data, debt.child, event.clone())) {
             Some(Err(settlement)) => settlement,
-            Some(Ok(())) | None => receiver.pay(&format!("{}/{}", event.event, event.version), &event.control_id, body, debt.attempts).await,
+            Some(Ok(())) | None => {
+                receiver.pay(&format!("{}/{}", event.event, event.version), &event.control_id, body, debt.attempts).await
+            }
         },
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
     };

@@ -14,7 +14,13 @@ use crate::intake::OpenedSocket;
 pub async fn serve(running: Running, admin: SocketAddr) -> Result<u8, StartError> {
     let no_signals = |error: std::io::Error| StartError { text: format!("signals cannot be heard: {error}"), exit: 71 };
     let mut signals = Signals::new().map_err(no_signals)?;
-    let doors: Vec<String> = running.addresses.mllp.iter().map(|at| format!("mllp {at}")).chain(running.addresses.http.iter().map(|at| format!("http {at}"))).collect();
+    let doors: Vec<String> = running
+        .addresses
+        .mllp
+        .iter()
+        .map(|at| format!("mllp {at}"))
+        .chain(running.addresses.http.iter().map(|at| format!("http {at}")))
+        .collect();
     tracing::info!(doors = doors.join(", "), admin = %admin, "broker.ready");
     tell(&[NotifyState::Ready, NotifyState::Status("accepting")]);
     let mut watchdog = Watchdog::new(&running);
@@ -71,7 +77,11 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { stop: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, reload: signal(SignalKind::hangup())? })
+        Ok(Self {
+            stop: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
     }
 }
 

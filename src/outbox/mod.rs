@@ -11,8 +11,6 @@
 //!
 //! No SQL, no sockets, no clock: debts are kept by `store` and paid by `destinations`.
 
-
-
 use std::time::Duration;
 
 use jiff::Timestamp;

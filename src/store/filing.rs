@@ -118,14 +118,22 @@ impl From<rusqlite::Error> for Failure {
 }
 
 /// Files one entry; gives its standing and to whom debts were made. An error is the ledger's and undoes the whole turn.
-pub(super) fn file_one(connection: &Connection, prepared: &Prepared, rules: &FilingRules) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
+pub(super) fn file_one(
+    connection: &Connection,
+    prepared: &Prepared,
+    rules: &FilingRules,
+) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
     if !clear_the_way(connection, prepared)? {
         return Ok((Standing::Waiting, Vec::new()));
     }
     let statements = match &prepared.outcome {
         PreparedOutcome::File(statements) => statements,
-        PreparedOutcome::Hold(code) => return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|standing| (standing, Vec::new())),
-        PreparedOutcome::Ignore(rule) => return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new())),
+        PreparedOutcome::Hold(code) => {
+            return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|standing| (standing, Vec::new()));
+        }
+        PreparedOutcome::Ignore(rule) => {
+            return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new()));
+        }
     };
     connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
     // A message that makes us panic is held by itself; the next one is served.
@@ -171,9 +179,14 @@ fn stand(connection: &Connection, prepared: &Prepared, standing: Standing, reaso
         VALUES(?1, ?2, ?3, ?4, (SELECT id FROM bundle WHERE hash = ?5), ?6)";
     let findings = (!findings.is_empty()).then_some(findings);
     let mapping = prepared.mapping.as_ref().map(MappingName::as_str);
-    connection
-        .prepare_cached(sql)?
-        .execute(params![prepared.seq.0, standing.as_str(), reason, mapping, prepared.bundle.as_str(), findings])?;
+    connection.prepare_cached(sql)?.execute(params![
+        prepared.seq.0,
+        standing.as_str(),
+        reason,
+        mapping,
+        prepared.bundle.as_str(),
+        findings
+    ])?;
     Ok(standing)
 }
 
@@ -183,7 +196,12 @@ fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) ->
     serde_json::Value::from(all).to_string()
 }
 
-fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<Vec<DestinationName>, Failure> {
+fn file_statements(
+    connection: &Connection,
+    prepared: &Prepared,
+    statements: &[Statement],
+    rules: &FilingRules,
+) -> Result<Vec<DestinationName>, Failure> {
     if statements.is_empty() || STATEMENTS_MAX <= statements.len() {
         let text = format!("the message says {} things about children; 1 to {STATEMENTS_MAX} are taken", statements.len());
         return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
@@ -283,7 +301,13 @@ impl One<'_> {
         let header = &self.statement.event;
         let at_us = header.at.as_ref().and_then(|at| at.timestamp()).map_or(self.prepared.arrived_us, |at| at.as_microsecond());
         let rank = if header.national { 3 } else { self.prepared.rank };
-        Said { at_us, version: header.version.unwrap_or(0), seq: self.prepared.seq.0, rank, source: self.prepared.source.as_str().to_owned() }
+        Said {
+            at_us,
+            version: header.version.unwrap_or(0),
+            seq: self.prepared.seq.0,
+            rank,
+            source: self.prepared.source.as_str().to_owned(),
+        }
     }
 
     /// Who published the aggregate, and under which key; none for what has no key.
@@ -348,7 +372,9 @@ impl One<'_> {
         let sql = "INSERT INTO identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
         let mut statement = self.connection.prepare_cached(sql)?;
         for identifier in &record.child.identifiers {
-            let known = known.is_some_and(|row| row.record.child.identifiers.iter().any(|k| k.system == identifier.system && k.value == identifier.value));
+            let known = known.is_some_and(|row| {
+                row.record.child.identifiers.iter().any(|k| k.system == identifier.system && k.value == identifier.value)
+            });
             let is_key = identifier.system != NHS_NUMBER_SYSTEM || identifier.nhs_number().is_some();
             if !known && is_key {
                 statement.execute(params![identifier.system, identifier.value, row])?;
@@ -358,7 +384,12 @@ impl One<'_> {
     }
 
     fn owed(
-        &self, event: &FiledEvent, route: &HubAssignment, before: Option<&HubAssignment>, child: i64, directory: &Directory,
+        &self,
+        event: &FiledEvent,
+        route: &HubAssignment,
+        before: Option<&HubAssignment>,
+        child: i64,
+        directory: &Directory,
     ) -> Result<Owed, Failure> {
         let mut hubs: Vec<HubName> = route.interested.clone();
         hubs.extend(directory.acting_hub(route));
@@ -389,14 +420,28 @@ impl One<'_> {
     }
 
     fn keep_event(
-        &self, event: &FiledEvent, child: i64, said: &Said, route: &HubAssignment, evidence: &[Evidence], withheld: &BTreeMap<String, &'static str>,
+        &self,
+        event: &FiledEvent,
+        child: i64,
+        said: &Said,
+        route: &HubAssignment,
+        evidence: &[Evidence],
+        withheld: &BTreeMap<String, &'static str>,
     ) -> Result<(), Failure> {
         let sql = "INSERT INTO event(id, child, kind, at_us, hub, basis, superseded, evidence, withheld, body)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let withheld = (!withheld.is_empty()).then(|| json(withheld)).transpose()?;
         self.connection.prepare_cached(sql)?.execute(params![
-            self.row, child, kind_word(self.statement.event.kind), said.at_us, route.hub.as_str(), word(&route.basis), event.superseded,
-            json(&evidence)?, withheld, json(event)?.into_bytes()
+            self.row,
+            child,
+            kind_word(self.statement.event.kind),
+            said.at_us,
+            route.hub.as_str(),
+            word(&route.basis),
+            event.superseded,
+            json(&evidence)?,
+            withheld,
+            json(event)?.into_bytes()
         ])?;
         Ok(())
     }

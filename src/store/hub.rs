@@ -79,9 +79,18 @@ fn add_event(connection: &Connection, event: &FiledEvent) -> rusqlite::Result<bo
     let sql = "INSERT INTO event(event_id, child_id, version, kind, action, at, source, control_id, seq, filed, superseded, statement)
         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT(event_id) DO NOTHING";
     let added = connection.prepare_cached(sql)?.execute(params![
-        event.event.to_string(), event.child_id.to_string(), event.version, word(&header.kind), word(&header.action),
-        header.at.as_ref().map(|at| at.value.as_str()), event.source.as_str(), event.control_id, event.seq.0, event.filed.to_string(),
-        event.superseded, text(&event.statement)
+        event.event.to_string(),
+        event.child_id.to_string(),
+        event.version,
+        word(&header.kind),
+        word(&header.action),
+        header.at.as_ref().map(|at| at.value.as_str()),
+        event.source.as_str(),
+        event.control_id,
+        event.seq.0,
+        event.filed.to_string(),
+        event.superseded,
+        text(&event.statement)
     ])?;
     Ok(added == 1)
 }
@@ -140,7 +149,8 @@ pub fn hub_export(file: &Path, each: &mut dyn FnMut(Value) -> std::io::Result<()
 }
 
 fn child_events(connection: &Connection, child: &str) -> rusqlite::Result<Vec<Value>> {
-    let sql = "SELECT event_id, kind, action, at, source, control_id, version, superseded, statement FROM event WHERE child_id = ?1 ORDER BY id";
+    let sql =
+        "SELECT event_id, kind, action, at, source, control_id, version, superseded, statement FROM event WHERE child_id = ?1 ORDER BY id";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([child], |row| {
         let (event, kind, action): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -19,17 +19,11 @@ pub(super) struct ChildRow {
 pub(super) struct Index<'c>(pub(super) &'c Connection);
 
 impl Index<'_> {
-    /// The child with this row id.
-    pub(super) fn by_row(&self, id: i64) -> Result<Option<ChildRow>, IndexError> {
-        let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
-        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([id], read_row).optional());
-        row.map_err(unread)?.map(parse).transpose()
-    }
-
     /// The child with this id of ours.
     pub(super) fn by_id(&self, id: ChildId) -> Result<Option<ChildRow>, IndexError> {
         let sql = "SELECT id, uuid, version, record FROM child WHERE uuid = ?1";
-        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([id.0.as_bytes().as_slice()], read_row).optional());
+        let row =
+            self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([id.0.as_bytes().as_slice()], read_row).optional());
         row.map_err(unread)?.map(parse).transpose()
     }
 
@@ -69,7 +63,8 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RawRow> {
 fn parse((id, uuid, version, record): RawRow) -> Result<ChildRow, IndexError> {
     let uuid = Uuid::from_slice(&uuid).map_err(|error| IndexError(error.to_string()))?;
     // serde's text may quote the record, so only its place is passed on.
-    let record = serde_json::from_slice(&record).map_err(|error| IndexError(format!("the record of a child cannot be read at byte {}", error.column())))?;
+    let record = serde_json::from_slice(&record)
+        .map_err(|error| IndexError(format!("the record of a child cannot be read at byte {}", error.column())))?;
     Ok(ChildRow { id, uuid, version, record })
 }
 

@@ -54,7 +54,8 @@ pub struct OwedDebt {
     pub body: Option<Vec<u8>>,
 }
 
-const ENTRY_COLUMNS: &str = "e.seq, e.arrived_us, s.name, e.format, e.kind, e.control_id, coalesce(t.state, 'waiting'), coalesce(t.reason, ''), e.bytes";
+const ENTRY_COLUMNS: &str =
+    "e.seq, e.arrived_us, s.name, e.format, e.kind, e.control_id, coalesce(t.state, 'waiting'), coalesce(t.reason, ''), e.bytes";
 const ENTRY_TABLES: &str = "entry e JOIN source s ON s.id = e.source LEFT JOIN standing t ON t.seq = e.seq";
 const EVENT_COLUMNS: &str = "v.id, v.body, c.uuid, v.kind, v.at_us, v.hub, v.basis, v.evidence, v.superseded, v.withheld";
 
@@ -104,7 +105,8 @@ impl LedgerReader {
         let sql = "SELECT t.mapping, b.hash, t.findings FROM standing t LEFT JOIN bundle b ON b.id = t.bundle WHERE t.seq = ?1";
         let said: Option<Said> = self.read(|c| c.query_row(sql, [seq.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())?;
         let (mapping, bundle, findings) = said.unwrap_or_default();
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 ORDER BY v.id");
+        let sql =
+            format!("SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 ORDER BY v.id");
         let events = self.list(&sql, [seq.0 * 1_024, (seq.0 + 1) * 1_024], event_row)?;
         let mut debts = Vec::new();
         let mut withheld = Vec::new();
@@ -119,7 +121,8 @@ impl LedgerReader {
 
     /// The mapping files of a bundle, as they were when it was active.
     pub fn bundle_files(&self, hash: &str) -> Result<Option<std::collections::BTreeMap<String, Vec<u8>>>, StoreError> {
-        let packed: Option<Vec<u8>> = self.read(|c| c.query_row("SELECT files FROM bundle WHERE hash = ?1", [hash], |row| row.get(0)).optional())?;
+        let packed: Option<Vec<u8>> =
+            self.read(|c| c.query_row("SELECT files FROM bundle WHERE hash = ?1", [hash], |row| row.get(0)).optional())?;
         packed.map(|packed| self.unpack(packed)).transpose()
     }
 
@@ -192,9 +195,11 @@ impl LedgerReader {
                 ..ReconciliationLine::default()
             })
         })?;
-        let sql = "SELECT e.day, s.name, d.state, count(*) FROM debt d JOIN entry e ON e.seq = d.event / 1024 JOIN source s ON s.id = e.source
+        let sql =
+            "SELECT e.day, s.name, d.state, count(*) FROM debt d JOIN entry e ON e.seq = d.event / 1024 JOIN source s ON s.id = e.source
             WHERE (?1 IS NULL OR e.day = ?1) AND (?2 IS NULL OR s.name = ?2) GROUP BY e.day, s.name, d.state";
-        let debts: Vec<(i64, String, String, i64)> = self.list(sql, params![day, source], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let debts: Vec<(i64, String, String, i64)> =
+            self.list(sql, params![day, source], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let mut account = Reconciliation::default();
         for (day, source, state, count) in debts {
             let day = format!("{:04}-{:02}-{:02}", day / 10_000, day / 100 % 100, day % 100);
@@ -259,7 +264,8 @@ impl LedgerReader {
 
     /// A child as it is now, with the accounts that may see it: what decides whether something that waited may still be said.
     pub fn child_now(&self, child: i64) -> Result<Option<(Child, Vec<ProxyConsent>)>, StoreError> {
-        let record: Option<Vec<u8>> = self.read(|c| c.query_row("SELECT record FROM child WHERE id = ?1", [child], |row| row.get(0)).optional())?;
+        let record: Option<Vec<u8>> =
+            self.read(|c| c.query_row("SELECT record FROM child WHERE id = ?1", [child], |row| row.get(0)).optional())?;
         let Some(record) = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok()) else { return Ok(None) };
         let consents: Vec<String> = self.list("SELECT consent FROM proxy_consent WHERE child = ?1", [child], |row| row.get(0))?;
         Ok(Some((record.child, consents.iter().filter_map(|consent| serde_json::from_str(consent).ok()).collect())))
@@ -291,7 +297,12 @@ impl LedgerReader {
         })
     }
 
-    fn list<T>(&self, sql: &str, params: impl rusqlite::Params, each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, StoreError> {
+    fn list<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
         self.read(|connection| connection.prepare_cached(sql)?.query_map(params, each)?.collect())
     }
 

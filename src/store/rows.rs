@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-
 /// The ledger could not be opened or read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]

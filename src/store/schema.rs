@@ -91,7 +91,10 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
 pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
     let file = ledger_file(data);
     if !file.exists() {
-        return Err(StoreError { text: format!("there is no ledger at {}: is this the data directory of a broker?", file.display()), exit: 66 });
+        return Err(StoreError {
+            text: format!("there is no ledger at {}: is this the data directory of a broker?", file.display()),
+            exit: 66,
+        });
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file, flags).map_err(|error| broken(&file, &error))?;
@@ -141,7 +144,9 @@ pub(super) fn broken(file: &Path, error: &rusqlite::Error) -> StoreError {
     let (what, exit) = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ("is damaged: restore a backup", 65),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ("is in use by another program: stop it, or try later", 75),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => ("cannot be opened: check the folder and its rights", 77),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            ("cannot be opened: check the folder and its rights", 77)
+        }
         Some(ErrorCode::DiskFull) => ("cannot grow: make room on its disk", 74),
         _ => ("cannot be read or written", 74),
     };

@@ -12,7 +12,11 @@ use crate::names::{BundleHash, Format, Seq, SourceName};
 use crate::routing::Directory;
 
 fn rules() -> FilingRules {
-    FilingRules { directory: Arc::new(ArcSwap::from_pointee(Directory::default())), destinations: Arc::default(), zone: jiff::tz::TimeZone::UTC }
+    FilingRules {
+        directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
+        destinations: Arc::default(),
+        zone: jiff::tz::TimeZone::UTC,
+    }
 }
 
 fn open(data: &std::path::Path, pages_max: Option<u32>) -> Ledger {
@@ -119,7 +123,10 @@ async fn nothing_is_accepted_that_a_full_disk_could_not_hold_and_service_comes_b
     };
     assert_eq!(refused, JournalError::Full);
     assert!(ledger.is_full() && !ledger.is_broken());
-    assert_eq!(LedgerReader::open(data.path()).unwrap().entries(&EntryFilter { limit: Some(1_000), ..EntryFilter::default() }).unwrap().len(), kept);
+    assert_eq!(
+        LedgerReader::open(data.path()).unwrap().entries(&EntryFilter { limit: Some(1_000), ..EntryFilter::default() }).unwrap().len(),
+        kept
+    );
     // A short one still fits: the ledger serves again without anyone's help.
     assert!(ledger.append(entry("short", "MSH|s", Admission::Accepted)).await.is_ok());
     assert!(!ledger.is_full());
@@ -135,7 +142,8 @@ async fn a_held_entry_stands_until_a_person_releases_it_and_no_entry_stands_twic
     assert_eq!(reader.held().unwrap().len(), 1);
     assert_eq!(reader.filed_through().unwrap(), seq);
     assert!(reader.unfiled(Seq(0), 10).unwrap().is_empty());
-    let again = Prepared { outcome: PreparedOutcome::Ignore("not ours".into()), released_by: Some("agreed by telephone".into()), ..held(seq) };
+    let again =
+        Prepared { outcome: PreparedOutcome::Ignore("not ours".into()), released_by: Some("agreed by telephone".into()), ..held(seq) };
     assert!(ledger.file(vec![again]).await);
     let trace = reader.trace(seq).unwrap().unwrap();
     assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("ignored", "not ours"));

@@ -24,10 +24,10 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use super::StoreError;
 use super::controls::Controls;
 use super::filing::{FilingRules, Prepared, file_one};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
-use super::StoreError;
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Receipt, Standing};
 use crate::names::{BundleHash, DestinationName, Seq};
@@ -70,12 +70,15 @@ struct Append {
     done: oneshot::Sender<Result<Receipt, JournalError>>,
 }
 
+/// Debt, attempts so far, outcome.
+type Settled = Vec<(i64, u32, Settlement)>;
+
 type Act = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Command {
     Append(Box<Append>),
     File(Vec<Prepared>, oneshot::Sender<()>),
-    Settle(Vec<(i64, u32, Settlement)>, oneshot::Sender<bool>),
+    Settle(Settled, oneshot::Sender<bool>),
     Act(Act, oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -108,7 +111,8 @@ impl Ledger {
     /// 73 the directory cannot be made, 75 another broker has it, 74 I/O.
     pub fn open(config: &LedgerConfig, rules: FilingRules) -> Result<Self, StoreError> {
         let data = &config.data;
-        std::fs::create_dir_all(data).map_err(|error| StoreError { text: format!("{} cannot be made: {error}", data.display()), exit: 73 })?;
+        std::fs::create_dir_all(data)
+            .map_err(|error| StoreError { text: format!("{} cannot be made: {error}", data.display()), exit: 73 })?;
         let lock = lock(data)?;
         let connection = open_for_writing(data)?;
         if let Some(pages) = config.pages_max {
@@ -222,7 +226,12 @@ impl Ledger {
     }
 
     /// Keeps the files of a bundle that becomes active, so that every reading can be explained later.
-    pub async fn keep_bundle(&self, hash: &BundleHash, files: &std::collections::BTreeMap<String, Vec<u8>>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn keep_bundle(
+        &self,
+        hash: &BundleHash,
+        files: &std::collections::BTreeMap<String, Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let hash = hash.as_str().to_owned();
         let packed = pack(files)?;
         self.act(Box::new(move |connection| {
@@ -326,7 +335,7 @@ struct Writer {
 #[derive(Default)]
 struct Turn {
     appends: Vec<Append>,
-    settles: Vec<(Vec<(i64, u32, Settlement)>, oneshot::Sender<bool>)>,
+    settles: Vec<(Settled, oneshot::Sender<bool>)>,
     acts: Vec<(Act, oneshot::Sender<Result<(), StoreError>>)>,
 }
 
@@ -351,7 +360,18 @@ impl Writer {
             }
         }
         let controls = Controls::read(&connection)?;
-        Ok(Self { connection, rules, shared, last_seq, sources, controls, filings: VecDeque::new(), filing_waits: VecDeque::new(), filed_count: 0, queued_count: 0 })
+        Ok(Self {
+            connection,
+            rules,
+            shared,
+            last_seq,
+            sources,
+            controls,
+            filings: VecDeque::new(),
+            filing_waits: VecDeque::new(),
+            filed_count: 0,
+            queued_count: 0,
+        })
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Command>) {
@@ -462,12 +482,25 @@ impl Writer {
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let accepted = entry.admission == Admission::Accepted && duplicate_of.is_none();
         self.connection.prepare_cached(sql)?.execute(params![
-            seq, entry.arrived.as_microsecond(), append.day, source, entry.format.as_str(), entry.kind, entry.control_id,
-            append.control_key, append.sha256.as_slice(), entry.body.len() as i64, accepted
+            seq,
+            entry.arrived.as_microsecond(),
+            append.day,
+            source,
+            entry.format.as_str(),
+            entry.kind,
+            entry.control_id,
+            append.control_key,
+            append.sha256.as_slice(),
+            entry.body.len() as i64,
+            accepted
         ])?;
         if duplicate_of.is_none() {
             let (zstd, bytes) = &append.stored;
-            self.connection.prepare_cached("INSERT INTO body(seq, zstd, bytes) VALUES(?1, ?2, ?3)")?.execute(params![seq, zstd, &bytes[..]])?;
+            self.connection.prepare_cached("INSERT INTO body(seq, zstd, bytes) VALUES(?1, ?2, ?3)")?.execute(params![
+                seq,
+                zstd,
+                &bytes[..]
+            ])?;
         }
         let ended = match (&entry.admission, duplicate_of) {
             (_, Some(first)) => Some((Standing::Duplicate, first.to_string())),
@@ -720,9 +753,9 @@ fn lay_ballast(data: &Path) {
         return;
     }
     // Without room for it there is nothing to give up later; the broker works all the same.
-    let laid = std::fs::File::create(&path).and_then(|mut file| std::io::copy(&mut std::io::Read::take(std::io::repeat(1), BALLAST_BYTES), &mut file));
+    let laid = std::fs::File::create(&path)
+        .and_then(|mut file| std::io::copy(&mut std::io::Read::take(std::io::repeat(1), BALLAST_BYTES), &mut file));
     if laid.is_err() {
         let _gone = std::fs::remove_file(&path);
     }
 }
-

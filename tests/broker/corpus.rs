@@ -52,7 +52,8 @@ fn owed(message: &[u8]) -> Owed {
     let header = text.split(end).next().unwrap_or_default();
     let fields: Vec<&str> = header.split(separator).collect();
     let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
-    let bad_delimiters = field(2).is_empty() || field(2).chars().any(|c| c.is_ascii_alphanumeric() || !c.is_ascii() || c == ' ') || 5 < field(2).len();
+    let bad_delimiters =
+        field(2).is_empty() || field(2).chars().any(|c| c.is_ascii_alphanumeric() || !c.is_ascii() || c == ' ') || 5 < field(2).len();
     if separator.is_ascii_alphanumeric() || bad_delimiters {
         return unreadable;
     }
@@ -120,10 +121,12 @@ async fn check(connections: usize) {
     let Some(folder) = corpus() else { return };
     let data = tempfile::tempdir().unwrap();
     let running = broker(data.path()).await;
-    let messages: Vec<(PathBuf, Vec<u8>)> = files(&folder.join("hl7v2"), &["hl7"]).into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
+    let messages: Vec<(PathBuf, Vec<u8>)> =
+        files(&folder.join("hl7v2"), &["hl7"]).into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
     assert!(700 < messages.len(), "the corpus is there");
     let at = running.addresses.mllp[0];
-    let shares: Vec<Vec<(PathBuf, Vec<u8>)>> = (0..connections).map(|line| messages.iter().skip(line).step_by(connections).cloned().collect()).collect();
+    let shares: Vec<Vec<(PathBuf, Vec<u8>)>> =
+        (0..connections).map(|line| messages.iter().skip(line).step_by(connections).cloned().collect()).collect();
     let mut sent = 0;
     let lines: Vec<_> = shares.into_iter().enumerate().map(|(number, share)| tokio::spawn(one_line(at, number, share))).collect();
     for line in lines {
@@ -166,7 +169,13 @@ async fn one_line(at: std::net::SocketAddr, number: usize, share: Vec<(PathBuf, 
     }
     let last = person(&format!("LAST{number}"), 0, "20260105101500", "LAST");
     assert_eq!(line.exchange(last.as_bytes()).await.control_id, format!("LAST{number}"), "no answer came that nobody asked for");
-    let probes = share.iter().filter(|(_, message)| { let owed = owed(message); !owed.is_silent() && !owed.is_sure() }).count();
+    let probes = share
+        .iter()
+        .filter(|(_, message)| {
+            let owed = owed(message);
+            !owed.is_silent() && !owed.is_sure()
+        })
+        .count();
     i64::try_from(share.len() + probes + 1).unwrap()
 }
 
@@ -261,7 +270,10 @@ async fn the_national_examples_of_births_and_blood_spots_are_filed_with_the_righ
     let children = reader.children_by_identifier("9912003888").unwrap();
     let view = reader.child(children[0]).unwrap().unwrap();
     assert_eq!(view.record["names"][0]["family"], "DAWKINS");
-    assert_eq!(view.events.iter().map(|(seq, event)| (*seq, event.kind.as_str())).collect::<Vec<_>>(), [(2, "blood-spot"), (3, "blood-spot")]);
+    assert_eq!(
+        view.events.iter().map(|(seq, event)| (*seq, event.kind.as_str())).collect::<Vec<_>>(),
+        [(2, "blood-spot"), (3, "blood-spot")]
+    );
     assert_eq!(of(3).entry.standing, "filed");
     assert_eq!(running.stop().await, 0);
 }

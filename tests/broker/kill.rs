@@ -27,7 +27,17 @@ fn free_port() -> SocketAddr {
 
 fn start(data: &Path, mllp: SocketAddr) -> Child {
     Command::new(env!("CARGO_BIN_EXE_chis-broker"))
-        .args(["run", "--data", data.to_str().unwrap(), "--mllp", &mllp.to_string(), "--http", &free_port().to_string(), "--admin", &free_port().to_string()])
+        .args([
+            "run",
+            "--data",
+            data.to_str().unwrap(),
+            "--mllp",
+            &mllp.to_string(),
+            "--http",
+            &free_port().to_string(),
+            "--admin",
+            &free_port().to_string(),
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -84,7 +94,8 @@ async fn nothing_acknowledged_is_lost_or_filed_twice_or_out_of_order_by_kill_min
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let mut broker = start(data.path(), at);
-    let senders: Vec<_> = (0..SENDERS).map(|number| tokio::spawn(sender(number, at, Arc::clone(&stop), Arc::clone(&acknowledged)))).collect();
+    let senders: Vec<_> =
+        (0..SENDERS).map(|number| tokio::spawn(sender(number, at, Arc::clone(&stop), Arc::clone(&acknowledged)))).collect();
     for kill in 1..=KILLS {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         while acknowledged.load(Ordering::Relaxed) < kill * BETWEEN {

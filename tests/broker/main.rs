@@ -1,5 +1,9 @@
 //! The whole broker, from real sockets to the hubs' stores: one module for each promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends where it fails")]
+#![allow(clippy::print_stderr, reason = "what did not run is said aloud")]
+#![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
+
 mod corpus;
 mod kill;
 mod whole;
