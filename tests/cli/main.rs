@@ -46,6 +46,14 @@ impl Broker {
     }
 }
 
+impl Drop for Broker {
+    /// A test that failed leaves no broker behind.
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
+}
+
 /// The next log line with this message; `None` where the log ends before.
 fn next_line(log: &mut BufReader<ChildStderr>, message: &str) -> Option<Value> {
     log.lines().map_while(Result::ok).filter_map(|line| serde_json::from_str::<Value>(&line).ok()).find(|line| line["message"] == message)
@@ -65,9 +73,9 @@ fn sample(name: &str) -> String {
     format!("{}/samples/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Waits until everything is filed and delivered: `status` asks the broker, each time a new process.
+/// Asks until everything is filed and delivered, each time by a new process; gives up when that is plainly not coming.
 fn settled(broker: &Broker) -> Value {
-    loop {
+    for _ask in 0..2_000 {
         let (code, text) = ran(&["reconcile", "--json", "--admin", &broker.admin]);
         assert_eq!(code, Some(0), "{text}");
         let account: Value = serde_json::from_str(&text).unwrap();
@@ -75,6 +83,7 @@ fn settled(broker: &Broker) -> Value {
             return account;
         }
     }
+    panic!("nothing more is filed or delivered: {}", ran(&["status", "--admin", &broker.admin]).1);
 }
 
 #[test]
