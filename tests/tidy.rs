@@ -7,7 +7,7 @@
 //!
 //! Each check is a function of texts and is itself tested on texts that break the rule.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at what it did not expect")]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -139,7 +139,7 @@ impl Filer {
                     tokio::select! { () = self.ledger.entries_came() => {}, () = self.drain.cancelled() => {}, () = self.ledger.stopped() => {} }
                 });
                 // What comes within this moment is filed in the same transaction.
-                self.runtime.block_on(tokio::time::sleep(LINGER));
+                self.runtime.block_on(async { tokio::time::sleep(LINGER).await });
                 continue;
             };
             after = last.seq;

@@ -114,6 +114,11 @@ impl Running {
         &self.ledger
     }
 
+    /// True while every thread that files and pays lives.
+    pub fn is_whole(&self) -> bool {
+        !self.doors.is_finished() && !self.threads.iter().any(std::thread::JoinHandle::is_finished) && !self.payers.iter().any(JoinHandle::is_finished)
+    }
+
     /// What an admin door may ask of this broker.
     pub fn operations(&self) -> Arc<BrokerOperations> {
         Arc::new(BrokerOperations {

@@ -101,7 +101,7 @@ impl StorePayer<'_> {
                         return Ok(());
                     }
                     // What comes within this moment goes into the same transaction.
-                    self.runtime.block_on(tokio::time::sleep(LINGER));
+                    self.runtime.block_on(async { tokio::time::sleep(LINGER).await });
                 }
             }
             if self.drain.is_cancelled() {

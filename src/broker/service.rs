@@ -99,7 +99,7 @@ impl Watchdog {
         let turns = self.ledger.turns();
         // An idle writer has nothing to move it; it is asked, and counts when it answers.
         self.ledger.nudge();
-        if turns != self.turns && !running.doors.is_finished() {
+        if turns != self.turns && running.is_whole() {
             tell(&[NotifyState::Watchdog]);
         }
         self.turns = turns;

@@ -73,8 +73,8 @@ pub(super) enum Comparison {
 
 /// What a condition asks of a message.
 pub(super) trait Ask {
-    /// All values of a path; null is the two quotation marks.
-    fn values(&self, path: &Path) -> Vec<String>;
+    /// Is one of the values of a path such; null is the two quotation marks. Values come without blanks at their ends.
+    fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool;
     /// How many a path finds.
     fn count(&self, path: &Path) -> usize;
     /// Is anything there that is not null.
@@ -89,7 +89,7 @@ impl Condition {
             Self::Or(some) => some.iter().any(|one| one.holds(message)),
             Self::Not(inner) => !inner.holds(message),
             Self::Exists(path) => message.exists(path),
-            Self::In(operand, list) => operand.texts(message).iter().any(|text| list.contains(text)),
+            Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
             Self::Compare(left, Comparison::Unequal, right) => !compare(left, Comparison::Equal, right, message),
             Self::Compare(left, comparison, right) => compare(left, *comparison, right, message),
         }
@@ -108,15 +108,29 @@ impl Condition {
 }
 
 impl Operand {
-    fn texts(&self, message: &dyn Ask) -> Vec<String> {
-        let texts = match self {
-            Self::Path(path) => message.values(path),
-            Self::Text(text) => vec![text.clone()],
-            Self::Number(number) => vec![number.to_string()],
-            Self::Count(path) => vec![message.count(path).to_string()],
-            Self::Length(path) => vec![message.values(path).first().map_or(0, |text| text.chars().count()).to_string()],
-        };
-        if texts.is_empty() { vec![String::new()] } else { texts }
+    /// Is one of its values such; where it has none, the empty text.
+    fn any(&self, message: &dyn Ask, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        match self {
+            Self::Path(path) => {
+                let mut none = true;
+                let found = message.any(path, &mut |text| {
+                    none = false;
+                    such(text)
+                });
+                found || (none && such(""))
+            }
+            Self::Text(text) => such(text),
+            Self::Number(number) => such(&number.to_string()),
+            Self::Count(path) => such(&message.count(path).to_string()),
+            Self::Length(path) => {
+                let mut length = 0;
+                message.any(path, &mut |text| {
+                    length = text.chars().count();
+                    true
+                });
+                such(&length.to_string())
+            }
+        }
     }
 
     fn is_number(&self) -> bool {
@@ -133,8 +147,7 @@ impl Operand {
 
 fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
     let numeric = left.is_number() || right.is_number();
-    let (left, right) = (left.texts(message), right.texts(message));
-    left.iter().any(|a| right.iter().any(|b| one(a, comparison, b, numeric)))
+    left.any(message, &mut |a| right.any(message, &mut |b| one(a, comparison, b, numeric)))
 }
 
 fn one(a: &str, comparison: Comparison, b: &str, numeric: bool) -> bool {
@@ -406,15 +419,20 @@ mod tests {
     }
 
     impl Ask for Fake {
-        fn values(&self, path: &Path) -> Vec<String> {
+        fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
             let name = path.segment().unwrap();
-            self.0.iter().filter(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()).collect()
+            self.0.iter().filter(|(known, _)| *known == name).any(|(_, value)| such(value))
         }
         fn count(&self, path: &Path) -> usize {
-            self.values(path).len()
+            let mut count = 0;
+            self.any(path, &mut |_| {
+                count += 1;
+                false
+            });
+            count
         }
         fn exists(&self, path: &Path) -> bool {
-            self.values(path).iter().any(|value| value != "\"\"")
+            self.any(path, &mut |value| value != "\"\"")
         }
     }
 

@@ -185,9 +185,10 @@ impl Report {
 /// The word among `known` that was probably meant: at most a third of its letters differ.
 pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let written = written.to_lowercase();
-    let scored = known.into_iter().map(|word| (distance(&written, &word.to_lowercase()), word));
+    let score = |word: &str| if written.len() >= 3 && word.starts_with(&written) { 1 } else { distance(&written, word) };
+    let scored = known.into_iter().map(|word| (score(&word.to_lowercase()), word));
     let best = scored.min_by_key(|(score, _)| *score)?;
-    let allowed = (best.1.chars().count().max(written.chars().count()) / 3).max(1);
+    let allowed = best.1.chars().count().max(written.chars().count()) / 3;
     (best.0 <= allowed).then_some(best.1)
 }
 

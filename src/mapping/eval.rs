@@ -79,11 +79,20 @@ pub(super) trait View<'d> {
     type Place: Clone;
     /// The whole message.
     fn root(&self) -> Self::Scope;
-    /// Values that are not blank, in order.
-    fn find(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Vec<Hit<'d, Self::Place>>;
+    /// Shows values that are not blank, in order, until one is such.
+    fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
+    /// The first value that is not blank.
+    fn first(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Option<Hit<'d, Self::Place>> {
+        let mut first = None;
+        self.any(scope, path, mode, &mut |hit| {
+            first = Some(hit);
+            true
+        });
+        first
+    }
     /// Is anything there that is not null.
     fn exists(&self, scope: &Self::Scope, path: &Path) -> bool {
-        self.find(scope, path, Mode { scalar: false, every: true }).iter().any(|hit| !hit.null)
+        self.any(scope, path, Mode { scalar: false, every: true }, &mut |hit| !hit.null)
     }
     /// How many segments, repetitions or nodes there are.
     fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
@@ -105,9 +114,8 @@ struct Asking<'q, V, S> {
 }
 
 impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
-    fn values(&self, path: &Path) -> Vec<String> {
-        let hits = self.view.find(self.scope, path, Mode { scalar: true, every: false });
-        hits.into_iter().map(|hit| hit.text.trim().to_owned()).collect()
+    fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(hit.text.trim()))
     }
     fn count(&self, path: &Path) -> usize {
         self.view.count(self.scope, path)
@@ -391,6 +399,28 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(value) = &rule.value {
             return Got::Constant(value.clone(), "constant");
         }
+        if rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+    }
+
+    fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
+        let mode = Mode { scalar: rule.scalar, every: false };
+        let first = rule.sources.iter().find_map(|path| self.view.first(scope, path, mode));
+        let converted = match first {
+            Some(hit) if hit.null => return Got::Null,
+            Some(hit) => match self.convert(record, rule, &hit) {
+                Ok(converted) => converted.map(|(value, steps)| (value, if self.explain { vec![(kept(hit), steps)] } else { Vec::new() })),
+                Err(()) => return Got::Failed,
+            },
+            None => None,
+        };
+        match (converted, &rule.default) {
+            (Some((value, from)), _) => Got::Value(value, from),
+            (None, Some(default)) => Got::Constant(default.clone(), "default"),
+            (None, None) => Got::Absent,
+        }
+    }
+
+    fn run_list(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
         let mut hits = self.hits(rule, scope);
         if hits.iter().any(|hit| hit.null) && hits.iter().all(|hit| hit.null) {
             return Got::Null;
@@ -402,34 +432,33 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                 Ok(Some((value, steps))) => {
                     values.push(value);
                     if self.explain {
-                        from.push((Hit { text: Cow::Owned(hit.text.into_owned()), null: false, place: hit.place }, steps));
+                        from.push((kept(hit), steps));
                     }
                 }
                 Ok(None) => {}
                 Err(()) => failed = true,
             }
         }
-        let list = rule.target.kind == Kind::Texts;
         match (values.is_empty(), failed, &rule.default) {
             (true, false, Some(default)) => Got::Constant(default.clone(), "default"),
             (true, true, _) => Got::Failed,
             (true, false, None) => Got::Absent,
-            _ if list => Got::Value(Value::Array(values), from),
-            _ => values.into_iter().next().map_or(Got::Absent, |value| Got::Value(value, from)),
+            _ => Got::Value(Value::Array(values), from),
         }
     }
 
-    /// The first source that says something, or all of them.
+    /// The first value of the first source that says something, or all values of all of them.
     fn hits(&self, rule: &Rule, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
         let mode = Mode { scalar: rule.scalar, every: false };
+        if !rule.all {
+            return rule.sources.iter().find_map(|path| self.view.first(scope, path, mode)).into_iter().collect();
+        }
         let mut all = Vec::new();
         for path in &rule.sources {
-            let found = self.view.find(scope, path, mode);
-            if rule.all {
-                all.extend(found);
-            } else if let Some(first) = found.into_iter().next() {
-                return vec![first];
-            }
+            self.view.any(scope, path, mode, &mut |hit| {
+                all.push(hit);
+                false
+            });
         }
         all
     }
@@ -544,6 +573,11 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         };
         made.sources.push(Source { field: rule.field.clone(), provenance });
     }
+}
+
+/// A hit that outlives the message.
+fn kept<P>(hit: Hit<'_, P>) -> Hit<'static, P> {
+    Hit { text: Cow::Owned(hit.text.into_owned()), null: hit.null, place: hit.place }
 }
 
 /// A finding's code says where a source that waits for the outcome gets AR: [`Finding::rejects`].

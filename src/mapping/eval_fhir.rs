@@ -73,12 +73,12 @@ impl<'t> View<'t> for FhirView<'_, 't> {
         Scope { this: None }
     }
 
-    fn find(&self, scope: &Scope<'t>, path: &Path, _mode: Mode) -> Vec<Hit<'t, String>> {
+    fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, String>) -> bool) -> bool {
         let hit = |found: Found<'t>| {
             let text = text_of(found.value).filter(|text| !text.trim().is_empty())?;
             Some(Hit { text, null: false, place: found.location })
         };
-        self.nodes(scope.this.as_ref(), path).into_iter().filter_map(hit).collect()
+        self.nodes(scope.this.as_ref(), path).into_iter().filter_map(hit).any(such)
     }
 
     fn exists(&self, scope: &Scope<'t>, path: &Path) -> bool {

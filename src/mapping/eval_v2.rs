@@ -54,11 +54,30 @@ struct Repetition<'m> {
 
 type Chosen<'m> = Rc<RefCell<Vec<Option<Option<Repetition<'m>>>>>>;
 
+/// Segments that a scope owns, in the order of the message.
+#[derive(Clone, Debug)]
+enum Owned {
+    One([usize; 1]),
+    Many(Rc<[usize]>),
+}
+
+impl Owned {
+    fn of(segments: &[usize]) -> Self {
+        if let [one] = segments { Self::One([*one]) } else { Self::Many(segments.into()) }
+    }
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+}
+
 /// What a record's paths may see.
 #[derive(Clone, Debug)]
 pub(super) struct Scope<'m> {
-    /// Segment names whose segments are limited, the innermost last.
-    owned: Vec<(String, Vec<usize>)>,
+    /// Segment names (by their place in the index) whose segments are limited, the innermost last.
+    owned: Vec<(usize, Owned)>,
     /// Repetitions that `over` stands on, the innermost last.
     current: Vec<Repetition<'m>>,
     /// What `[let]` chose in this scope.
@@ -103,23 +122,36 @@ impl<'m, 'l> V2View<'m, 'l> {
         spent <= WORK_MAX
     }
 
-    /// All segments with this name in the message.
-    fn all(&self, id: &str) -> &[usize] {
-        self.index.iter().find(|(known, _)| *known == id).map_or(&[], |(_, places)| places)
+    /// The place of a segment name in the index; none where the message has no such segment.
+    fn known(&self, id: &str) -> Option<usize> {
+        self.index.iter().position(|(known, _)| *known == id)
     }
 
+    /// The segments with this name that a scope sees.
     fn visible<'s>(&'s self, scope: &'s Scope<'m>, id: &str) -> &'s [usize] {
-        scope.owned.iter().rev().find(|(known, _)| known == id).map_or_else(|| self.all(id), |(_, places)| places)
+        let Some(known) = self.known(id) else { return &[] };
+        let owned = scope.owned.iter().rev().find(|(owned, _)| *owned == known);
+        owned.map_or_else(|| self.index.get(known).map_or(&[][..], |(_, places)| places), |(_, owned)| owned.as_slice())
+    }
+
+    /// Shows the segments that a path means until one is such.
+    fn any_segment(&self, scope: &Scope<'m>, id: &str, (selector, every): (Option<&Selector>, bool), such: &mut dyn FnMut(usize) -> bool) -> bool {
+        let all = self.visible(scope, id);
+        if !self.spend(1 + if selector.is_some() || every { all.len() } else { 0 }) {
+            return false;
+        }
+        let fits = |segment: &usize, condition: &Condition| self.segment_fits(*segment, condition);
+        any_selected(all, (selector, every), &fits, such)
     }
 
     /// The segments that a path means.
     fn segments(&self, scope: &Scope<'m>, id: &str, selector: Option<&Selector>, every: bool) -> Vec<usize> {
-        let all = self.visible(scope, id);
-        if !self.spend(1 + if selector.is_some() || every { all.len() } else { 0 }) {
-            return Vec::new();
-        }
-        let fits = |segment: &usize, condition: &Condition| self.segment_fits(*segment, condition);
-        select(all, selector, every, fits)
+        let mut segments = Vec::new();
+        self.any_segment(scope, id, (selector, every), &mut |segment| {
+            segments.push(segment);
+            false
+        });
+        segments
     }
 
     fn segment_fits(&self, segment: usize, condition: &Condition) -> bool {
@@ -147,22 +179,28 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
-    /// The repetitions that a path means in a segment.
-    fn repetitions(&self, scope: &Scope<'m>, segment: usize, (field, selector): (usize, Option<&Selector>), every: bool) -> Vec<Repetition<'m>> {
+    /// Shows the repetitions that a path means in a segment until one is such.
+    fn any_repetition(
+        &self, scope: &Scope<'m>, segment: usize, (field, selector, every): (usize, Option<&Selector>, bool), such: &mut dyn FnMut(Repetition<'m>) -> bool,
+    ) -> bool {
         let fits = |repetition: &Repetition<'m>, condition: &Condition| self.repetition_fits(repetition.piece, condition);
         if let Some(current) = scope.current.iter().rev().find(|current| current.segment == segment && current.field == field) {
             // Inside `over`, the field is this one repetition; only a condition can still say no.
             let selector = selector.filter(|selector| matches!(selector, Selector::Where(_)));
-            return select(&[*current], selector, true, fits);
+            return any_selected(&[*current], (selector, true), &fits, such);
         }
-        let Some(whole) = self.message.field(segment, field) else { return Vec::new() };
+        let Some(whole) = self.message.field(segment, field).filter(|whole| !whole.text.is_empty()) else { return false };
+        let repeats = self.message.delimiters().repetition.is_some_and(|delimiter| memchr::memchr(delimiter, whole.text.as_bytes()).is_some());
+        if !repeats {
+            return any_selected(&[Repetition { segment, field, number: (1, 1), piece: whole }], (selector, every), &fits, such);
+        }
         let pieces = self.message.repetitions(whole);
         if !self.spend(pieces.len()) {
-            return Vec::new();
+            return false;
         }
         let total = pieces.len();
         let all: Vec<Repetition<'m>> = pieces.into_iter().enumerate().map(|(at, piece)| Repetition { segment, field, number: (at + 1, total), piece }).collect();
-        select(&all, selector, every, fits)
+        any_selected(&all, (selector, every), &fits, such)
     }
 
     /// The repetition that a `[let]` names here, chosen once for each scope.
@@ -171,7 +209,16 @@ impl<'m, 'l> V2View<'m, 'l> {
             return *known;
         }
         let sources = self.lets.get(index).map_or(&[][..], |one| one.sources.as_slice());
-        let found = sources.iter().filter_map(Path::v2).find_map(|path| self.whole(scope, path, false).into_iter().find(|repetition| !repetition.piece.text.is_empty()));
+        // A name means the same for every repetition that `over` goes through.
+        let outer = Scope { current: Vec::new(), ..scope.clone() };
+        let found = sources.iter().filter_map(Path::v2).find_map(|path| {
+            let mut found = None;
+            self.any_whole(&outer, path, false, &mut |repetition| {
+                found = (!repetition.piece.text.is_empty()).then_some(repetition);
+                found.is_some()
+            });
+            found
+        });
         let mut chosen = scope.chosen.borrow_mut();
         if chosen.len() <= index {
             chosen.resize(index + 1, None);
@@ -182,15 +229,15 @@ impl<'m, 'l> V2View<'m, 'l> {
         found
     }
 
-    /// The repetitions that a path with a field means, whatever part of them it names.
-    fn whole(&self, scope: &Scope<'m>, path: &V2Path, every: bool) -> Vec<Repetition<'m>> {
+    /// Shows the repetitions that a path with a field means, whatever part of them it names, until one is such.
+    fn any_whole(&self, scope: &Scope<'m>, path: &V2Path, every: bool, such: &mut dyn FnMut(Repetition<'m>) -> bool) -> bool {
         match (&path.root, &path.field) {
-            (Root::Let(index), _) => self.chosen(scope, *index).into_iter().collect(),
+            (Root::Let(index), _) => self.chosen(scope, *index).is_some_and(such),
             (Root::Segment(id, selector), Some((field, among))) => {
-                let segments = self.segments(scope, id, selector.as_ref(), every);
-                segments.into_iter().flat_map(|segment| self.repetitions(scope, segment, (*field, among.as_ref()), every)).collect()
+                let asked = (*field, among.as_ref(), every);
+                self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| self.any_repetition(scope, segment, asked, such))
             }
-            (Root::Segment(..), None) => Vec::new(),
+            (Root::Segment(..), None) => false,
         }
     }
 
@@ -222,8 +269,9 @@ impl<'m, 'l> V2View<'m, 'l> {
         if piece.text.is_empty() { None } else { hit(piece, piece.is_null()) }
     }
 
-    fn inner(&self, scope: &Scope<'m>, owned: Vec<(String, Vec<usize>)>, current: Option<Repetition<'m>>, on: usize) -> Scope<'m> {
-        let mut inner = Scope { owned: scope.owned.clone(), current: scope.current.clone(), chosen: Rc::default(), on: Some(on) };
+    fn inner(&self, scope: &Scope<'m>, owned: impl IntoIterator<Item = (usize, Owned)>, current: Option<Repetition<'m>>, on: usize) -> Scope<'m> {
+        let chosen = if self.lets.is_empty() { Rc::clone(&scope.chosen) } else { Rc::default() };
+        let mut inner = Scope { owned: scope.owned.clone(), current: scope.current.clone(), chosen, on: Some(on) };
         inner.owned.extend(owned);
         inner.current.extend(current);
         inner
@@ -240,13 +288,17 @@ impl<'m, 'l> V2View<'m, 'l> {
         };
         let scopes = groups.into_iter().filter_map(|group| {
             let first = *group.first()?;
-            let end = anchors.iter().find(|anchor| first < **anchor).copied().unwrap_or(usize::MAX);
-            let spans = record.span.iter().map(|id| {
-                let inside = self.visible(scope, id).iter().copied().filter(|segment| first < *segment && *segment < end);
-                (id.clone(), inside.collect())
+            // Segments are in the order of the message, so what lies between two of them is one slice.
+            let after = |places: &[usize]| places.partition_point(|place| *place <= first);
+            let end = anchors.get(after(&anchors)).copied().unwrap_or(usize::MAX);
+            let spans = record.span.iter().filter_map(|id| {
+                let places = self.visible(scope, id);
+                let inside = places.get(after(places)..places.partition_point(|place| *place < end));
+                Some((self.known(id)?, Owned::of(inside.unwrap_or_default())))
             });
-            let owned = spans.chain([(id.clone(), group)]).collect();
-            self.spend(1 + anchors.len()).then(|| self.inner(scope, owned, None, first))
+            let owned: Vec<(usize, Owned)> = spans.chain(self.known(id).map(|known| (known, Owned::of(&group)))).collect();
+            let size = owned.iter().map(|(_, owned)| owned.as_slice().len()).sum();
+            self.spend(size).then(|| self.inner(scope, owned, None, first))
         });
         Entered { scopes: scopes.collect(), orphans, cleared: false }
     }
@@ -261,8 +313,13 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn groups(&self, scope: &Scope<'m>, segments: &[usize], by: &V2Path) -> Vec<Vec<usize>> {
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         for segment in segments {
-            let repetition = by.field.as_ref().and_then(|(field, among)| self.repetitions(scope, *segment, (*field, among.as_ref()), false).into_iter().next());
-            let value = repetition.and_then(|repetition| self.part(repetition, by, true)).map_or_else(String::new, |hit| hit.text.trim().to_owned());
+            let mut value = String::new();
+            if let Some((field, among)) = &by.field {
+                self.any_repetition(scope, *segment, (*field, among.as_ref(), false), &mut |repetition| {
+                    value = self.part(repetition, by, true).map_or_else(String::new, |hit| hit.text.trim().to_owned());
+                    true
+                });
+            }
             if !self.spend(groups.len()) {
                 break;
             }
@@ -279,13 +336,15 @@ impl<'m, 'l> V2View<'m, 'l> {
         let Some((field, among)) = &path.field else { return Entered::same(scope.clone()) };
         let mut entered = Entered { scopes: Vec::new(), orphans: Vec::new(), cleared: false };
         for segment in self.segments(scope, id, selector.as_ref(), true) {
-            for repetition in self.repetitions(scope, segment, (*field, among.as_ref()), true) {
+            self.any_repetition(scope, segment, (*field, among.as_ref(), true), &mut |repetition| {
                 if repetition.piece.is_null() {
                     entered.cleared = true;
                 } else if !self.message.unescape(repetition.piece).trim().is_empty() {
-                    entered.scopes.push(self.inner(scope, vec![(id.clone(), vec![segment])], Some(repetition), segment));
+                    let owned = self.known(id).map(|known| (known, Owned::One([segment])));
+                    entered.scopes.push(self.inner(scope, owned, Some(repetition), segment));
                 }
-            }
+                false
+            });
         }
         entered
     }
@@ -300,15 +359,15 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 }
 
-/// The ones among `all` that a selector means.
-fn select<T: Copy>(all: &[T], selector: Option<&Selector>, every: bool, fits: impl Fn(&T, &Condition) -> bool) -> Vec<T> {
+/// Shows the ones among `all` that a selector means until one is such.
+fn any_selected<T: Copy>(all: &[T], (selector, every): (Option<&Selector>, bool), fits: &dyn Fn(&T, &Condition) -> bool, such: &mut dyn FnMut(T) -> bool) -> bool {
     match selector {
-        None if every => all.to_vec(),
-        None => all.first().copied().into_iter().collect(),
-        Some(Selector::All) => all.to_vec(),
-        Some(Selector::Last) => all.last().copied().into_iter().collect(),
-        Some(Selector::Number(number)) => number.checked_sub(1).and_then(|at| all.get(at)).copied().into_iter().collect(),
-        Some(Selector::Where(condition)) => all.iter().filter(|one| fits(one, condition)).copied().collect(),
+        Some(Selector::All) => all.iter().any(|one| such(*one)),
+        None if every => all.iter().any(|one| such(*one)),
+        None => all.first().is_some_and(|one| such(*one)),
+        Some(Selector::Last) => all.last().is_some_and(|one| such(*one)),
+        Some(Selector::Number(number)) => number.checked_sub(1).and_then(|at| all.get(at)).is_some_and(|one| such(*one)),
+        Some(Selector::Where(condition)) => all.iter().any(|one| fits(one, condition) && such(*one)),
     }
 }
 
@@ -320,22 +379,25 @@ impl<'m> View<'m> for V2View<'m, '_> {
         Scope { owned: Vec::new(), current: Vec::new(), chosen: Rc::default(), on: None }
     }
 
-    fn find(&self, scope: &Scope<'m>, path: &Path, mode: Mode) -> Vec<Hit<'m, Place>> {
-        let Path::V2(path) = path else { return Vec::new() };
+    fn any(&self, scope: &Scope<'m>, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'m, Place>) -> bool) -> bool {
+        let Path::V2(path) = path else { return false };
         if path.field.is_none() && let Root::Segment(id, selector) = &path.root {
-            let segments = self.segments(scope, id, selector.as_ref(), true);
-            let hit = |segment: usize| {
-                let piece = self.message.segment(segment)?;
+            return self.any_segment(scope, id, (selector.as_ref(), true), &mut |segment| {
+                let Some(piece) = self.message.segment(segment) else { return false };
                 let place = Place { segment, field: 0, repetition: (1, 1), component: None, sub: None, bytes: (piece.start, piece.start + piece.text.len()) };
-                Some(Hit { text: Cow::Borrowed(self.message.segment_id(segment)), null: false, place })
-            };
-            return segments.into_iter().filter_map(hit).collect();
+                such(Hit { text: Cow::Borrowed(self.message.segment_id(segment)), null: false, place })
+            });
         }
-        self.whole(scope, path, mode.every).into_iter().filter_map(|repetition| self.part(repetition, path, mode.scalar)).collect()
+        self.any_whole(scope, path, mode.every, &mut |repetition| self.part(repetition, path, mode.scalar).is_some_and(&mut *such))
     }
 
     fn count(&self, scope: &Scope<'m>, path: &Path) -> usize {
-        self.find(scope, path, Mode { scalar: false, every: true }).len()
+        let mut count = 0;
+        self.any(scope, path, Mode { scalar: false, every: true }, &mut |_| {
+            count += 1;
+            false
+        });
+        count
     }
 
     fn enter(&self, scope: &Scope<'m>, record: &Record) -> Entered<Scope<'m>> {

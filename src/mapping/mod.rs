@@ -42,6 +42,8 @@ mod shipped;
 mod show;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

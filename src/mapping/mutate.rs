@@ -78,7 +78,7 @@ impl<'a> Loader<'_, 'a> {
                 self.error(Mistake::new(TEST, key.span, "`set` names a field").help("to add a segment, use insert = { \"after PID[1]\" = \"…\" }"));
                 continue;
             }
-            for text in texts_of(node, self.section.source, "set", self.report).first() {
+            if let Some(text) = texts_of(node, self.section.source, "set", self.report).first() {
                 edits.push(Edit::Set(path.clone(), text.value.to_owned()));
             }
         }

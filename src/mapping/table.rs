@@ -82,8 +82,8 @@ impl Sheet {
         &self.rows
     }
     fn find(&self, code: &str, day: Option<&str>) -> Option<&Row> {
-        let rows: Vec<&Row> = self.by_code.get(code)?.iter().filter_map(|index| self.rows.get(*index)).collect();
-        rows.iter().find(|row| row.holds(day)).copied().or(if day.is_none() { rows.last().copied() } else { None })
+        let mut rows = self.by_code.get(code)?.iter().filter_map(|index| self.rows.get(*index));
+        rows.clone().find(|row| row.holds(day)).or_else(|| rows.next_back().filter(|_| day.is_none()))
     }
 }
 

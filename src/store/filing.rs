@@ -11,17 +11,19 @@
 //! - An event's debts are made with it or never: `reconcile` counts both.
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::index::{ChildRow, Index};
 use super::writer::row_id;
-use crate::canon::{Action, EventKind, HubAssignment, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
 use crate::identity::{self, Evidence, Match, Record, Said};
@@ -189,10 +191,30 @@ fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[S
     let ledger = ledger_id(connection)?;
     let mut debts = Vec::new();
     for (place, statement) in statements.iter().enumerate() {
+        // A message that does not say when it happened happened when it came.
+        let statement = &timed(statement, prepared.arrived_us);
         let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
         debts.extend(one.file()?);
     }
     Ok(debts)
+}
+
+fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
+    if statement.event.at.is_some() {
+        return Cow::Borrowed(statement);
+    }
+    let mut timed = statement.clone();
+    timed.event.at = Timestamp::from_microsecond(arrived_us).ok().map(Instant::of);
+    Cow::Owned(timed)
+}
+
+/// A child who lives outside the area of all hubs has moved out, and back in when a hub is responsible again.
+fn move_status(child: &mut Child, route: &HubAssignment) {
+    match child.status {
+        Some(ChildStatus::Active) if route.hub.as_str() == HubName::OUT => child.status = Some(ChildStatus::MovedOut),
+        Some(ChildStatus::MovedOut) if route.hub.as_str() != HubName::OUT => child.status = Some(ChildStatus::Active),
+        _ => {}
+    }
 }
 
 fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
@@ -232,6 +254,7 @@ impl One<'_> {
         let now = clock::now();
         let directory = self.rules.directory.load();
         let route = directory.decide(&record.child, before.as_ref(), now.to_zoned(self.rules.zone.clone()).date());
+        move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
         let (child_row, child, version) = self.keep_child(known.as_ref(), &record)?;
         if !superseded {

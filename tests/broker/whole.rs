@@ -1,5 +1,6 @@
 //! The way of one message, seen from outside.
 
+use chis_broker::broker::Operations;
 use chis_broker::journal::Standing;
 use chis_broker::names::Seq;
 use chis_broker::store::{LedgerReader, hub_export};
