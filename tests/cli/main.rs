@@ -1,4 +1,5 @@
 //! The program as a sysadmin meets it: started, asked, told to end, by its command line and its exit codes alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends where it fails")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -134,7 +135,17 @@ fn a_port_that_is_taken_is_71_and_named() {
     let any = "127.0.0.1:0";
     for door in ["--mllp", "--http", "--admin"] {
         let address = |name: &str| if name == door { at.as_str() } else { any };
-        let arguments = ["run", "--data", &data.path().display().to_string(), "--mllp", address("--mllp"), "--http", address("--http"), "--admin", address("--admin")];
+        let arguments = [
+            "run",
+            "--data",
+            &data.path().display().to_string(),
+            "--mllp",
+            address("--mllp"),
+            "--http",
+            address("--http"),
+            "--admin",
+            address("--admin"),
+        ];
         let output = run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), said.contains(&at)), (Some(71), true), "{door}: {said}");
