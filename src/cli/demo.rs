@@ -209,7 +209,7 @@ impl Stage {
             out.table(&["sample", "answer", "standing", "child", "hub", "told", "withheld", ""], &rows)?;
             writeln!(
                 out,
-                "\n{as_expected} of {} as expected; the parents' record was told {} times",
+                "\n{as_expected} of {} as expected; deliveries to the parents' record: {}",
                 counted(samples.len(), "sample"),
                 self.told_parents.load(Ordering::Acquire)
             )?;

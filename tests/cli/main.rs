@@ -1,4 +1,5 @@
 //! The program as a sysadmin meets it: started, asked, told to end, by its command line and its exit codes alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends where it fails")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -46,6 +47,14 @@ impl Broker {
     }
 }
 
+impl Drop for Broker {
+    /// A test that failed leaves no broker behind.
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
+}
+
 /// The next log line with this message; `None` where the log ends before.
 fn next_line(log: &mut BufReader<ChildStderr>, message: &str) -> Option<Value> {
     log.lines().map_while(Result::ok).filter_map(|line| serde_json::from_str::<Value>(&line).ok()).find(|line| line["message"] == message)
@@ -65,9 +74,9 @@ fn sample(name: &str) -> String {
     format!("{}/samples/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Waits until everything is filed and delivered: `status` asks the broker, each time a new process.
+/// Asks until everything is filed and delivered, each time by a new process; gives up when that is plainly not coming.
 fn settled(broker: &Broker) -> Value {
-    loop {
+    for _ask in 0..2_000 {
         let (code, text) = ran(&["reconcile", "--json", "--admin", &broker.admin]);
         assert_eq!(code, Some(0), "{text}");
         let account: Value = serde_json::from_str(&text).unwrap();
@@ -75,6 +84,7 @@ fn settled(broker: &Broker) -> Value {
             return account;
         }
     }
+    panic!("nothing more is filed or delivered: {}", ran(&["status", "--admin", &broker.admin]).1);
 }
 
 #[test]
@@ -125,7 +135,17 @@ fn a_port_that_is_taken_is_71_and_named() {
     let any = "127.0.0.1:0";
     for door in ["--mllp", "--http", "--admin"] {
         let address = |name: &str| if name == door { at.as_str() } else { any };
-        let arguments = ["run", "--data", &data.path().display().to_string(), "--mllp", address("--mllp"), "--http", address("--http"), "--admin", address("--admin")];
+        let arguments = [
+            "run",
+            "--data",
+            &data.path().display().to_string(),
+            "--mllp",
+            address("--mllp"),
+            "--http",
+            address("--http"),
+            "--admin",
+            address("--admin"),
+        ];
         let output = run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), said.contains(&at)), (Some(71), true), "{door}: {said}");
