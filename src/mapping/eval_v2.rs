@@ -17,10 +17,10 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::eval::{Entered, Hit, Mode, View};
 use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
+use super::view::{Entered, Hit, Mode, View};
 use crate::hl7::{Condition, Message, Piece};
 
 /// Segments and repetitions that reading one message may touch.

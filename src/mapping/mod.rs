@@ -44,6 +44,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,7 +78,14 @@ pub struct Input<'a> {
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level { Info, Warning, Hold }
+pub enum Level {
+    /// Worth knowing.
+    Info,
+    /// Somebody should look; the message goes on.
+    Warning,
+    /// The message waits for a person.
+    Hold,
+}
 
 /// Something to say about a message: may quote it, so it goes to the work list, never to a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

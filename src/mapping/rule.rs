@@ -255,6 +255,7 @@ impl Builder<'_, '_> {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
             self.error(mistake.help("remove `all`"));
         }
+        self.section.text("note", report);
         let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         complete.then(|| Rule {

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::convert::Surroundings;
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
-use super::eval::{self, Evaluation, Options, View, holds};
+use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
 use super::load::{Mapping, Sender};
 use super::path::Dialect;
+use super::view::{View, holds};
 use super::{Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};

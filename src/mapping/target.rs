@@ -271,6 +271,7 @@ impl Target {
         self.path.join(".")
     }
 
+    #[cfg(test)]
     /// Finds a dotted path below a shape; the error is how many parts of it are right.
     pub fn find(shape: usize, dotted: &str) -> Result<Self, usize> {
         let model = Model::get();

@@ -7,7 +7,7 @@ mod inline;
 mod limits;
 mod rules;
 mod selection;
-mod tmp_content;
+mod shipped;
 
 use super::*;
 
