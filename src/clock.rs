@@ -16,3 +16,8 @@ pub fn now() -> Timestamp {
 pub fn tick() -> Instant {
     Instant::now()
 }
+
+/// A point on tokio's monotonic clock, which tests can pause.
+pub fn beat() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

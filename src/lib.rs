@@ -13,3 +13,7 @@ pub mod routing;
 pub mod outbox;
 pub mod destinations;
 pub mod store;
+pub mod config;
+pub mod console;
+pub mod broker;
+pub mod cli;

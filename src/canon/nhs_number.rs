@@ -95,8 +95,17 @@ mod tests {
             assert!(NhsNumber::parse(good).is_ok(), "{good}");
         }
         use NhsNumberError::*;
-        let bad = [("9990000019", CheckDigit), ("1112223330", CheckDigit), ("999000001", NotTenDigits), ("99900000180", NotTenDigits),
-            ("1111111111", Placeholder), ("0000000000", Placeholder), ("", NotTenDigits), ("999000001X", NotTenDigits), ("٩990000018", NotTenDigits)];
+        let bad = [
+            ("9990000019", CheckDigit),
+            ("1112223330", CheckDigit),
+            ("999000001", NotTenDigits),
+            ("99900000180", NotTenDigits),
+            ("1111111111", Placeholder),
+            ("0000000000", Placeholder),
+            ("", NotTenDigits),
+            ("999000001X", NotTenDigits),
+            ("٩990000018", NotTenDigits),
+        ];
         for (text, why) in bad {
             assert_eq!(NhsNumber::parse(text), Err(why), "{text}");
         }

@@ -439,3 +439,43 @@ pub enum HubBasis {
     /// The place of birth, or the default hub.
     Default,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_number_is_the_childs_and_a_former_one_is_not() {
+        let id = |value: &str, usage| Identifier {
+            value: value.to_owned(),
+            system: NHS_NUMBER_SYSTEM.to_owned(),
+            usage,
+            ..Identifier::default()
+        };
+        let mut child = Child { identifiers: vec![id("9990000018", IdentifierUse::Superseded)], ..Child::default() };
+        assert_eq!(child.nhs_number(), None);
+        // A wrong check digit is no number, whatever it is called.
+        child.identifiers.push(id("9990000019", IdentifierUse::Current));
+        assert_eq!(child.nhs_number(), None);
+        child.identifiers.push(id("9990000026", IdentifierUse::Current));
+        assert_eq!(child.nhs_number().map(|(number, _)| number.to_string()).as_deref(), Some("9990000026"));
+    }
+
+    #[test]
+    fn home_is_where_the_child_lives_and_never_where_it_was_born() {
+        let address = |usage: Option<&str>| Address { usage: usage.map(str::to_owned), ..Address::default() };
+        let home = |addresses: &[Option<&str>]| {
+            let child = Child { addresses: addresses.iter().map(|usage| address(*usage)).collect(), ..Child::default() };
+            child.home().map(|home| home.usage.clone())
+        };
+        assert_eq!(home(&[Some("temp"), Some("home")]), Some(Some("home".to_owned())));
+        assert_eq!(home(&[Some("old"), Some("birth_delivery"), None]), Some(None));
+        assert_eq!(home(&[Some("old"), Some("birth_delivery")]), None);
+    }
+
+    #[test]
+    fn what_was_not_said_is_not_written() {
+        assert_eq!(serde_json::to_string(&Child::default()).unwrap(), r#"{"birth":{},"flags":{}}"#);
+        assert!(serde_json::from_str::<Child>(r#"{"brith":{}}"#).is_err(), "an unknown field is an error, not a loss");
+    }
+}

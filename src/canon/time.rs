@@ -83,3 +83,41 @@ impl Instant {
         Self { value: whole.to_string(), precision: Precision::Second, raw: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant(value: &str, precision: Precision) -> Instant {
+        Instant { value: value.to_owned(), precision, raw: None }
+    }
+
+    #[test]
+    fn a_year_or_month_is_no_whole_date() {
+        let date = |value: &str, precision| Date { value: value.to_owned(), precision }.civil();
+        assert_eq!(date("2026-04-01", Precision::Day), Some(civil::date(2026, 4, 1)));
+        assert_eq!(date("2026-04", Precision::Month), None);
+        assert_eq!(date("2026", Precision::Year), None);
+        assert_eq!(date("2026-02-30", Precision::Day), None);
+        assert_eq!(instant("2026-04", Precision::Month).date(), None);
+    }
+
+    #[test]
+    fn a_moment_is_ordered_by_the_first_instant_it_can_mean_in_london() {
+        for (value, precision, first) in [
+            ("2026-07-05T09:30:00+01:00", Precision::Second, "2026-07-05T08:30:00Z"),
+            ("2026-07-05", Precision::Day, "2026-07-04T23:00:00Z"),
+            ("2026-07", Precision::Month, "2026-06-30T23:00:00Z"),
+            ("2026", Precision::Year, "2026-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(instant(value, precision).timestamp(), Some(first.parse().unwrap()), "{value}");
+        }
+        assert_eq!(instant("soon", Precision::Day).timestamp(), None);
+    }
+
+    #[test]
+    fn a_moment_after_midnight_in_london_is_the_next_day_whatever_the_offset_says() {
+        assert_eq!(instant("2026-07-04T23:30:00Z", Precision::Second).date(), Some(civil::date(2026, 7, 5)));
+        assert_eq!(instant("2026-01-04T23:30:00Z", Precision::Second).date(), Some(civil::date(2026, 1, 4)));
+    }
+}

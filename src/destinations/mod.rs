@@ -1,14 +1,42 @@
 //! Paying: says a filed event in the receiver's dialect, and hands it over.
+//!
+//!     FiledEvent ──▶ parent.rs   what a parents' account may see, or the rule that withholds it ─┐
+//!                └─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
+//!                    render.rs   codes and conversions both share                                ┘
+//!
+//! # Invariants
+//!
+//! - Rendering is pure: the same event gives the same bytes, on every attempt and on every machine.
+//! - What may go where is decided here and nowhere else, from the canonical event alone.
+//! - One call of [`FhirDestination::pay`] is one request. Retrying, order and memory belong to the outbox.
+//!
+//! # Not here
+//!
+//! The built-in child health store, which shares a database with nobody and is written by `store`.
+
+pub mod fake;
+mod parent;
+mod record;
+mod render;
+mod wire;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod leaks;
+
+pub use parent::{RULES, parent_record, parent_record_as_of};
+pub use record::{Audience, whole_record, whole_record_for};
+pub use wire::FhirDestination;
 
 use serde::Deserialize;
 
-use crate::canon::ProxyConsent;
 use crate::names::HubName;
-use crate::outbox::{FiledEvent, Settlement};
 
 /// `[[destination]]` in `chis-broker.toml`.
+///
+/// Unknown keys are refused by [`Kind`], which is given all keys but the name: serde cannot refuse them here beside `flatten`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name in listings and metrics, lower-case kebab.
     pub name: String,
@@ -19,7 +47,7 @@ pub struct Config {
 
 /// The kinds of destination.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Kind {
     /// The built-in child health store of one hub.
     Store {
@@ -57,36 +85,92 @@ pub enum Profile {
     Record,
 }
 
+impl Config {
+    /// What is wrong with it, each with what would help. Reads no file: [`FhirDestination::new`] does.
+    pub fn check(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(word) || self.name.starts_with('-') || self.name.ends_with('-') {
+            problems.push(format!("`name = \"{}\"` must be lower-case letters, digits and hyphens, like `hub-ne`", self.name));
+        }
+        match &self.kind {
+            Kind::Store { hub, .. } => {
+                if matches!(hub.as_str(), "" | HubName::OUT | HubName::UNKNOWN) {
+                    problems.push(format!("`hub = \"{hub}\"` is not a hub; name one of hubs.toml"));
+                }
+            }
+            Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {
+                match wire::transaction_url(base) {
+                    Err(problem) => problems.push(problem),
+                    Ok(url) if url.scheme() == "https" && ca_file.is_none() => {
+                        problems.push("`ca_file` is missing; name a PEM file of the CAs that sign the receiver's certificate".to_owned());
+                    }
+                    Ok(url) if url.scheme() == "http" && [ca_file, certificate_file, key_file].iter().any(|file| file.is_some()) => {
+                        problems.push("certificates have no use with `http://`; write `https://` or leave them out".to_owned());
+                    }
+                    Ok(_) => {}
+                }
+                if certificate_file.is_some() != key_file.is_some() {
+                    problems.push("`certificate_file` and `key_file` belong together; name both or none".to_owned());
+                }
+                problems.extend(out_of_range("timeout_s", *timeout_s, 1..=600));
+                problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
+            }
+        }
+        problems
+    }
+}
+
+fn out_of_range(setting: &str, value: Option<u64>, range: std::ops::RangeInclusive<u64>) -> Option<String> {
+    let value = value.filter(|value| !range.contains(value))?;
+    Some(format!("`{setting} = {value}` must be from {} to {}", range.start(), range.end()))
+}
+
 /// Why nothing is owed: the rule, for the trace and the metric `messages_withheld_total{rule}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withheld {
-    /// `no-proxy-consent`, `not-on-allow-list`, `hold-back`, `placeholder-name`, `restricted`, `dissent`, `unverified-number`, `deceased`, `stillborn`, …
+    /// One of [`RULES`]: `no-proxy-consent`, `not-on-allow-list`, `hold-back`, `placeholder-name`, `restricted`, `dissent`,
+    /// `unverified-number`, `deceased`, `stillborn`, …
     pub rule: &'static str,
 }
 
-/// The body owed to a parents' record, or the rule that withholds it. Pure. One JSON Bundle (R4 transaction), ready for the wire.
-pub fn parent_record(_event: &FiledEvent, _consents: &[ProxyConsent]) -> Result<Vec<u8>, Withheld> {
-    unimplemented!()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The body owed to a whole record. Pure.
-pub fn whole_record(_event: &FiledEvent) -> Vec<u8> {
-    unimplemented!()
-}
-
-/// A FHIR receiver.
-#[derive(Clone, Debug)]
-pub struct FhirDestination {
-    _private: (),
-}
-
-impl FhirDestination {
-    /// Reads certificates and makes one HTTP client (no redirects, no proxy from the environment).
-    pub fn new(_kind: &Kind) -> Result<Self, String> {
-        unimplemented!()
+    fn config(text: &str) -> Result<Config, toml::de::Error> {
+        toml::from_str(text)
     }
-    /// One attempt. `key` goes into `Idempotency-Key`, `control_id` into `X-Source-Control-Id`; `attempts` chooses the wait.
-    pub async fn pay(&self, _key: &str, _control_id: &str, _body: &[u8], _attempts: u32) -> Settlement {
-        unimplemented!()
+
+    #[test]
+    fn a_destination_is_read_and_an_unknown_key_refused() {
+        let fhir = "name = 'e-redbook'\nkind = 'fhir'\nbase = 'https://receiver.example'\nprofile = 'parent-record'\nca_file = 'ca.pem'";
+        let read = config(fhir).unwrap();
+        assert!(matches!(read.kind, Kind::Fhir { profile: Profile::ParentRecord, .. }));
+        assert_eq!(read.check(), Vec::<String>::new());
+        assert!(config(&format!("{fhir}\nretries = 3")).is_err(), "a misspelt key must not be ignored");
+        let store = config("name = 'hub-ne'\nkind = 'store'\nhub = 'NE'").unwrap();
+        assert_eq!(store.check(), Vec::<String>::new());
+        assert!(config("name = 'hub-ne'\nkind = 'store'\nhub = 'NE'\nbase = 'x'").is_err());
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_with_its_remedy() {
+        let problems = |text: &str| config(text).unwrap().check().join(" | ");
+        let wrong = "name = 'E Redbook'\nkind = 'fhir'\nbase = 'http://receiver.example'\nprofile = 'record'\ntimeout_s = 0\nconcurrency = 257\nkey_file = 'k.pem'";
+        for part in ["`name", "use `https://`", "belong together", "`timeout_s = 0` must be from 1 to 600", "`concurrency = 257`"] {
+            assert!(problems(wrong).contains(part), "{part} in {}", problems(wrong));
+        }
+        let base = |base: &str| problems(&format!("name = 'x'\nkind = 'fhir'\nprofile = 'record'\nbase = '{base}'"));
+        assert!(base("https://r.example").contains("ca_file"));
+        assert!(base("ftp://r.example").contains("https://"));
+        assert!(base("not a url").contains("not a URL"));
+        assert!(base("https://user:secret@r.example").contains("must not hold"));
+        assert!(!base("https://user:secret@r.example").contains("secret"), "a password is not repeated");
+        assert!(base("https://r.example/x?y=1").contains("leave out"));
+        for loopback in ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost:1/x/"] {
+            assert_eq!(base(loopback), "", "{loopback}");
+        }
+        assert!(base("http://127.0.0.1.example").contains("in the clear"));
     }
 }

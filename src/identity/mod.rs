@@ -1,10 +1,40 @@
-//! Which child a statement is about: the same as one we know, a new one, or a person must look.
+//! Which child a statement is about: the same as one we know, a new one, or a person must look; and what
+//! the record says once it is filed.
+//!
+//! # In this folder
+//!
+//! - [`decide`]: the match, step by step, each step with its evidence (identity rules, section 2).
+//! - [`merge`]: the record after a statement, field by field (canonical model, sections 1 and 4).
+//! - [`plain_name`], [`is_placeholder`]: names for comparison, and names that are none.
+//!
+//! # What always holds
+//!
+//! - Nothing is filed by a name alone, and no likeness is ever weighed: a step hits or it does not.
+//! - Of several babies of one birth none is told from another by anything but its NHS number or local identifier.
+//! - A record has at most one current NHS number.
+//! - The same statements give the same fields, in whatever order they came.
+//!
+//! # Not here
+//!
+//! No index and no clock: [`ChildIndex`] is asked, and time is the time of the event. Which hub is responsible is
+//! decided by routing. Merging two children (A40) is not a matter of one statement and is not done here.
+
+mod decide;
+mod kin;
+mod merge;
+mod name;
+mod word;
 
 use jiff::civil;
 use serde::{Deserialize, Serialize};
 
-use crate::canon::{Child, ChildStatus, NhsNumber, Sex, Statement};
+use crate::canon::{Child, ChildStatus, NhsNumber, Sex};
 use crate::names::ChildId;
+
+pub use decide::decide;
+pub use merge::{Record, merge};
+pub use name::{is_placeholder, plain_name};
+pub use word::Kept;
 
 /// As much of a known child as matching compares.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +63,7 @@ pub trait ChildIndex {
 /// Why it was decided so, step by step: kept with the event and shown by `child --why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `1 nhs-number`, `2 local-id`, `5 new`.
+    /// `0 identity-unknown`, `1 nhs-number`, `2 local-id`, `5 new`.
     pub step: String,
     /// What was compared and how it came out. Names fields, does not quote values.
     pub text: String,
@@ -46,38 +76,16 @@ pub enum Match {
     Known(ChildId, Vec<Evidence>),
     /// Nobody we know; the statement may create.
     New(ChildStatus, Vec<Evidence>),
-    /// A person must look. `code` is stable: `identity-mismatch`, `identity-conflict`, `unmatched`, `status-forbids`, `no-identifier`.
-    Held { code: &'static str, text: String, evidence: Vec<Evidence> },
-}
-
-/// Decides (identity rules, section 2: steps 0, 1, 2, 5).
-pub fn decide(_statement: &Statement, _index: &dyn ChildIndex) -> Result<Match, IndexError> {
-    unimplemented!()
-}
-
-/// For comparison only: NFKD, no diacritics, upper case, letters only.
-pub fn plain_name(_name: &str) -> String {
-    unimplemented!()
-}
-
-/// True for `BABY`, `TWIN ONE`, `B/O SMITH` (identity rules, section 4).
-pub fn is_placeholder(_family: Option<&str>, _given: &[String]) -> bool {
-    unimplemented!()
-}
-
-/// Merges what a statement says into a record, field by field, by event time and source precedence (canonical
-/// model, sections 1 and 4). `None` makes a new record. Returns the record and the dotted paths that changed.
-pub fn merge(_record: Option<&Record>, _statement: &Statement, _said: &Said) -> (Record, Vec<String>) {
-    unimplemented!()
-}
-
-/// The merged record with, for each field group, who said it and when: what [`merge`] needs to decide the next time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The child as known now.
-    pub child: Child,
-    /// Field group (`names`, `sex`, `birth.weight_g`, `gp`, …) to who said it.
-    pub said: std::collections::BTreeMap<String, Said>,
+    /// A person must look.
+    Held {
+        /// Stable: `identity-mismatch`, `identity-conflict`, `unmatched`, `status-forbids`, `no-identifier`,
+        /// `no-birth-date`, `birth-date-implausible`, `record-closed`.
+        code: &'static str,
+        /// For the person who looks: what did not fit. Quotes nothing.
+        text: String,
+        /// Every step that was tried.
+        evidence: Vec<Evidence>,
+    },
 }
 
 /// Who said something, and when.
@@ -95,12 +103,21 @@ pub struct Said {
     pub source: String,
 }
 
-/// Age in whole days at `on`, where the date of birth is known to the day.
-pub fn age_days(_child: &Child, _on: civil::Date) -> Option<i64> {
-    unimplemented!()
+/// Age in whole days at `on`, where the date of birth is known to the day. Negative before the birth.
+pub fn age_days(child: &Child, on: civil::Date) -> Option<i64> {
+    let born = child.birth.date.as_ref()?.civil()?;
+    on.since(born).ok().map(|age| i64::from(age.get_days()))
 }
 
 /// Compared sexes agree, or one of them does not say.
-pub fn sex_agrees(_a: Option<Sex>, _b: Option<Sex>) -> bool {
-    unimplemented!()
+pub fn sex_agrees(a: Option<Sex>, b: Option<Sex>) -> bool {
+    match (stated(a), stated(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    }
+}
+
+/// Male or female; "not known" and "not specified" say nothing that could be compared.
+fn stated(sex: Option<Sex>) -> Option<Sex> {
+    sex.filter(|sex| matches!(sex, Sex::Male | Sex::Female))
 }

@@ -1,4 +1,17 @@
 //! What is owed to whom: debts, lanes, when to try again.
+//!
+//! # Invariants
+//!
+//! - A [`FiledEvent`] never changes once made: each attempt renders the same bytes from it.
+//! - A lane is one child at one destination, strictly first in, first out: a debt that waits or is held lets no later
+//!   debt of that child pass, and no other child wait.
+//! - `why` of a [`Settlement`] holds statuses and kinds of failure, nothing that a receiver or a message said.
+//!
+//! # Not here
+//!
+//! No SQL, no sockets, no clock: debts are kept by `store` and paid by `destinations`.
+
+
 
 use std::time::Duration;
 
@@ -52,13 +65,17 @@ pub struct Debt {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "outcome")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// The receiver has it.
     Delivered,
     /// The receiver had something newer.
     Superseded,
+    /// It may no longer be said: what allowed it has ended since the debt was made.
+    Withdrawn {
+        /// The rule that forbids it now.
+        rule: &'static str,
+    },
     /// For now not; the lane waits `after_ms`. `why` holds no answer of the receiver, only status and kind.
     Retry {
         /// Milliseconds.
@@ -73,8 +90,30 @@ pub enum Settlement {
     },
 }
 
-/// Wait before attempt `attempts + 1`: 1 s doubling to 10 min, full jitter (`jitter` in 0..=1000).
+/// Wait after an attempt that failed; `attempts` is how many there were before it. 1 s doubling to 10 min, of which half
+/// always and half by `jitter` (0 to 1000): never at once, and never all together (destination rules, section 1).
 pub fn backoff(attempts: u32, jitter: u32) -> Duration {
     let ceiling = Duration::from_secs(1).saturating_mul(1_u32.checked_shl(attempts.min(10)).unwrap_or(1024)).min(Duration::from_secs(600));
     (ceiling / 2).saturating_add((ceiling / 2).saturating_mul(jitter.min(1000)) / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_from_a_second_to_ten_minutes_and_never_beyond() {
+        let waits: Vec<u64> = (0..12).map(|attempts| backoff(attempts, 1000).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+        assert_eq!(backoff(u32::MAX, u32::MAX), Duration::from_secs(600));
+    }
+
+    #[test]
+    fn jitter_takes_away_no_more_than_half() {
+        for attempts in 0..20 {
+            let (least, most) = (backoff(attempts, 0), backoff(attempts, 1000));
+            assert_eq!(least * 2, most);
+            assert!(least < backoff(attempts, 1) && backoff(attempts, 999) < most, "{attempts}");
+        }
+    }
 }

@@ -1,4 +1,31 @@
 //! The ledger and the hub stores: the only place that knows SQL.
+//!
+//! One thread owns the only writing connection ([`Ledger`]). It takes what waits, does it in one transaction, syncs
+//! once, and only then answers everyone who waited: one sync pays for hundreds of messages. Readers
+//! ([`LedgerReader`]) have connections of their own and never disturb it.
+//!
+//! - `schema`: tables, opening, checkpoints.
+//! - `controls`: has this message come before?
+//! - `writer`: the loop of the one writer, and the journal it implements.
+//! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `index`: identity's view of the children.
+//! - `reader`: listings, traces, the account.
+//! - `hub`: a hub's own child health store.
 
+mod controls;
+mod filing;
+mod hub;
+mod index;
+mod reader;
 mod rows;
+mod schema;
+mod writer;
+
+pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
+pub use hub::{HubStore, hub_export};
+pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use rows::*;
+pub use writer::{Ledger, LedgerConfig};
+
+#[cfg(test)]
+mod tests;

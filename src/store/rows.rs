@@ -1,10 +1,7 @@
 //! What reading commands and the admin door are given: rows of the ledger as plain structs.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::names::{ChildId, Seq};
 
 /// The ledger could not be opened or read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -182,35 +179,3 @@ pub struct ReconciliationLine {
     /// Pending or held.
     pub pending: i64,
 }
-
-/// Reads a ledger, live or at rest, without disturbing it.
-#[derive(Debug)]
-pub struct LedgerReader {
-    _private: (),
-}
-
-impl LedgerReader {
-    /// Opens `ledger.db` of a data directory, read-only.
-    pub fn open(_data: &Path) -> Result<Self, StoreError> { unimplemented!() }
-    /// Lists entries, newest first.
-    pub fn entries(&self, _filter: &EntryFilter) -> Result<Vec<EntryRow>, StoreError> { unimplemented!() }
-    /// One entry with its body as received.
-    pub fn entry(&self, _seq: Seq) -> Result<Option<(EntryRow, Vec<u8>)>, StoreError> { unimplemented!() }
-    /// What became of it.
-    pub fn trace(&self, _seq: Seq) -> Result<Option<Trace>, StoreError> { unimplemented!() }
-    /// The mapping files of a bundle, as they were when it was active.
-    pub fn bundle_files(&self, _hash: &str) -> Result<Option<crate::mapping::Files>, StoreError> { unimplemented!() }
-    /// One child.
-    pub fn child(&self, _child: ChildId) -> Result<Option<ChildView>, StoreError> { unimplemented!() }
-    /// Child ids whose current or former NHS number or local identifier this is.
-    pub fn children_by_identifier(&self, _value: &str) -> Result<Vec<ChildId>, StoreError> { unimplemented!() }
-    /// What waits for a person, oldest first.
-    pub fn held(&self) -> Result<Vec<HeldRow>, StoreError> { unimplemented!() }
-    /// Held debts, oldest first.
-    pub fn held_debts(&self) -> Result<Vec<DebtRow>, StoreError> { unimplemented!() }
-    /// The account; `day` is a London date.
-    pub fn reconcile(&self, _day: Option<&str>, _source: Option<&str>) -> Result<Reconciliation, StoreError> { unimplemented!() }
-}
-
-/// Reads a hub's store (SQLite file): children, one JSON line each, oldest first.
-pub fn hub_export(_file: &Path, _each: &mut dyn FnMut(serde_json::Value) -> std::io::Result<()>) -> Result<u64, StoreError> { unimplemented!() }

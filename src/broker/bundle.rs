@@ -1,0 +1,99 @@
+//! The active bundle: loaded whole, tested, swapped whole; the last good one stays when a new one is broken.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::config::{self, Settings};
+use crate::mapping::{Bundle, Diagnostic, Files};
+use crate::routing::Directory;
+use crate::store::{Ledger, LedgerReader, StoreError};
+
+/// What the mapping files and directories gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Compiled and tested.
+    pub bundle: Bundle,
+    /// The files it was made of.
+    pub files: Files,
+    /// Hubs, practices, postcodes.
+    pub directory: Directory,
+}
+
+/// Why the files of the configuration cannot become active: each mistake on a line of its own.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", mistakes.join("\n"))]
+pub struct Refused {
+    /// `file:line:column: what; remedy`.
+    pub mistakes: Vec<String>,
+}
+
+/// Loads what `settings` name: everything compiles and every inline test passes, or nothing is taken.
+pub fn load(settings: &Settings) -> Result<Loaded, Refused> {
+    let dir = settings.mappings.dir.as_deref();
+    let files = match dir {
+        Some(dir) => Bundle::files(dir).map_err(|error| Refused { mistakes: vec![format!("{}: {error}", dir.display())] })?,
+        None => Bundle::shipped(),
+    };
+    let bundle = compile(&files, dir)?;
+    let directory = config::directory(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
+    Ok(Loaded { bundle, files, directory })
+}
+
+fn compile(files: &Files, dir: Option<&Path>) -> Result<Bundle, Refused> {
+    let prefix = dir.map_or_else(|| "mappings/".to_owned(), |dir| format!("{}/", dir.display()));
+    let bundle = Bundle::compile(files, &prefix).map_err(|diagnostics| Refused { mistakes: diagnostics.iter().map(line).collect() })?;
+    let reports = bundle.test(&|name| config::samples_beside(dir, name));
+    let failures = reports.iter().flat_map(|report| {
+        report.failures.iter().map(move |failure| format!("{}:{}: test \"{}\": {failure}", report.file, report.line, report.name))
+    });
+    let mistakes: Vec<String> = failures.collect();
+    if mistakes.is_empty() { Ok(bundle) } else { Err(Refused { mistakes }) }
+}
+
+fn line(diagnostic: &Diagnostic) -> String {
+    let help = diagnostic.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
+    format!("{}:{}:{}: {}{help}", diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.message)
+}
+
+/// The bundle that was active when the broker last ran, for a start with broken mapping files.
+pub fn last_good(data: &Path) -> Option<(Bundle, Files)> {
+    let files = LedgerReader::open(data).ok()?.last_bundle().ok()??;
+    let bundle = Bundle::compile(&files, "last-good/").ok()?;
+    Some((bundle, files))
+}
+
+/// What is active now, and whether it is what the files say.
+pub struct Active {
+    /// Rules and tables.
+    pub bundle: Arc<ArcSwap<Bundle>>,
+    /// Hubs, practices, postcodes.
+    pub directory: Arc<ArcSwap<Directory>>,
+    /// Why the files on disk are not active; empty when they are.
+    pub stale: ArcSwap<Vec<String>>,
+}
+
+impl Active {
+    /// Loads anew and swaps all of it, or keeps all of the old. Gives the hash that is active.
+    pub async fn reload(&self, settings: &Settings, ledger: &Ledger, now: Timestamp) -> Result<String, Refused> {
+        let outcome = match load(settings) {
+            Ok(loaded) => self.activate(loaded, ledger, now).await.map_err(|error| Refused { mistakes: vec![error.to_string()] }),
+            Err(refused) => Err(refused),
+        };
+        let result = if outcome.is_ok() { "ok" } else { "refused" };
+        metrics::counter!("chis_config_reloads_total", "result" => result).increment(1);
+        metrics::gauge!("chis_config_stale").set(if outcome.is_ok() { 0.0 } else { 1.0 });
+        self.stale.store(Arc::new(outcome.as_ref().err().map(|refused| refused.mistakes.clone()).unwrap_or_default()));
+        outcome
+    }
+
+    async fn activate(&self, loaded: Loaded, ledger: &Ledger, now: Timestamp) -> Result<String, StoreError> {
+        let hash = loaded.bundle.hash().clone();
+        ledger.keep_bundle(&hash, &loaded.files, now).await?;
+        self.bundle.store(Arc::new(loaded.bundle));
+        self.directory.store(Arc::new(loaded.directory));
+        Ok(hash.to_string())
+    }
+}

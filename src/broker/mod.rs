@@ -1,0 +1,230 @@
+//! Wiring: opens the ledger, starts the filing, the paying and the doors, reloads, drains.
+//!
+//! # The order of a start
+//!
+//! 1. mappings and directories are compiled and tested (or the last good bundle is taken, and the broker says so);
+//! 2. the ledger is opened, checked and folded;
+//! 3. filing and paying go on where they were;
+//! 4. the doors are opened last, so that nobody is answered by half a broker.
+//!
+//! A drain goes the other way.
+
+pub mod bundle;
+pub mod filer;
+mod operations;
+pub mod payer;
+mod service;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use operations::{BrokerOperations, Operations};
+pub use service::{opened_sockets, serve};
+
+use self::bundle::Active;
+use self::filer::{Reader, SourceProfile};
+use crate::clock;
+use crate::config::Settings;
+use crate::destinations::{FhirDestination, Kind, Profile};
+use crate::intake::{Addresses, Clock, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
+use crate::names::{DestinationName, SourceName};
+use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, Recipient};
+
+/// Why the broker could not start, and with which exit code.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StartError {
+    /// What is wrong and what would help.
+    pub text: String,
+    /// Exit code (operations guide).
+    pub exit: u8,
+}
+
+impl From<crate::store::StoreError> for StartError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self { text: error.text, exit: error.exit }
+    }
+}
+
+/// A broker at work.
+pub struct Running {
+    /// Where the doors are.
+    pub addresses: Addresses,
+    ledger: Ledger,
+    active: Arc<Active>,
+    settings: Arc<Settings>,
+    /// The doors are told to close.
+    doors_close: CancellationToken,
+    /// Filing and paying are told to end.
+    work_ends: CancellationToken,
+    doors: JoinHandle<()>,
+    reader: Reader,
+    payers: Vec<JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Starts a broker. Sockets that are open already (socket activation) are taken instead of bound.
+    pub async fn start(settings: Settings, opened: Vec<OpenedSocket>) -> Result<Self, StartError> {
+        let settings = Arc::new(settings);
+        let data = settings.store.data.clone();
+        let (active, files, stale) = first_bundle(&settings)?;
+        let active = Arc::new(active);
+        let rules = FilingRules {
+            directory: Arc::clone(&active.directory),
+            destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
+            zone: jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC),
+        };
+        let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
+        ledger.keep_bundle(active.bundle.load().hash(), &files, clock::now()).await?;
+        if !stale.is_empty() {
+            tracing::error!(mistakes = stale.len(), "config.stale: the mapping files are broken; the last good bundle stays active (`chis-broker check` names each mistake)");
+        }
+        let (doors_close, work_ends) = (CancellationToken::new(), CancellationToken::new());
+        let reader = Reader { bundle: Arc::clone(&active.bundle), sources: Arc::new(profiles(&settings.sources)), allow_test_numbers: settings.allow_test_numbers };
+        let mut threads = vec![
+            filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?,
+        ];
+        let payers = start_payers(&settings, &ledger, &work_ends, &mut threads)?;
+        let opening = Opening {
+            config: settings.intake.clone(),
+            sources: settings.sources.clone(),
+            journal: ledger.clone(),
+            clock: Clock { now: clock::now, tick: clock::tick },
+            opened,
+            patience: Patience::default(),
+        };
+        let intake = Intake::bind(opening).await.map_err(|error| StartError { text: error.to_string(), exit: 71 })?;
+        let addresses = intake.addresses();
+        let draining = Arc::new(AtomicBool::new(false));
+        let doors = tokio::spawn(intake.run(doors_close.clone()));
+        Ok(Self { addresses, ledger, active, settings, doors_close, work_ends, doors, reader, payers, threads, draining })
+    }
+
+    /// The ledger, for the commands that run a broker inside themselves.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// True while every thread that files and pays lives.
+    pub fn is_whole(&self) -> bool {
+        !self.doors.is_finished() && !self.threads.iter().any(std::thread::JoinHandle::is_finished) && !self.payers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// What an admin door may ask of this broker.
+    pub fn operations(&self) -> Arc<BrokerOperations> {
+        Arc::new(BrokerOperations {
+            ledger: self.ledger.clone(),
+            active: Arc::clone(&self.active),
+            settings: Arc::clone(&self.settings),
+            reader: self.reader.clone(),
+            draining: Arc::clone(&self.draining),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Loads mappings and directories anew, all or nothing. Gives the hash of what is active.
+    pub async fn reload(&self) -> Result<String, bundle::Refused> {
+        self.active.reload(&self.settings, &self.ledger, clock::now()).await
+    }
+
+    /// Resolves when the ledger's writer has ended: the broker must stop.
+    pub async fn broken(&self) {
+        self.ledger.stopped().await;
+    }
+
+    /// Drains: no new connections, what is in hand is answered, deliveries under way end, the ledger is folded.
+    /// Gives the exit code: 0, or 74 when the ledger was broken.
+    pub async fn stop(self) -> u8 {
+        self.draining.store(true, Ordering::Release);
+        self.doors_close.cancel();
+        let _closed = tokio::time::timeout(Duration::from_secs(6), self.doors).await;
+        self.ledger.drain();
+        self.work_ends.cancel();
+        for payer in self.payers {
+            let _ended = tokio::time::timeout(Duration::from_secs(5), payer).await;
+        }
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A thread that panicked has said so itself; the ledger is consistent all the same.
+                let _ended = thread.join();
+            }
+        });
+        let _ended = tokio::time::timeout(Duration::from_secs(5), joined).await;
+        if self.ledger.is_broken() { 74 } else { 0 }
+    }
+}
+
+fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
+    let active = |bundle, directory, stale: &[String]| Active {
+        bundle: Arc::new(ArcSwap::from_pointee(bundle)),
+        directory: Arc::new(ArcSwap::from_pointee(directory)),
+        stale: ArcSwap::from_pointee(stale.to_vec()),
+    };
+    match bundle::load(settings) {
+        Ok(loaded) => Ok((active(loaded.bundle, loaded.directory, &[]), loaded.files, Vec::new())),
+        Err(refused) => {
+            // A feed on yesterday's mapping at night is safer than none.
+            let Some((last, files)) = bundle::last_good(&settings.store.data) else {
+                return Err(StartError { text: refused.to_string(), exit: 78 });
+            };
+            let directory = crate::config::directory(settings)
+                .map_err(|errors| StartError { text: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), exit: 78 })?;
+            Ok((active(last, directory, &refused.mistakes), files, refused.mistakes))
+        }
+    }
+}
+
+fn rule(destination: &crate::destinations::Config) -> DestinationRule {
+    let recipient = match &destination.kind {
+        Kind::Store { hub, .. } => Recipient::HubStore(hub.clone()),
+        Kind::Fhir { profile: Profile::ParentRecord, .. } => Recipient::ParentRecord,
+        Kind::Fhir { profile: Profile::Record, .. } => Recipient::Record,
+    };
+    DestinationRule { name: DestinationName::new(&destination.name), recipient }
+}
+
+fn start_payers(
+    settings: &Settings, ledger: &Ledger, ends: &CancellationToken, threads: &mut Vec<std::thread::JoinHandle<()>>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut payers = Vec::new();
+    for destination in &settings.destinations {
+        let name = DestinationName::new(&destination.name);
+        match &destination.kind {
+            Kind::Store { hub, path } => {
+                let file = settings.store_file(hub, path.as_deref());
+                threads.push(payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?);
+            }
+            Kind::Fhir { concurrency, profile, .. } => {
+                let receiver = FhirDestination::new(&destination.kind)
+                    .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
+                let receiver = payer::FhirReceiver { name, receiver, profile: *profile, concurrency: concurrency.unwrap_or(8) };
+                payers.push(tokio::spawn(payer::pay_fhir(receiver, ledger.clone(), ends.clone())));
+            }
+        }
+    }
+    Ok(payers)
+}
+
+fn profiles(sources: &[SourceConfig]) -> HashMap<SourceName, SourceProfile> {
+    let rank = |rank| match rank {
+        Rank::National => 3,
+        Rank::Maternity | Rank::Laboratory => 2,
+        Rank::Pas => 1,
+        Rank::Other => 0,
+    };
+    sources.iter().map(|source| (SourceName::new(&source.name), SourceProfile { rank: rank(source.rank), charset: source.charset.clone() })).collect()
+}
+
+fn no_thread(error: &std::io::Error) -> StartError {
+    StartError { text: format!("a thread cannot be started: {error}; look at TasksMax and the memory limit"), exit: 71 }
+}

@@ -1,0 +1,323 @@
+//! Pays: for each destination, debts in their order, lanes by child.
+//!
+//! # Invariants
+//!
+//! - A lane is strictly first in, first out: a child's later debts wait for its earlier ones.
+//! - A failing lane backs off alone; a destination that is away is asked by one lane at a time.
+//! - A debt is settled only after the receiver has it; a crash between the two pays again under the same key.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
+use crate::names::DestinationName;
+use crate::outbox::{FiledEvent, Settlement, backoff};
+use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
+
+/// Debts paid to a store in one transaction.
+const STORE_BATCH: usize = 256;
+/// After a pause, so long is waited for company before a store is written.
+const LINGER: Duration = Duration::from_millis(10);
+/// Debts looked at in one go for a receiver that takes them one by one.
+const WINDOW: usize = 512;
+/// Pages of [`WINDOW`] looked through for lanes that may go.
+const PAGES_MAX: usize = 64;
+/// Failures in a row after which only one lane is tried at a time.
+const FAILURES_MAX: u32 = 5;
+/// Longest rest between attempts at a receiver that is away.
+const REST_MAX: Duration = Duration::from_secs(30);
+
+/// Starts the thread that pays a hub's store.
+pub fn start_store(name: DestinationName, file: PathBuf, ledger: Ledger, drain: CancellationToken, runtime: Handle) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("pay-{name}")).spawn(move || {
+        let mut failures = 0;
+        loop {
+            let payer = StorePayer { name: &name, ledger: &ledger, drain: &drain, runtime: &runtime };
+            match payer.run(&file, &mut failures) {
+                Ok(()) => return,
+                Err(error) => {
+                    failures += 1;
+                    metrics::counter!("chis_delivery_attempts_total", "destination" => name.to_string(), "result" => "failed").increment(1);
+                    tracing::warn!(destination = %name, error = %error, failures, "delivery.failed: the hub store could not be written; it is tried again");
+                    let rest = backoff(failures, 500).min(REST_MAX);
+                    let ended = runtime.block_on(async {
+                        tokio::select! { () = tokio::time::sleep(rest) => false, () = drain.cancelled() => true }
+                    });
+                    if ended {
+                        return;
+                    }
+                }
+            }
+        }
+    })
+}
+
+struct StorePayer<'a> {
+    name: &'a DestinationName,
+    ledger: &'a Ledger,
+    drain: &'a CancellationToken,
+    runtime: &'a Handle,
+}
+
+impl StorePayer<'_> {
+    fn run(&self, file: &std::path::Path, failures: &mut u32) -> Result<(), StoreError> {
+        let mut store = HubStore::open(file)?;
+        let debts = LedgerReader::open(self.ledger.data())?;
+        let mut made = self.ledger.debts(self.name);
+        let mut after = 0;
+        let mut noting: Option<tokio::task::JoinHandle<bool>> = None;
+        loop {
+            made.mark_unchanged();
+            let held: HashMap<i64, i64> = debts.held_lanes(self.name.as_str())?.into_iter().collect();
+            let owed = debts.owed(self.name.as_str(), after, STORE_BATCH)?;
+            let last = owed.last().map(|debt| debt.id);
+            let settled = self.pay(&mut store, owed, &held)?;
+            if let Some(noted) = noting.take() {
+                // What could not be noted is looked for again; the store knows the events and skips them.
+                after = if self.runtime.block_on(noted).unwrap_or(false) { after } else { 0 };
+            }
+            if !settled.is_empty() {
+                *failures = 0;
+                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => "delivered").increment(settled.len() as u64);
+                let ledger = self.ledger.clone();
+                noting = Some(self.runtime.spawn(async move { ledger.settle(settled).await }));
+            }
+            match last {
+                Some(last) => after = last,
+                None if after != 0 => after = 0,
+                None => {
+                    let ended = self.runtime.block_on(async {
+                        tokio::select! { _ = made.changed() => false, () = self.drain.cancelled() => true, () = self.ledger.stopped() => true }
+                    });
+                    if ended {
+                        return Ok(());
+                    }
+                    // What comes within this moment goes into the same transaction.
+                    self.runtime.block_on(async { tokio::time::sleep(LINGER).await });
+                }
+            }
+            if self.drain.is_cancelled() {
+                if let Some(noted) = noting.take() {
+                    let _noted = self.runtime.block_on(noted);
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Applies what may go in one transaction. An event that cannot be read is held; its lane stands behind it.
+    fn pay(&self, store: &mut HubStore, owed: Vec<OwedDebt>, held: &HashMap<i64, i64>) -> Result<Vec<(i64, u32, Settlement)>, StoreError> {
+        let mut standing: HashSet<i64> = owed.iter().filter(|debt| held.get(&debt.child).is_some_and(|first| *first < debt.id)).map(|debt| debt.child).collect();
+        let mut events = Vec::with_capacity(owed.len());
+        let mut settled = Vec::with_capacity(owed.len());
+        for debt in owed {
+            if standing.contains(&debt.child) {
+                continue;
+            }
+            match serde_json::from_slice::<FiledEvent>(&debt.event) {
+                Ok(event) => {
+                    events.push(event);
+                    settled.push((debt.id, debt.attempts + 1, Settlement::Delivered));
+                }
+                Err(_) => {
+                    standing.insert(debt.child);
+                    settled.push((debt.id, debt.attempts + 1, Settlement::Held { why: "the filed event cannot be read".into() }));
+                }
+            }
+        }
+        if !events.is_empty() {
+            store.apply(&events)?;
+        }
+        Ok(settled)
+    }
+}
+
+/// A FHIR receiver and how it is paid.
+pub struct FhirReceiver {
+    /// Its name.
+    pub name: DestinationName,
+    /// Its address and certificates.
+    pub receiver: FhirDestination,
+    /// What may go there.
+    pub profile: Profile,
+    /// Lanes in flight at once.
+    pub concurrency: usize,
+}
+
+/// Pays a FHIR receiver until `drain` is cancelled; attempts under way are waited for.
+pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: CancellationToken) {
+    let FhirReceiver { name, receiver, profile, concurrency } = receiver;
+    let mut lanes = Lanes { name, receiver: Arc::new(receiver), profile, concurrency, ledger, blocked: HashMap::new(), flying: HashSet::new(), flights: JoinSet::new(), failures: 0, rest_until: None };
+    let mut made = lanes.ledger.debts(&lanes.name);
+    while !drain.is_cancelled() && !lanes.ledger.is_broken() {
+        made.mark_unchanged();
+        if let Err(error) = lanes.start_flights().await {
+            tracing::warn!(destination = %lanes.name, error = %error, "delivery.reader: debts could not be read; it is tried again");
+            lanes.rest_until = Some(later(Duration::from_secs(1)));
+        }
+        let wake = lanes.next_wake();
+        tokio::select! {
+            Some(landed) = lanes.flights.join_next() => lanes.land(landed).await,
+            _ = made.changed() => {}
+            () = tokio::time::sleep_until(wake) => {}
+            () = drain.cancelled() => {}
+        }
+    }
+    while let Some(landed) = lanes.flights.join_next().await {
+        lanes.land(landed).await;
+    }
+}
+
+struct Flight {
+    debt: i64,
+    child: i64,
+    attempts: u32,
+    settlement: Settlement,
+}
+
+struct Lanes {
+    name: DestinationName,
+    receiver: Arc<FhirDestination>,
+    profile: Profile,
+    concurrency: usize,
+    ledger: Ledger,
+    /// Lanes that back off, by child.
+    blocked: HashMap<i64, Instant>,
+    /// Lanes with an attempt under way.
+    flying: HashSet<i64>,
+    flights: JoinSet<Flight>,
+    failures: u32,
+    rest_until: Option<Instant>,
+}
+
+impl Lanes {
+    /// Starts attempts for lanes that may go, oldest debt first.
+    async fn start_flights(&mut self) -> Result<(), StoreError> {
+        let now = clock::beat();
+        self.blocked.retain(|_, until| now < *until);
+        if self.rest_until.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        let room = if self.failures < FAILURES_MAX { self.concurrency } else { 1 };
+        if room <= self.flying.len() {
+            return Ok(());
+        }
+        for debt in self.eligible(room - self.flying.len()).await? {
+            self.flying.insert(debt.child);
+            let receiver = Arc::clone(&self.receiver);
+            let data = (self.profile == Profile::ParentRecord).then(|| self.ledger.data().to_path_buf());
+            self.flights.spawn(async move { fly(&receiver, debt, data).await });
+        }
+        Ok(())
+    }
+
+    async fn eligible(&self, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
+        let (data, name) = (self.ledger.data().to_path_buf(), self.name.clone());
+        let mut seen: HashSet<i64> = self.flying.iter().chain(self.blocked.keys()).copied().collect();
+        let looked = tokio::task::spawn_blocking(move || {
+            let debts = LedgerReader::open(&data)?;
+            seen.extend(debts.held_lanes(name.as_str())?.into_iter().map(|(child, _)| child));
+            let (mut chosen, mut after) = (Vec::new(), 0);
+            for _ in 0..PAGES_MAX {
+                let page = debts.owed(name.as_str(), after, WINDOW)?;
+                let Some(last) = page.last().map(|debt| debt.id) else { break };
+                for debt in page {
+                    // The first debt of a lane that was met decides for the whole lane.
+                    if seen.insert(debt.child) && chosen.len() < room {
+                        chosen.push(debt);
+                    }
+                }
+                if room <= chosen.len() {
+                    break;
+                }
+                after = last;
+            }
+            Ok(chosen)
+        });
+        looked.await.unwrap_or_else(|_| Ok(Vec::new()))
+    }
+
+    async fn land(&mut self, landed: Result<Flight, tokio::task::JoinError>) {
+        let Ok(flight) = landed else {
+            // The attempt panicked; which lane it was is not known, so all in the air may be tried again.
+            metrics::counter!("chis_panics_total").increment(1);
+            self.flying.clear();
+            return;
+        };
+        let outcome = match &flight.settlement {
+            Settlement::Delivered => "delivered",
+            Settlement::Superseded => "superseded",
+            Settlement::Withdrawn { .. } => "withdrawn",
+            Settlement::Retry { .. } => "retry",
+            Settlement::Held { .. } => "held",
+        };
+        metrics::counter!("chis_delivery_attempts_total", "destination" => self.name.to_string(), "result" => outcome).increment(1);
+        match &flight.settlement {
+            Settlement::Retry { after_ms, why } => {
+                self.failures += 1;
+                let wait = Duration::from_millis(*after_ms);
+                self.blocked.insert(flight.child, later(wait));
+                if FAILURES_MAX <= self.failures {
+                    self.rest_until = Some(later(backoff(self.failures - FAILURES_MAX, 500).min(REST_MAX)));
+                }
+                if self.failures == FAILURES_MAX {
+                    tracing::warn!(destination = %self.name, why, "delivery.away: the receiver does not take deliveries; one lane at a time is tried");
+                }
+            }
+            Settlement::Held { why } => tracing::warn!(destination = %self.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits"),
+            Settlement::Withdrawn { rule } => metrics::counter!("chis_messages_withheld_total", "rule" => *rule).increment(1),
+            Settlement::Delivered | Settlement::Superseded => {
+                if FAILURES_MAX <= self.failures {
+                    tracing::info!(destination = %self.name, "delivery.back: the receiver takes deliveries again");
+                }
+                (self.failures, self.rest_until) = (0, None);
+                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => outcome).increment(1);
+            }
+        }
+        // Only a noted outcome frees the lane; otherwise the same debt is found again and paid under the same key.
+        let _noted = self.ledger.settle(vec![(flight.debt, flight.attempts, flight.settlement)]).await;
+        self.flying.remove(&flight.child);
+    }
+
+    fn next_wake(&self) -> Instant {
+        let soonest = self.blocked.values().copied().chain(self.rest_until).min();
+        soonest.unwrap_or_else(|| later(Duration::from_secs(60)))
+    }
+}
+
+/// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
+async fn fly(receiver: &FhirDestination, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
+    let attempts = debt.attempts + 1;
+    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), &debt.body) {
+        (Ok(event), Some(body)) => match data.map(|data| may_still(&data, debt.child, event.clone())) {
+            Some(Err(settlement)) => settlement,
+            Some(Ok(())) | None => receiver.pay(&format!("{}/{}", event.event, event.version), &event.control_id, body, debt.attempts).await,
+        },
+        _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
+    };
+    Flight { debt: debt.id, child: debt.child, attempts, settlement }
+}
+
+/// Whether parents may see this event of a child as the child is now.
+fn may_still(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<(), Settlement> {
+    let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
+    let now = LedgerReader::open(data).and_then(|reader| reader.child_now(child)).map_err(|error| unread(error.text))?;
+    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
+    match parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now()) {
+        Ok(_body) => Ok(()),
+        Err(withheld) => Err(Settlement::Withdrawn { rule: withheld.rule }),
+    }
+}
+
+/// A point on tokio's clock, which tests can pause.
+fn later(wait: Duration) -> Instant {
+    clock::beat() + wait
+}

@@ -1,0 +1,438 @@
+//! What can be written on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::observe::LogFormat;
+
+/// Carries HL7 v2 and FHIR messages from hospitals, laboratories and the Spine to the child health hubs.
+#[derive(Debug, Parser)]
+#[command(name = "chis-broker", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the broker: the daemon
+    Run(Run),
+    /// Sends every sample through a whole broker in a temporary folder and says what became of each
+    Demo(Demo),
+    /// Checks the whole configuration and names every mistake; opens no connection
+    Check(Check),
+    /// About the configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Sends messages and prints each answer
+    Send(Send),
+    /// Mapping files: check, test, try, show
+    #[command(subcommand)]
+    Map(MapCommand),
+    /// Messages: list, show, trace, explain
+    #[command(subcommand)]
+    Msg(MsgCommand),
+    /// Shows one child: the record, who said what, and its events
+    Child(Child),
+    /// What a hub's store holds
+    #[command(subcommand)]
+    Hub(HubCommand),
+    /// What waits for a person
+    #[command(subcommand)]
+    Held(HeldCommand),
+    /// Closes the account: received and owed, and whether the sums agree (exit code 1 when they do not)
+    Reconcile(Reconcile),
+    /// Says whether the broker is well
+    Status(Status),
+    /// Makes a running broker load mappings and directories anew
+    Reload(Reload),
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").args(["config", "data"]).required(true).multiple(true))]
+pub struct Run {
+    /// The configuration file; without one the trial set-up on loopback, which needs --data
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the ledger and the hub stores
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where MLLP senders connect (without --config)
+    #[arg(long, value_name = "ADDR", conflicts_with = "config")]
+    pub mllp: Option<SocketAddr>,
+    /// Where HTTP senders connect (without --config)
+    #[arg(long, value_name = "ADDR", conflicts_with = "config")]
+    pub http: Option<SocketAddr>,
+    /// Where health, metrics and the reading commands are
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// How log lines look; without it text on a terminal, JSON elsewhere
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
+}
+
+fn log_format(word: &str) -> Result<LogFormat, String> {
+    LogFormat::from_word(word).ok_or_else(|| "text or json".to_owned())
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Leave the broker open until Ctrl-C
+    #[arg(long)]
+    pub stay: bool,
+    /// JSON, one object a sample
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The configuration file; without one what is inside the program
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say nothing where nothing is wrong
+    #[arg(long)]
+    pub quiet: bool,
+    /// Warnings are mistakes too
+    #[arg(long)]
+    pub strict: bool,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints the defaults: the manual and the template of the configuration file
+    Default,
+}
+
+/// `send`.
+#[derive(Args, Debug)]
+pub struct Send {
+    /// HL7 v2, or FHIR as XML or JSON; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// MLLP receiver of HL7 v2
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "http")]
+    pub to: Option<String>,
+    /// HTTP receiver of FHIR (and, without --to, of HL7 v2); the path is chosen by the message where the URL has none
+    #[arg(long, value_name = "URL")]
+    pub http: Option<String>,
+    /// At most so many messages a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Send all files so many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub count: u32,
+    /// Wait so long for each answer, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u64,
+    /// TLS to the MLLP receiver, whose certificate one of these authorities signed (PEM)
+    #[arg(long, value_name = "CA_FILE", requires = "to")]
+    pub tls: Option<PathBuf>,
+    /// Our certificate for TLS (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "key"])]
+    pub certificate: Option<PathBuf>,
+    /// Our key for TLS (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// JSON, one object a message
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `map …`.
+#[derive(Debug, Subcommand)]
+pub enum MapCommand {
+    /// Compiles mapping files and tables and names every mistake
+    Check(MapDir),
+    /// Runs the tests inside the mapping files
+    Test(MapDir),
+    /// Reads one message and shows what it says and why
+    Try(MapTry),
+    /// Lists mappings and files, or shows one file
+    Show(MapShow),
+}
+
+/// A folder of mapping files.
+#[derive(Args, Debug)]
+pub struct MapDir {
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `map try`.
+#[derive(Args, Debug)]
+pub struct MapTry {
+    /// The message; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Character set where MSH-18 is empty
+    #[arg(long, value_name = "NAME")]
+    pub charset: Option<String>,
+    /// Refuse NHS numbers of the 999 range, as a broker with a file of its own does
+    #[arg(long)]
+    pub no_test_numbers: bool,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `map show`.
+#[derive(Args, Debug)]
+pub struct MapShow {
+    /// A mapping's id, or a file
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where reading commands read.
+#[derive(Args, Clone, Debug, Default)]
+pub struct From {
+    /// Read the ledger of this data folder, live or at rest
+    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    pub data: Option<PathBuf>,
+    /// Ask the running broker's admin door, http://127.0.0.1:9464
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// Take the data folder from this configuration file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "admin"])]
+    pub config: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whether values out of messages are shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Reveal {
+    /// Show what messages say; the reason is written down
+    #[arg(long, value_name = "REASON")]
+    pub reveal: Option<String>,
+}
+
+/// `msg …`.
+#[derive(Debug, Subcommand)]
+pub enum MsgCommand {
+    /// Lists messages, newest first
+    List(MsgList),
+    /// Shows one message as it was received
+    Show(MsgOne),
+    /// What became of one message
+    Trace(MsgOne),
+    /// Where the values of one message came from
+    Explain(MsgExplain),
+}
+
+/// `msg list`.
+#[derive(Args, Debug)]
+pub struct MsgList {
+    /// Only of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only with this standing: waiting, filed, held, refused, duplicate, ignored
+    #[arg(long)]
+    pub standing: Option<String>,
+    /// Only of this type, ADT^A28
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Only older than this message
+    #[arg(long, value_name = "MSG")]
+    pub before: Option<i64>,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// One message.
+#[derive(Args, Debug)]
+pub struct MsgOne {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `msg explain`.
+#[derive(Args, Debug)]
+pub struct MsgExplain {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// A canonical field or its beginning, child.birth; without one all
+    #[arg(value_name = "FIELD", default_value = "")]
+    pub field: String,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `child`.
+#[derive(Args, Debug)]
+pub struct Child {
+    /// Our id of the child
+    #[arg(value_name = "ID", required_unless_present = "find")]
+    pub child: Option<uuid::Uuid>,
+    /// Find children by an NHS number or local identifier, read from standard input (never an argument: those are seen by others)
+    #[arg(long, conflicts_with = "child")]
+    pub find: bool,
+    /// Show how each event was matched
+    #[arg(long)]
+    pub why: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `hub …`.
+#[derive(Debug, Subcommand)]
+pub enum HubCommand {
+    /// Writes what a hub's store holds, one child a line
+    Export(HubExport),
+}
+
+/// `hub export`.
+#[derive(Args, Debug)]
+pub struct HubExport {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// Folder of the hub stores
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Take the folder and the stores from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// JSON lines; they are what comes without it too
+    #[arg(long)]
+    pub json: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+}
+
+/// `held …`.
+#[derive(Debug, Subcommand)]
+pub enum HeldCommand {
+    /// Lists what waits for a person, oldest first
+    List(HeldList),
+    /// Shows one held message: what became of it and why
+    Show(MsgOne),
+    /// Files a held message anew, by a running broker and its mappings of now
+    Release(HeldRelease),
+}
+
+/// How held messages are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HeldFormat {
+    /// For people
+    #[default]
+    Table,
+    /// The sender's id of each message, a line each
+    Token,
+}
+
+/// `held list`.
+#[derive(Args, Debug)]
+pub struct HeldList {
+    /// How
+    #[arg(long, value_enum, default_value_t)]
+    pub format: HeldFormat,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `held release`.
+#[derive(Args, Debug)]
+pub struct HeldRelease {
+    /// The message, or with --debt the debt
+    #[arg(value_name = "SEQ")]
+    pub seq: i64,
+    /// Why it may go now; written down
+    #[arg(long)]
+    pub reason: String,
+    /// SEQ is a held debt: it goes back into its lane
+    #[arg(long)]
+    pub debt: bool,
+    /// The running broker's admin door
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub admin: String,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reconcile`.
+#[derive(Args, Debug)]
+pub struct Reconcile {
+    /// Only of this London day, 2026-01-05
+    #[arg(long, value_name = "DATE")]
+    pub day: Option<String>,
+    /// Only of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// The running broker's admin door
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub admin: String,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reload`.
+#[derive(Args, Debug)]
+pub struct Reload {
+    /// The running broker's admin door
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub admin: String,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}

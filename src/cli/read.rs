@@ -1,0 +1,221 @@
+//! The reading commands, and the two acts that a running broker does for them.
+
+use std::io::{Read, Write};
+
+use serde_json::{Value, json};
+
+use super::arguments::{Child, HeldFormat, HeldList, HeldRelease, HubExport, MsgExplain, MsgList, MsgOne, Reconcile, Reload, Status};
+use super::output::{Out, text};
+use super::source::{self, Query, Request, Source};
+use super::tables::{self, is_balanced, items};
+use super::{Failure, Outcome, exit};
+use crate::console::mask;
+use crate::names::HubName;
+use crate::store::{self, EntryFilter};
+
+/// `msg list`.
+pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
+    let words = ["waiting", "filed", "held", "refused", "duplicate", "ignored"];
+    if let Some(standing) = list.standing.as_deref().filter(|standing| !words.contains(standing)) {
+        return Err(Failure::new(exit::USAGE, format!("no message stands `{standing}`; one of: {}", words.join(", "))));
+    }
+    let filter = EntryFilter {
+        source: list.source.clone(),
+        standing: list.standing.clone(),
+        kind: list.kind.clone(),
+        limit: Some(list.limit),
+        before: list.before,
+    };
+    let value = Source::of(&list.from)?.ask(&Query::Entries(filter), None)?;
+    if list.from.json {
+        out.json(&value)?
+    } else {
+        tables::entries(&value, out)?
+    }
+    Ok(exit::OK)
+}
+
+/// `msg show`.
+pub fn show(one: &MsgOne, out: &mut Out) -> Outcome {
+    let value = Source::of(&one.from)?.ask(&Query::Entry(one.seq), one.reveal.reveal.as_deref())?;
+    if one.from.json {
+        out.json(&value)?
+    } else {
+        tables::entry(&value, out)?
+    }
+    Ok(exit::OK)
+}
+
+/// `msg trace` and `held show`.
+pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
+    let value = Source::of(&one.from)?.ask(&Query::Trace(one.seq), one.reveal.reveal.as_deref())?;
+    if one.from.json {
+        out.json(&value)?
+    } else {
+        tables::trace(&value, out)?
+    }
+    Ok(exit::OK)
+}
+
+/// `msg explain`.
+pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
+    let query = Query::Explain(explain.seq, explain.field.clone());
+    let value = Source::of(&explain.from)?.ask(&query, explain.reveal.reveal.as_deref())?;
+    if explain.from.json {
+        out.json(&value)?
+    } else {
+        tables::explain(&value, out)?
+    }
+    Ok(exit::OK)
+}
+
+/// `child`.
+pub fn child(child: &Child, out: &mut Out) -> Outcome {
+    let source = Source::of(&child.from)?;
+    let Some(id) = child.child else {
+        let mut identifier = String::new();
+        std::io::stdin()
+            .lock()
+            .take(1024)
+            .read_to_string(&mut identifier)
+            .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
+        return found(&source.ask(&Query::Find(identifier.trim().to_owned()), None)?, child.from.json, out);
+    };
+    let value = source.ask(&Query::Child(id), child.reveal.reveal.as_deref())?;
+    if child.from.json {
+        out.json(&value)?
+    } else {
+        tables::child(&value, child.why, out)?
+    }
+    Ok(exit::OK)
+}
+
+fn found(value: &Value, is_json: bool, out: &mut Out) -> Outcome {
+    let ids = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    if is_json {
+        out.json(value)?;
+    } else {
+        for id in ids.iter().filter_map(Value::as_str) {
+            writeln!(out, "{id}")?;
+        }
+    }
+    Ok(if ids.is_empty() { exit::FOUND } else { exit::OK })
+}
+
+/// `hub export`: one child a line, as the store gives them, nothing kept in memory.
+pub fn hub_export(export: &HubExport, out: &mut Out) -> Outcome {
+    let mut settings = source::settings(export.config.as_deref())?;
+    if let Some(data) = &export.data {
+        settings.store.data.clone_from(data);
+    }
+    let file = match (&export.config, settings.hub_file(&export.hub)) {
+        (_, Some(file)) => file,
+        // Without a file of settings the store's own name for it is good enough.
+        (None, None) => settings.store_file(&HubName::new(&export.hub), None),
+        (Some(_), None) => return Err(Failure::new(exit::MISSING, format!("no destination of kind store serves hub {}", export.hub))),
+    };
+    if !file.is_file() {
+        let text = format!(
+            "hub {} has no store at {}: nothing was delivered to it yet, or it lies elsewhere (--data, --config)",
+            export.hub,
+            file.display()
+        );
+        return Err(Failure::new(exit::MISSING, text));
+    }
+    if let Some(reason) = &export.reveal.reveal {
+        source::write_down(&settings.store.data, &format!("export of hub {}", export.hub), reason)?;
+    }
+    let is_masked = export.reveal.reveal.is_none();
+    store::hub_export(&file, &mut |mut child| {
+        if is_masked {
+            mask::mask(&mut child, &["child", "version", "hub", "basis", "kind", "action", "event", "source", "control_id", "superseded"]);
+        }
+        out.json_line(&child)
+    })?;
+    Ok(exit::OK)
+}
+
+/// `held list`.
+pub fn held_list(list: &HeldList, out: &mut Out) -> Outcome {
+    let value = Source::of(&list.from)?.ask(&Query::Held, list.reveal.reveal.as_deref())?;
+    match (list.format, list.from.json) {
+        (HeldFormat::Token, _) => {
+            for held in items(&value, "entries") {
+                writeln!(out, "{}", text(held.get("entry").unwrap_or(&Value::Null), "control_id"))?;
+            }
+        }
+        (HeldFormat::Table, true) => out.json(&value)?,
+        (HeldFormat::Table, false) => tables::held(&value, out)?,
+    }
+    Ok(exit::OK)
+}
+
+/// `held release`: only the broker that has the ledger may file.
+pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
+    if release.reason.trim().is_empty() {
+        return Err(Failure::new(exit::USAGE, "--reason is not empty"));
+    }
+    let kind = if release.debt { "debts" } else { "held" };
+    let path = format!("/api/v1/{kind}/{}/release", release.seq);
+    let request = Request { method: "POST", path, body: Some(json!({ "reason": release.reason })), reveal: None };
+    let value = source::call(&release.admin, &request).map_err(|failure| match failure.exit {
+        exit::UNREACHABLE => Failure::new(exit::UNREACHABLE, format!("releasing needs the running broker: {}", failure.text)),
+        _ => failure,
+    })?;
+    if release.json {
+        out.json(&value)?;
+    } else {
+        let what = if release.debt { "debt" } else { "message" };
+        writeln!(out, "{what} {} is released; `msg trace` shows what becomes of it", release.seq)?;
+    }
+    Ok(exit::OK)
+}
+
+/// `reconcile`.
+pub fn reconcile(reconcile: &Reconcile, out: &mut Out) -> Outcome {
+    let query = Query::Reconcile(reconcile.day.clone(), reconcile.source.clone());
+    let value = Source::of(&reconcile.from)?.ask(&query, None)?;
+    if reconcile.from.json {
+        out.json(&value)?
+    } else {
+        tables::reconcile(&value, out)?
+    }
+    Ok(if is_balanced(&value) { exit::OK } else { exit::FOUND })
+}
+
+/// `status`.
+pub fn status(status: &Status, out: &mut Out) -> Outcome {
+    let get = |path: &str| Request { method: "GET", path: path.to_owned(), body: None, reveal: None };
+    let (code, checks) = source::call_text(&status.admin, &get("/readyz?verbose"))?;
+    let version = source::call(&status.admin, &get("/version"))?;
+    let account = source::call(&status.admin, &get("/api/v1/reconcile"));
+    let sum = |key: &str| {
+        account
+            .as_ref()
+            .map(|account| items(account, "lines").iter().filter_map(|line| line.get(key).and_then(Value::as_i64)).sum::<i64>())
+            .unwrap_or_default()
+    };
+    let is_ready = code == 200;
+    let (received, waiting, held, pending) = (sum("received"), sum("waiting"), sum("held"), sum("pending"));
+    if status.json {
+        let checks: Vec<&str> = checks.lines().collect();
+        out.json(&json!({ "ready": is_ready, "version": version.get("version"), "checks": checks, "received": received, "waiting": waiting, "held": held, "pending": pending }))?;
+    } else {
+        writeln!(out, "chis-broker {} at {}", text(&version, "version"), status.admin)?;
+        write!(out, "{checks}")?;
+        writeln!(out, "{received} received, {waiting} waiting, {held} held, {pending} undelivered")?;
+    }
+    Ok(if is_ready { exit::OK } else { exit::FOUND })
+}
+
+/// `reload`.
+pub fn reload(reload: &Reload, out: &mut Out) -> Outcome {
+    let request = Request { method: "POST", path: "/api/v1/reload".into(), body: Some(json!({})), reveal: None };
+    let value = source::call(&reload.admin, &request)?;
+    if reload.json {
+        out.json(&value)?;
+    } else {
+        writeln!(out, "active: {}", text(&value, "active"))?;
+    }
+    Ok(exit::OK)
+}

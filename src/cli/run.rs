@@ -1,0 +1,58 @@
+//! `run`: the daemon.
+
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::Run;
+use super::{Failure, Outcome, diagnostics, exit, output};
+use crate::config::{self, Arguments, Settings};
+use crate::{broker, console, observe};
+
+/// Runs a broker until it is told to stop; gives its exit code.
+pub fn run(run: &Run) -> Outcome {
+    let arguments = Arguments { data: run.data.clone(), mllp: run.mllp, http: run.http, admin: run.admin, log_format: run.log_format };
+    let (settings, warnings) = Settings::load(run.config.as_deref(), &config::environment(), &arguments).accept().map_err(|unusable| {
+        super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
+        Failure::new(unusable.exit, "the configuration cannot be used")
+    })?;
+    start_saying(&settings)?;
+    for warning in warnings {
+        tracing::warn!(file = warning.file, line = warning.line, what = warning.message, "config.warning");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Outcome {
+    let listen = settings.admin.listen;
+    let start_failed = |error: broker::StartError| Failure::new(error.exit, error.text);
+    let running = broker::Running::start(settings, broker::opened_sockets()).await.map_err(start_failed)?;
+    let closing = CancellationToken::new();
+    let opened = console::open(listen, running.operations(), closing.clone()).await;
+    let (admin, door) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            running.stop().await;
+            return Err(Failure::new(
+                exit::SYSTEM,
+                format!("the admin door cannot be opened on {listen}: {error}; is another broker running?"),
+            ));
+        }
+    };
+    let code = broker::serve(running, admin).await.map_err(start_failed)?;
+    closing.cancel();
+    // A client that holds its connection open does not hold up the end.
+    let _closed = tokio::time::timeout(std::time::Duration::from_secs(1), door).await;
+    Ok(code)
+}
+
+fn start_saying(settings: &Settings) -> Result<(), Failure> {
+    let failed = |error: observe::SetupError| Failure::new(exit::CONFIG, format!("[log]: {error}"));
+    observe::start_logging(settings.log.format, &settings.log.level).map_err(failed)?;
+    observe::metrics().map_err(failed)?;
+    observe::hook_panics();
+    metrics::gauge!("chis_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Where reading commands read: the ledger of a data folder, live or at rest, or a running broker's admin door.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::arguments::From;
+use super::{Failure, diagnostics, exit, output, send};
+use crate::clock;
+use crate::config::{self, Arguments, Settings};
+use crate::console::REVEAL_HEADER;
+use crate::console::views::{self, Sight};
+use crate::names::{ChildId, Seq};
+use crate::store::{EntryFilter, LedgerReader};
+
+/// Where to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The ledger itself.
+    Ledger(PathBuf),
+    /// The admin door.
+    Admin(String),
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// A list of entries.
+    Entries(EntryFilter),
+    /// One entry with its body.
+    Entry(i64),
+    /// What became of one.
+    Trace(i64),
+    /// Where its values came from.
+    Explain(i64, String),
+    /// One child.
+    Child(uuid::Uuid),
+    /// Children by an identifier.
+    Find(String),
+    /// What waits for a person.
+    Held,
+    /// The account.
+    Reconcile(Option<String>, Option<String>),
+}
+
+impl Source {
+    /// As the arguments say; without any, the data folder of the defaults and the environment.
+    pub fn of(from: &From) -> Result<Self, Failure> {
+        match (&from.data, &from.admin) {
+            (Some(data), _) => Ok(Self::Ledger(data.clone())),
+            (_, Some(admin)) => Ok(Self::Admin(admin.trim_end_matches('/').to_owned())),
+            (None, None) => Ok(Self::Ledger(settings(from.config.as_deref())?.store.data)),
+        }
+    }
+
+    /// Asks. With `reveal` nothing is masked, and the reason is written down before anything is read.
+    pub fn ask(&self, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
+        if reveal.is_some_and(|reason| reason.trim().is_empty()) {
+            return Err(Failure::new(exit::USAGE, "--reveal needs a reason"));
+        }
+        match self {
+            Self::Ledger(data) => ask_ledger(data, query, reveal),
+            Self::Admin(base) => ask_admin(base, query, reveal),
+        }
+    }
+}
+
+/// Settings of a file, for their data folder and their stores. Mistakes elsewhere in the file do not keep anybody from reading.
+pub fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
+    let loaded = Settings::load(file, &config::environment(), &Arguments::default());
+    if loaded.exit == config::EXIT_NO_INPUT {
+        super::say(&diagnostics::render(&loaded.diagnostics, &loaded.texts, output::is_stderr_coloured()));
+        return Err(Failure::new(loaded.exit, "the configuration file cannot be read"));
+    }
+    Ok(loaded.settings)
+}
+
+fn ask_ledger(data: &Path, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
+    let reader = LedgerReader::open(data)?;
+    let sight = match reveal {
+        Some(reason) => {
+            write_down(data, &subject(query), reason)?;
+            Sight::Revealed
+        }
+        None => Sight::Masked,
+    };
+    let value = match query {
+        Query::Entries(filter) => views::entries(&reader, filter),
+        Query::Entry(seq) => views::entry(&reader, Seq(*seq), sight),
+        Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
+        Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, None, sight),
+        Query::Child(child) => views::child(&reader, ChildId(*child), sight),
+        Query::Find(identifier) => views::find(&reader, identifier),
+        Query::Held => views::held(&reader, sight),
+        Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
+    };
+    Ok(value?)
+}
+
+fn subject(query: &Query) -> String {
+    match query {
+        Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
+        Query::Child(child) => format!("child {child}"),
+        Query::Held => "held list".to_owned(),
+        Query::Entries(_) | Query::Find(_) | Query::Reconcile(..) => "listing".to_owned(),
+    }
+}
+
+/// Who read the ledger's folder directly, what, and why: `audit/reveal.jsonl` beside the ledger. What cannot be written
+/// down is not shown. (A running broker keeps the audit of its admin door in the ledger itself, which only it may write.)
+pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> {
+    let folder = data.join("audit");
+    let refused = |error: std::io::Error| {
+        let text = format!(
+            "nothing is revealed that cannot be written down in {}: {error}; ask the running broker with --admin, or run this as the broker's user",
+            folder.display()
+        );
+        Failure::new(77, text)
+    };
+    std::fs::create_dir_all(&folder).map_err(refused)?;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("reveal.jsonl")).map_err(refused)?;
+    let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    let line = json!({ "at": clock::now().to_string(), "who": who, "what": what, "reason": reason.trim() });
+    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(refused)
+}
+
+fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
+    let get = |path: String| Request { method: "GET", path, body: None, reveal: reveal.map(str::to_owned) };
+    let request = match query {
+        Query::Entries(filter) => get(format!("/api/v1/entries?{}", pairs(filter))),
+        Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
+        Query::Trace(seq) => get(format!("/api/v1/entries/{seq}/trace")),
+        Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
+        Query::Child(child) => get(format!("/api/v1/children/{child}")),
+        Query::Find(identifier) => {
+            Request { method: "POST", path: "/api/v1/children/find".into(), body: Some(json!({ "identifier": identifier })), reveal: None }
+        }
+        Query::Held => get("/api/v1/held".into()),
+        Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
+    };
+    call(base, &request)
+}
+
+fn pairs(filter: &EntryFilter) -> String {
+    let EntryFilter { source, standing, kind, limit, before } = filter.clone();
+    encoded(&[
+        ("source", source),
+        ("standing", standing),
+        ("kind", kind),
+        ("limit", limit.map(|limit| limit.to_string())),
+        ("before", before.map(|before| before.to_string())),
+    ])
+}
+
+fn encoded(pairs: &[(&str, Option<String>)]) -> String {
+    let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
+    let said = pairs.iter().filter_map(|(key, value)| value.as_ref().map(|value| (*key, value.as_str())));
+    url.query_pairs_mut().extend_pairs(said);
+    url.query().unwrap_or_default().to_owned()
+}
+
+/// One question to an admin door.
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path and query.
+    pub path: String,
+    /// JSON, for `POST`.
+    pub body: Option<Value>,
+    /// Why values are to be shown.
+    pub reveal: Option<String>,
+}
+
+/// Asks the admin door at `base`; its refusals become failures with its exit code.
+pub fn call(base: &str, request: &Request) -> Result<Value, Failure> {
+    let (status, text) = call_text(base, request)?;
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|_| Failure::new(exit::UNREACHABLE, format!("{base} answered something that is no admin door (HTTP {status})")))?;
+    if (200..300).contains(&status) {
+        return Ok(value);
+    }
+    let code = value.get("exit").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::UNREACHABLE);
+    Err(Failure::new(code, value.get("error").and_then(Value::as_str).unwrap_or("the admin door refused").to_owned()))
+}
+
+/// Asks the admin door at `base`: status and text.
+pub fn call_text(base: &str, request: &Request) -> Result<(u16, String), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?;
+    runtime.block_on(async {
+        let base = base.trim_end_matches('/');
+        let url = reqwest::Url::parse(&format!("{base}{}", request.path))
+            .map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:9464")))?;
+        let client = send::client(Duration::from_secs(60))?;
+        let mut asked = if request.method == "POST" { client.post(url) } else { client.get(url) };
+        if let Some(body) = &request.body {
+            asked = asked.json(body);
+        }
+        if let Some(reason) = &request.reveal {
+            let reason = reqwest::header::HeaderValue::from_bytes(reason.trim().as_bytes())
+                .map_err(|_| Failure::new(exit::USAGE, "a reason is one line of text"))?;
+            asked = asked.header(REVEAL_HEADER, reason);
+        }
+        let unreachable = |error: reqwest::Error| {
+            let text = format!(
+                "no broker answers at {base} ({}); start it, name its address with --admin, or read its folder with --data",
+                plain(&error)
+            );
+            Failure::new(exit::UNREACHABLE, text)
+        };
+        let response = asked.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(unreachable)?))
+    })
+}
+
+fn plain(error: &reqwest::Error) -> &'static str {
+    match (error.is_timeout(), error.is_connect()) {
+        (true, _) => "it takes too long",
+        (false, true) => "no connection",
+        (false, false) => "the connection broke",
+    }
+}

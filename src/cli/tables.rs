@@ -1,0 +1,206 @@
+//! How the reading commands look to people: tables and short texts made of the same JSON that `--json` prints.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::output::{Out, counted, text};
+
+/// The items of a list, none where it is no list.
+pub fn items<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A list of entries.
+pub fn entries(value: &Value, out: &mut Out) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = value.as_array().into_iter().flatten().map(entry_row).collect();
+    out.table(&["msg", "arrived", "source", "type", "control id", "standing", "reason"], &rows)
+}
+
+fn entry_row(entry: &Value) -> Vec<String> {
+    ["seq", "arrived", "source", "kind", "control_id", "standing", "reason"].iter().map(|key| text(entry, key)).collect()
+}
+
+fn entry_head(entry: &Value, out: &mut Out) -> io::Result<()> {
+    writeln!(
+        out,
+        "message   {}  {} from {}, {}, {}",
+        text(entry, "seq"),
+        text(entry, "kind"),
+        text(entry, "source"),
+        text(entry, "format"),
+        counted(entry.get("bytes").and_then(Value::as_u64).unwrap_or_default() as usize, "byte")
+    )?;
+    writeln!(out, "control   {}", text(entry, "control_id"))?;
+    writeln!(out, "arrived   {}", text(entry, "arrived"))?;
+    let reason = text(entry, "reason");
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    writeln!(out, "standing  {}{reason}", text(entry, "standing"))
+}
+
+/// One entry as it was received: HL7 v2 a segment a line.
+pub fn entry(value: &Value, out: &mut Out) -> io::Result<()> {
+    entry_head(value.get("entry").unwrap_or(&Value::Null), out)?;
+    let body = text(value, "body");
+    if body == crate::console::mask::HIDDEN {
+        return writeln!(out, "\nthe message itself is hidden; --reveal REASON shows it");
+    }
+    writeln!(out, "\n{}", body.replace('\r', "\n").trim_end())
+}
+
+/// What became of one entry.
+pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
+    entry_head(value.get("entry").unwrap_or(&Value::Null), out)?;
+    if value.get("mapping").is_some_and(Value::is_string) {
+        let bundle: String = text(value, "bundle").chars().take(12).collect();
+        writeln!(out, "mapping   {}  (bundle {bundle})", text(value, "mapping"))?;
+    }
+    findings(value, out)?;
+    for event in items(value, "events") {
+        event_lines(event, true, out)?;
+    }
+    for debt in items(value, "debts") {
+        let why = text(debt, "why");
+        let why = if why.is_empty() { String::new() } else { format!(", {why}") };
+        let settled = text(debt, "settled");
+        let settled = if settled.is_empty() { String::new() } else { format!(" at {settled}") };
+        let attempts = counted(debt.get("attempts").and_then(Value::as_u64).unwrap_or_default() as usize, "attempt");
+        writeln!(
+            out,
+            "debt      {}  {}: {}{settled}, {attempts}{why}",
+            text(debt, "debt"),
+            text(debt, "destination"),
+            text(debt, "state")
+        )?;
+    }
+    for withheld in items(value, "withheld") {
+        let part = |index: usize| withheld.get(index).and_then(Value::as_str).unwrap_or_default();
+        writeln!(out, "withheld  {}: {}", part(0), part(1))?;
+    }
+    Ok(())
+}
+
+fn findings(value: &Value, out: &mut Out) -> io::Result<()> {
+    for finding in items(value, "findings") {
+        writeln!(
+            out,
+            "finding   {} {} {} at {}  {}  [{}]",
+            text(finding, "level"),
+            text(finding, "code"),
+            text(finding, "field"),
+            text(finding, "at"),
+            text(finding, "text"),
+            text(finding, "rule")
+        )?;
+        let help = text(finding, "help");
+        if !help.is_empty() && help != crate::console::mask::HIDDEN {
+            writeln!(out, "  fix     {help}")?;
+        }
+    }
+    Ok(())
+}
+
+fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()> {
+    let late = if event.get("superseded").and_then(Value::as_bool) == Some(true) {
+        ", kept without effect: something later was known"
+    } else {
+        ""
+    };
+    writeln!(out, "event     {}  {} at {}{late}", text(event, "event"), text(event, "kind"), text(event, "at"))?;
+    writeln!(out, "  child   {}", text(event, "child"))?;
+    writeln!(out, "  hub     {} ({})", text(event, "hub"), text(event, "basis"))?;
+    for step in items(event, "evidence").iter().filter(|_| with_evidence) {
+        writeln!(out, "  match   {}: {}", text(step, "step"), text(step, "text"))?;
+    }
+    Ok(())
+}
+
+/// Where values came from.
+pub fn explain(value: &Value, out: &mut Out) -> io::Result<()> {
+    for one in items(value, "values") {
+        let bytes = one
+            .get("bytes")
+            .filter(|bytes| bytes.is_object())
+            .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
+            .unwrap_or_default();
+        let from = text(one, "from");
+        let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
+        let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
+        writeln!(out, "{} = \"{}\"{from}{steps}   [{}]", text(one, "field"), text(one, "value"), text(one, "rule"))?;
+    }
+    findings(value, out)
+}
+
+/// One child.
+pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()> {
+    writeln!(out, "child     {}  version {}", text(value, "child"), text(value, "version"))?;
+    if let Some(record) = value.get("record") {
+        writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
+    }
+    for event in items(value, "events") {
+        writeln!(out, "message   {}", text(event, "seq"))?;
+        event_lines(event, with_evidence, out)?;
+    }
+    Ok(())
+}
+
+/// What waits for a person.
+pub fn held(value: &Value, out: &mut Out) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = items(value, "entries").iter().map(held_row).collect();
+    out.table(&["msg", "arrived", "source", "type", "control id", "reason", "where"], &rows)?;
+    let debts = items(value, "debts");
+    if !debts.is_empty() {
+        writeln!(out)?;
+        let rows: Vec<Vec<String>> = debts
+            .iter()
+            .map(|debt| ["debt", "destination", "event", "attempts", "why"].iter().map(|key| text(debt, key)).collect())
+            .collect();
+        out.table(&["debt", "destination", "event", "attempts", "why"], &rows)?;
+    }
+    Ok(())
+}
+
+fn held_row(held: &Value) -> Vec<String> {
+    let entry = held.get("entry").unwrap_or(&Value::Null);
+    let place = |finding: &Value| format!("{} {}", text(finding, "code"), text(finding, "at")).trim().to_owned();
+    let places: std::collections::BTreeSet<String> =
+        items(held, "findings").iter().filter(|finding| text(finding, "level") == "hold").map(place).collect();
+    let mut row: Vec<String> = ["seq", "arrived", "source", "kind", "control_id", "reason"].iter().map(|key| text(entry, key)).collect();
+    row.push(places.into_iter().collect::<Vec<_>>().join(", "));
+    row
+}
+
+/// The account.
+pub fn reconcile(value: &Value, out: &mut Out) -> io::Result<()> {
+    let keys = [
+        "day",
+        "source",
+        "received",
+        "filed",
+        "held",
+        "refused",
+        "duplicate",
+        "ignored",
+        "waiting",
+        "owed",
+        "delivered",
+        "superseded",
+        "withdrawn",
+        "pending",
+    ];
+    let rows: Vec<Vec<String>> = items(value, "lines").iter().map(|line| keys.iter().map(|key| text(line, key)).collect()).collect();
+    out.table(&keys, &rows)?;
+    let verdict = if is_balanced(value) { "the sums agree" } else { "the sums do NOT agree" };
+    writeln!(
+        out,
+        "\n{verdict}: {} unaccounted, {} unaccounted debts; {} undelivered",
+        text(value, "unaccounted"),
+        text(value, "unaccounted_debts"),
+        text(value, "undelivered")
+    )
+}
+
+/// The law of conservation, for entries and for debts.
+pub fn is_balanced(value: &Value) -> bool {
+    ["unaccounted", "unaccounted_debts"].iter().all(|key| value.get(*key).and_then(Value::as_i64) == Some(0))
+}

@@ -1,0 +1,170 @@
+//! The whole configuration, checked without a connection: mappings and tables compiled, hubs and directories loaded,
+//! every inline test run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Settings;
+use crate::destinations::Kind;
+use crate::mapping::{Bundle, Diagnostic, Files, TestReport};
+use crate::routing::{Directory, RoutingError};
+
+/// What checking found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Mistakes and warnings of mapping files, tables, hubs and directories.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts the diagnostics point into.
+    pub texts: BTreeMap<String, String>,
+    /// How each inline test went.
+    pub tests: Vec<TestReport>,
+    /// Mappings that compiled.
+    pub mappings: usize,
+    /// Hubs that were loaded.
+    pub hubs: usize,
+    /// Hash of the bundle, where it compiled.
+    pub bundle: Option<String>,
+    /// What good routing lacks.
+    pub degraded: Vec<String>,
+}
+
+impl Checked {
+    /// True where nothing is wrong; warnings do not count.
+    pub fn is_good(&self) -> bool {
+        !self.diagnostics.iter().any(|one| one.is_error) && self.tests.iter().all(|test| test.failures.is_empty())
+    }
+}
+
+/// Compiles, loads and tests all that `settings` name. Opens no connection, writes nothing.
+pub fn check(settings: &Settings) -> Checked {
+    let mut checked = Checked::default();
+    let prefix = prefix(settings);
+    match files(settings) {
+        Ok(files) => {
+            for (name, bytes) in &files {
+                checked.texts.insert(format!("{prefix}{name}"), String::from_utf8_lossy(bytes).into_owned());
+            }
+            compile(settings, &files, &prefix, &mut checked);
+        }
+        Err(error) => checked.diagnostics.push(plain(
+            "C009",
+            &prefix,
+            format!("the mappings cannot be read: {error}"),
+            "correct [mappings] dir or its permissions",
+        )),
+    }
+    match directory(settings) {
+        Ok(directory) => {
+            hubs(settings, &directory, &mut checked);
+            checked.degraded = directory.degraded();
+        }
+        Err(errors) => checked.diagnostics.extend(errors.into_iter().map(|error| from_routing(error, &prefix))),
+    }
+    checked
+}
+
+fn compile(settings: &Settings, files: &Files, prefix: &str, checked: &mut Checked) {
+    match Bundle::compile(files, prefix) {
+        Ok(bundle) => {
+            checked.mappings = bundle.mappings().len();
+            checked.bundle = Some(bundle.hash().to_string());
+            let dir = settings.mappings.dir.clone();
+            checked.tests = bundle.test(&|name| samples_beside(dir.as_deref(), name));
+        }
+        Err(diagnostics) => checked.diagnostics.extend(diagnostics),
+    }
+}
+
+/// A sample that a test names: beside the mappings, else from the samples inside the program.
+pub fn samples_beside(dir: Option<&Path>, name: &str) -> Option<Vec<u8>> {
+    let beside =
+        dir.into_iter().flat_map(|dir| [dir.join(name), dir.join("samples").join(name), dir.join("..").join("samples").join(name)]);
+    let shipped = name.trim_start_matches("../").trim_start_matches("samples/");
+    beside.into_iter().find_map(|path| std::fs::read(path).ok()).or_else(|| Samples::get(shipped).map(|file| file.data.into_owned()))
+}
+
+/// The samples inside the program.
+#[derive(rust_embed::RustEmbed)]
+#[folder = "samples/"]
+#[allow_missing = true]
+pub struct Samples;
+
+fn files(settings: &Settings) -> std::io::Result<Files> {
+    match &settings.mappings.dir {
+        Some(dir) => Bundle::files(dir),
+        None => Ok(Bundle::shipped()),
+    }
+}
+
+/// The hubs and directories that the settings name, or those inside the program.
+pub fn directory(settings: &Settings) -> Result<Directory, Vec<RoutingError>> {
+    if let Some(dir) = &settings.mappings.dir {
+        return Directory::load_dir(dir);
+    }
+    let files = Bundle::shipped();
+    let hubs = files.get("hubs.toml").map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    Directory::load(&hubs, "hubs.toml", &|path| files.get(path).cloned().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound)))
+}
+
+fn hubs(settings: &Settings, directory: &Directory, checked: &mut Checked) {
+    let known: Vec<String> = directory.hubs().into_iter().map(|(hub, _title)| hub.to_string()).collect();
+    checked.hubs = known.len();
+    let mut served = Vec::new();
+    for (index, destination) in settings.destinations.iter().enumerate() {
+        let Kind::Store { hub, .. } = &destination.kind else { continue };
+        served.push(hub.to_string());
+        if !known.iter().any(|name| name == hub.as_str()) {
+            let help = format!("hubs.toml has: {}", known.join(", "));
+            let message = format!("destination \"{}\" serves hub \"{hub}\", which hubs.toml does not have", destination.name);
+            let place = settings.destination_places.get(index).cloned().unwrap_or_default();
+            let told = plain("C015", &place.file, message, &help);
+            checked.diagnostics.push(Diagnostic {
+                span: place.span,
+                line: place.line,
+                column: place.column,
+                label: "no such hub".to_owned(),
+                ..told
+            });
+        }
+    }
+    for hub in known.iter().filter(|hub| !served.contains(hub)) {
+        let message = format!("hub \"{hub}\" has no store: nothing is kept for its children");
+        let help = format!("add a [[destination]] with kind = \"store\" and hub = \"{hub}\"");
+        checked.diagnostics.push(Diagnostic { is_error: false, ..plain("C015", "", message, &help) });
+    }
+}
+
+fn from_routing(error: RoutingError, prefix: &str) -> Diagnostic {
+    let file = if error.file.contains('/') || prefix.is_empty() { error.file } else { format!("{prefix}{}", error.file) };
+    Diagnostic {
+        code: "H001",
+        file,
+        span: error.span,
+        line: error.line,
+        column: error.column,
+        message: error.message,
+        label: String::new(),
+        help: None,
+        is_error: true,
+    }
+}
+
+fn plain(code: &'static str, file: &str, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        code,
+        file: file.to_owned(),
+        span: 0..0,
+        line: 1,
+        column: 1,
+        message,
+        label: String::new(),
+        help: Some(help.to_owned()),
+        is_error: true,
+    }
+}
+
+/// What stands before file names in diagnostics: the folder as the settings name it.
+fn prefix(settings: &Settings) -> String {
+    let dir = settings.mappings.dir.clone().unwrap_or_else(|| PathBuf::from("mappings"));
+    format!("{}/", dir.display())
+}

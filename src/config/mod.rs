@@ -1,0 +1,214 @@
+//! The whole configuration: made of each module's own `Config`, read from files, environment and arguments.
+//!
+//! # How a value is found
+//!
+//!     default.toml (inside the program) < chis-broker.toml < conf.d/*.toml < CHIS__… < arguments
+//!
+//! Each file is first read alone, with positions, so that every mistake of every file is named at once; then
+//! the layers are laid over each other by the crate `config`. Lists add up over the files and come from files only.
+//!
+//! # Invariants
+//!
+//! - [`Loaded`] always holds settings, even beside errors, so that `check` can go on and name the mistakes of
+//!   the mappings too. Whoever starts a broker asks [`Loaded::accept`], which gives settings only without errors.
+//! - Reading and checking open no connection and write nothing.
+//!
+//! # Not here
+//!
+//! What a setting means: that is said beside the `Config` it belongs to, and in `config/default.toml`.
+
+mod check;
+mod layers;
+mod places;
+mod rules;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use check::{Checked, Samples, check, directory, samples_beside};
+pub use layers::{Arguments, environment};
+
+use crate::mapping::Diagnostic;
+use crate::names::HubName;
+use crate::{destinations, intake, observe};
+
+/// The defaults, the manual and the template in one.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// Exit code: the configuration cannot be used.
+pub const EXIT_CONFIG: u8 = 78;
+/// Exit code: a file that was named is not there.
+pub const EXIT_NO_INPUT: u8 = 66;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// NHS numbers of the 999 range are taken.
+    pub allow_test_numbers: bool,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[mappings]`.
+    pub mappings: MappingsConfig,
+    /// `[intake]`: listeners and their bounds.
+    pub intake: intake::Config,
+    /// `[[source]]`: who may send what.
+    #[serde(rename = "source")]
+    pub sources: Vec<intake::SourceConfig>,
+    /// `[[destination]]`: who is told.
+    #[serde(rename = "destination")]
+    pub destinations: Vec<destinations::Config>,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// Where each destination stands in its file, so that what is found out later can point there too.
+    #[serde(skip)]
+    pub destination_places: Vec<Place>,
+}
+
+/// A place in a file of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The name of the file in diagnostics.
+    pub file: String,
+    /// Bytes of the file.
+    pub span: std::ops::Range<usize>,
+    /// Line from 1.
+    pub line: usize,
+    /// Column from 1.
+    pub column: usize,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Folder of the ledger and of the hub stores.
+    pub data: PathBuf,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { data: "/var/lib/chis-broker".into() }
+    }
+}
+
+/// `[mappings]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MappingsConfig {
+    /// Folder of the mapping files. Absent: those inside the program.
+    pub dir: Option<PathBuf>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Health, metrics and the reading commands; loopback only.
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Text or JSON. Absent: text on a terminal, JSON elsewhere.
+    pub format: Option<observe::LogFormat>,
+    /// Level, also by part: `info,chis_broker::intake=debug`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: None, level: "info".into() }
+    }
+}
+
+/// Settings as far as they could be read, with all that must be said about the files they came from.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What holds. Where there are errors, their places hold defaults.
+    pub settings: Settings,
+    /// Mistakes and warnings, by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts the diagnostics point into, by the name they use for the file.
+    pub texts: BTreeMap<String, String>,
+    /// Exit code where the settings cannot be used: 78, or 66 where the file itself is missing.
+    pub exit: u8,
+}
+
+/// Settings that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", summary(.diagnostics))]
+pub struct Unusable {
+    /// Mistakes and warnings, by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts the diagnostics point into.
+    pub texts: BTreeMap<String, String>,
+    /// Exit code: 78, or 66 where the file itself is missing.
+    pub exit: u8,
+}
+
+fn summary(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics
+        .iter()
+        .filter(|one| one.is_error)
+        .map(|one| format!("{}:{}:{}: {}", one.file, one.line, one.column, one.message))
+        .collect();
+    lines.join("\n")
+}
+
+impl Loaded {
+    /// The settings, if nothing is wrong with them; warnings stay behind in `Ok`'s second half.
+    pub fn accept(self) -> Result<(Settings, Vec<Diagnostic>), Unusable> {
+        if self.diagnostics.iter().any(|one| one.is_error) {
+            return Err(Unusable { diagnostics: self.diagnostics, texts: self.texts, exit: self.exit });
+        }
+        Ok((self.settings, self.diagnostics))
+    }
+}
+
+impl Settings {
+    /// Reads `file` (and `conf.d/*.toml` beside it), the `CHIS__` variables of `environment`, and the arguments.
+    /// Without a file: what `default.toml` lists, for trying out on loopback.
+    pub fn load(file: Option<&Path>, environment: &[(String, String)], arguments: &Arguments) -> Loaded {
+        layers::load(file, environment, arguments)
+    }
+
+    /// What holds without a file, on `data` and on other addresses than those of `default.toml` where given.
+    pub fn embedded(data: &Path, mllp: Option<SocketAddr>, http: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<Self, Unusable> {
+        let arguments = Arguments { data: Some(data.to_owned()), mllp, http, admin, log_format: None };
+        Self::load(None, &[], &arguments).accept().map(|(settings, _warnings)| settings)
+    }
+
+    /// The file of a hub's built-in store, where `hub` names a hub or a destination of kind `store`.
+    pub fn hub_file(&self, hub: &str) -> Option<PathBuf> {
+        self.destinations.iter().find_map(|destination| match &destination.kind {
+            destinations::Kind::Store { hub: served, path } if served.as_str().eq_ignore_ascii_case(hub) || destination.name == hub => {
+                Some(self.store_file(served, path.as_deref()))
+            }
+            _ => None,
+        })
+    }
+
+    /// The file of a destination of kind `store`: `path` where it is given, else `hub-ne.db` in the data folder.
+    pub fn store_file(&self, hub: &HubName, path: Option<&Path>) -> PathBuf {
+        let default = || PathBuf::from(format!("hub-{}.db", hub.as_str().to_lowercase()));
+        self.store.data.join(path.map(Path::to_owned).unwrap_or_else(default))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,457 @@
+//! What types cannot say about the settings: names, addresses, files, bounds. Each rule names the place and the remedy.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Settings;
+use super::layers::{FRAME_BYTES_CEILING, Origins, frame_bytes_max};
+use super::walk::Told;
+use crate::destinations::{self, Kind};
+use crate::intake::{SourceConfig, TlsConfig};
+use crate::mapping::Diagnostic;
+
+/// Judges the merged settings.
+pub fn judge(settings: &Settings, origins: &Origins<'_, '_>) -> Vec<Diagnostic> {
+    let mut judge = Judge { origins, found: Vec::new() };
+    judge.names(settings);
+    judge.addresses(settings);
+    judge.listeners(settings);
+    judge.sources(settings);
+    judge.destinations(settings);
+    judge.folders(settings);
+    judge.found
+}
+
+struct Judge<'o, 'l, 't> {
+    origins: &'o Origins<'l, 't>,
+    found: Vec<Diagnostic>,
+}
+
+impl Judge<'_, '_, '_> {
+    fn error(&mut self, code: &'static str, path: &str, message: String, label: &'static str, help: &str) {
+        let told = Told { code, span: 0..0, message, label, help: Some(help.to_owned()) };
+        self.found.extend(self.origins.at(path, false, told));
+    }
+
+    fn warning(&mut self, code: &'static str, path: &str, message: String, label: &'static str, help: &str) {
+        let told = Told { code, span: 0..0, message, label, help: Some(help.to_owned()) };
+        self.found.extend(self.origins.at(path, false, told).map(|diagnostic| Diagnostic { is_error: false, ..diagnostic }));
+    }
+
+    fn names(&mut self, settings: &Settings) {
+        let sources = settings.sources.iter().map(|source| source.name.as_str());
+        let destinations = settings.destinations.iter().map(|destination| destination.name.as_str());
+        for (list, names) in [("source", sources.collect::<Vec<_>>()), ("destination", destinations.collect())] {
+            let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+            for (index, name) in names.iter().enumerate() {
+                let path = format!("{list}[{index}].name");
+                if !is_kebab(name) {
+                    let help = format!("write it like \"{}\"", as_kebab(name));
+                    self.error(
+                        "C005",
+                        &path,
+                        format!("a {list}'s name has lower-case letters, digits and hyphens only"),
+                        "not such a name",
+                        &help,
+                    );
+                }
+                if let Some(earlier) = first.get(name) {
+                    let place = self.origins.name_of(&format!("{list}[{earlier}].name"));
+                    self.error(
+                        "C006",
+                        &path,
+                        format!("two {list}s are called \"{name}\""),
+                        "said before",
+                        &format!("the first is at {place}; give this one another name"),
+                    );
+                }
+                first.entry(name).or_insert(index);
+            }
+        }
+        for (index, source) in settings.sources.iter().enumerate().filter(|(_, source)| source.name == "unknown") {
+            self.error(
+                "C005",
+                &format!("source[{index}].name"),
+                format!("the name \"{}\" is kept for senders that no source fits", source.name),
+                "reserved",
+                "give it another name",
+            );
+        }
+    }
+
+    fn addresses(&mut self, settings: &Settings) {
+        let mut places: Vec<(String, SocketAddr)> = Vec::new();
+        places.extend(settings.intake.mllp.iter().enumerate().map(|(index, one)| (format!("intake.mllp[{index}].listen"), one.listen)));
+        places.extend(settings.intake.http.iter().enumerate().map(|(index, one)| (format!("intake.http[{index}].listen"), one.listen)));
+        places.push(("admin.listen".to_owned(), settings.admin.listen));
+        for (number, (path, address)) in places.iter().enumerate() {
+            let Some((earlier, other)) = places.iter().take(number).find(|(_, other)| collide(*address, *other)) else { continue };
+            let place = self.origins.name_of(earlier);
+            self.error(
+                "C007",
+                path,
+                format!("port {} is taken twice", address.port()),
+                "taken before",
+                &format!("{place} listens on {other}; choose another port"),
+            );
+        }
+        if !settings.admin.listen.ip().is_loopback() {
+            let help = "listen on 127.0.0.1 and let a proxy on this machine, or ssh, bring people to it";
+            self.error(
+                "C008",
+                "admin.listen",
+                "the admin door opens on loopback only: whoever reaches it is believed".to_owned(),
+                "reachable from elsewhere",
+                help,
+            );
+        }
+    }
+
+    fn listeners(&mut self, settings: &Settings) {
+        if settings.intake.mllp.is_empty() && settings.intake.http.is_empty() {
+            self.warning(
+                "C014",
+                "intake",
+                "no listener: nothing can be received".to_owned(),
+                "",
+                "add [[intake.mllp]] or [[intake.http]] with `listen = …`",
+            );
+        }
+        for (index, listener) in settings.intake.mllp.iter().enumerate() {
+            let path = format!("intake.mllp[{index}]");
+            if listener.tls.is_none() && !listener.listen.ip().is_loopback() && listener.plain_peers.is_empty() {
+                let help = "add [intake.mllp.tls], or name the addresses that may come without it: plain_peers = [\"10.1.2.3\"]";
+                self.error(
+                    "C008",
+                    &format!("{path}.listen"),
+                    "MLLP without TLS is for loopback: anyone could read it".to_owned(),
+                    "reachable from elsewhere, not encrypted",
+                    help,
+                );
+            }
+            if listener.tls.is_some() && !listener.plain_peers.is_empty() {
+                let help = "give those peers a listener of their own, without tls";
+                let message = "a listener with TLS names peers that come without it".to_owned();
+                self.error("C008", &format!("{path}.plain_peers"), message, "they could not connect", help);
+            }
+            self.bytes(&format!("{path}.frame_bytes_max"), listener.frame_bytes_max);
+            if listener.frame_seconds_max == 0 {
+                self.error(
+                    "C010",
+                    &format!("{path}.frame_seconds_max"),
+                    "a frame needs at least one second".to_owned(),
+                    "too short",
+                    "30 suits most",
+                );
+            }
+            self.processing_ids(&path, &listener.processing_ids);
+            self.tls(&path, listener.tls.as_ref());
+        }
+        for (index, listener) in settings.intake.http.iter().enumerate() {
+            let path = format!("intake.http[{index}]");
+            if listener.tls.is_none() && !listener.listen.ip().is_loopback() {
+                let message = "HTTP without TLS is for loopback: anyone could read it".to_owned();
+                self.error(
+                    "C008",
+                    &format!("{path}.listen"),
+                    message,
+                    "reachable from elsewhere, not encrypted",
+                    "add [intake.http.tls], or listen on 127.0.0.1 behind a proxy",
+                );
+            }
+            self.bytes(&format!("{path}.body_bytes_max"), listener.body_bytes_max);
+            self.processing_ids(&path, &listener.processing_ids);
+            self.tls(&path, listener.tls.as_ref());
+        }
+        for (name, bound) in
+            [("connections_max", settings.intake.connections_max), ("connections_per_peer_max", settings.intake.connections_per_peer_max)]
+        {
+            if bound == 0 {
+                self.error(
+                    "C010",
+                    &format!("intake.{name}"),
+                    format!("with `{name}` 0 nobody can connect"),
+                    "too small",
+                    "leave it out for the default",
+                );
+            }
+        }
+    }
+
+    fn bytes(&mut self, path: &str, bytes: usize) {
+        if !(1..=FRAME_BYTES_CEILING).contains(&bytes) {
+            self.error(
+                "C010",
+                path,
+                format!("a message has 1 to {FRAME_BYTES_CEILING} bytes"),
+                "out of bounds",
+                "8388608 (8 MiB) suits most",
+            );
+        }
+    }
+
+    fn processing_ids(&mut self, path: &str, ids: &[String]) {
+        for (index, id) in ids.iter().enumerate().filter(|(_, id)| !["P", "T", "D"].contains(&id.as_str())) {
+            let message = format!("\"{id}\" is no processing id of MSH-11");
+            self.error(
+                "C010",
+                &format!("{path}.processing_ids[{index}]"),
+                message,
+                "not P, T or D",
+                "P is production, T training, D debugging",
+            );
+        }
+        if ids.is_empty() {
+            self.error(
+                "C010",
+                &format!("{path}.processing_ids"),
+                "with no processing id every message is refused".to_owned(),
+                "empty",
+                "[\"P\"] takes production messages",
+            );
+        }
+    }
+
+    fn tls(&mut self, path: &str, tls: Option<&TlsConfig>) {
+        let Some(tls) = tls else { return };
+        let path = format!("{path}.tls");
+        let has_certificate = self.pem(&format!("{path}.certificate_file"), &tls.certificate_file, "a certificate chain");
+        let has_key = self.pem(&format!("{path}.key_file"), &tls.key_file, "a private key");
+        if let (true, true, Err(what)) = (has_certificate, has_key, pair(&tls.certificate_file, &tls.key_file)) {
+            let message = format!("the certificate and the key cannot be used together: {what}");
+            self.error("C009", &format!("{path}.key_file"), message, "this key", "put the key beside it that the certificate was made for");
+        }
+        if let Some(ca) = &tls.client_ca_file {
+            self.pem(&format!("{path}.client_ca_file"), ca, "the senders' authorities");
+            if tls.crl_files.is_empty() && tls.revocation.is_none() {
+                let message = "a stolen certificate could not be locked out".to_owned();
+                let help = "name the revocation lists, crl_files = [\"…\"], or say on purpose that there are none: revocation = \"none\"";
+                self.error("C011", &format!("{path}.client_ca_file"), message, "nothing says which certificates are revoked", help);
+            }
+        }
+        for (index, list) in tls.crl_files.iter().enumerate() {
+            self.pem(&format!("{path}.crl_files[{index}]"), list, "a revocation list");
+        }
+        if let Some(word) = tls.revocation.as_deref().filter(|word| *word != "none") {
+            self.error(
+                "C003",
+                &format!("{path}.revocation"),
+                format!("`revocation` cannot be \"{word}\""),
+                "not the word",
+                "\"none\" is the only word; or leave it out and name crl_files",
+            );
+        }
+    }
+
+    /// True where the file is there, can be read, and looks like PEM.
+    fn pem(&mut self, path: &str, file: &Path, what: &str) -> bool {
+        let before = self.found.len();
+        match std::fs::read(file) {
+            Err(error) => self.error(
+                "C009",
+                path,
+                format!("{} cannot be read: {error}", file.display()),
+                "this file",
+                &format!("put {what} there as PEM, or correct the path"),
+            ),
+            Ok(bytes) if !bytes.windows(PEM.len()).any(|window| window == PEM) => {
+                self.error(
+                    "C009",
+                    path,
+                    format!("{} is not PEM", file.display()),
+                    "this file",
+                    &format!("it should hold {what} between BEGIN and END lines"),
+                );
+            }
+            Ok(_) => {}
+        }
+        self.found.len() == before
+    }
+
+    fn sources(&mut self, settings: &Settings) {
+        if settings.sources.is_empty() && !(settings.intake.mllp.is_empty() && settings.intake.http.is_empty()) {
+            self.warning("C014", "source", "no source: every message is refused".to_owned(), "", "add a [[source]] for each sender");
+        }
+        let frame_bytes_max = frame_bytes_max(&settings.intake.mllp);
+        for (index, source) in settings.sources.iter().enumerate() {
+            let path = format!("source[{index}]");
+            if source.certificates.is_empty() && source.peers.is_empty() {
+                let help = "add certificates = [\"urn:nhs:ods:…\"], or peers = [\"…\"] for a plain listener";
+                self.error("C012", &path, "nobody can be known as this source".to_owned(), "neither certificates nor peers", help);
+            }
+            if source.frame_bytes_max.is_some_and(|bytes| bytes == 0 || frame_bytes_max < bytes) {
+                let message = format!("a source's messages have 1 to {frame_bytes_max} bytes, as its listener says");
+                self.error(
+                    "C010",
+                    &format!("{path}.frame_bytes_max"),
+                    message,
+                    "out of bounds",
+                    "make it smaller, or the listener's larger",
+                );
+            }
+            self.patterns(&path, source);
+            self.twins(settings, index, source);
+        }
+    }
+
+    fn patterns(&mut self, path: &str, source: &SourceConfig) {
+        for (key, patterns) in [("accepts", &source.accepts), ("ignores", &source.ignores)] {
+            for (index, pattern) in patterns.iter().enumerate().filter(|(_, pattern)| !is_pattern(pattern)) {
+                let message = format!("\"{pattern}\" is no message type");
+                self.error(
+                    "C013",
+                    &format!("{path}.{key}[{index}]"),
+                    message,
+                    "not a type",
+                    "write \"ADT^A28\", \"ADT^*\", \"*\", or a FHIR event code",
+                );
+            }
+        }
+        for (index, sender) in source.senders.iter().enumerate().filter(|(_, sender)| !is_sender(sender)) {
+            let message = format!("\"{sender}\" does not name a sender");
+            self.error(
+                "C013",
+                &format!("{path}.senders[{index}]"),
+                message,
+                "not MSH-3|MSH-4",
+                "write MSH-3, a bar, MSH-4: \"MATERNITY|RJ1\"",
+            );
+        }
+    }
+
+    /// Two sources that the same message fits: which of them would it be?
+    fn twins(&mut self, settings: &Settings, index: usize, source: &SourceConfig) {
+        for (earlier, other) in settings.sources.iter().enumerate().take(index) {
+            let senders_meet =
+                source.senders.is_empty() || other.senders.is_empty() || source.senders.iter().any(|sender| other.senders.contains(sender));
+            let place = self.origins.name_of(&format!("source[{earlier}]"));
+            let help = format!("source \"{}\" at {place} has it too: tell them apart by `senders`, or take it away from one", other.name);
+            for (key, own, others) in [
+                ("certificates", texts(&source.certificates), texts(&other.certificates)),
+                ("peers", texts(&source.peers), texts(&other.peers)),
+            ] {
+                for (at, value) in own.iter().enumerate().filter(|(_, value)| senders_meet && others.contains(value)) {
+                    let message = format!("\"{value}\" stands for two sources");
+                    self.error("C006", &format!("source[{index}].{key}[{at}]"), message, "which of the two?", &help);
+                }
+            }
+        }
+    }
+
+    fn destinations(&mut self, settings: &Settings) {
+        if settings.destinations.is_empty() {
+            self.warning(
+                "C014",
+                "destination",
+                "no destination: what is filed reaches nobody".to_owned(),
+                "",
+                "add a [[destination]] of kind \"store\" for each hub",
+            );
+        }
+        let mut stores: BTreeMap<std::path::PathBuf, usize> = BTreeMap::new();
+        for (index, destination) in settings.destinations.iter().enumerate() {
+            let path = format!("destination[{index}]");
+            match &destination.kind {
+                Kind::Store { hub, path: file } => {
+                    let file = settings.store_file(hub, file.as_deref());
+                    if let Some(earlier) = stores.get(&file) {
+                        let place = self.origins.name_of(&format!("destination[{earlier}]"));
+                        let help = format!("{place} writes there too: give one of them `path`, or take it away");
+                        self.error("C006", &path, format!("two stores write {}", file.display()), "the same file", &help);
+                    }
+                    stores.entry(file).or_insert(index);
+                }
+                Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                    let files = [
+                        ("ca_file", ca_file, "the receiver's authorities"),
+                        ("certificate_file", certificate_file, "our certificate"),
+                        ("key_file", key_file, "our private key"),
+                    ];
+                    for (key, file, what) in files {
+                        if let Some(file) = file {
+                            self.pem(&format!("{path}.{key}"), file, what);
+                        }
+                    }
+                }
+            }
+            self.by_its_module(&path, destination);
+        }
+    }
+
+    /// The rules that stand beside the kinds of destination; each names its key first, in backquotes.
+    fn by_its_module(&mut self, path: &str, destination: &destinations::Config) {
+        for problem in destination.check() {
+            let key = problem.split('`').nth(1).map(|quoted| quoted.split([' ', '=']).next().unwrap_or_default()).unwrap_or_default();
+            // Names have a rule of their own above, for sources too.
+            if key == "name" {
+                continue;
+            }
+            let (message, help) = problem.split_once("; ").unwrap_or((&problem, "config/default.toml has an example"));
+            self.error("C016", &format!("{path}.{key}"), message.to_owned(), "here", help);
+        }
+    }
+
+    fn folders(&mut self, settings: &Settings) {
+        if let Some(dir) = settings.mappings.dir.as_ref().filter(|dir| !dir.is_dir()) {
+            let help = "make it (`chis-broker map show` lists the files inside the program), or leave `dir` out to use those";
+            self.error("C009", "mappings.dir", format!("{} is no folder that can be read", dir.display()), "this folder", help);
+        }
+        if settings.store.data.as_os_str().is_empty() {
+            self.error("C003", "store.data", "the data folder has no name".to_owned(), "empty", "write it like \"/var/lib/chis-broker\"");
+        }
+    }
+}
+
+/// Whether rustls takes the pair as a server would.
+fn pair(certificate: &Path, key: &Path) -> Result<(), String> {
+    let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| error.to_string())?;
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    builder.with_no_client_auth().with_single_cert(chain, key).map(drop).map_err(|error| error.to_string())
+}
+
+const PEM: &[u8] = b"-----BEGIN ";
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn is_kebab(name: &str) -> bool {
+    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    name.len() <= 64 && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.split('-').all(is_word)
+}
+
+fn as_kebab(name: &str) -> String {
+    let plain: String = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect();
+    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
+    match words.join("-") {
+        kebab if is_kebab(&kebab) => kebab,
+        _ => "rj1-maternity".to_owned(),
+    }
+}
+
+/// Two listeners cannot share a port of one address; an unspecified address is all of its family (and `::` is both).
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    left.port() != 0 && left.port() == right.port() && (left.ip() == right.ip() || covers(left, right) || covers(right, left))
+}
+
+/// Both sides are there; `*` on one of them fits all.
+fn is_sender(sender: &str) -> bool {
+    sender.split_once('|').is_some_and(|(application, facility)| !application.is_empty() && !facility.is_empty() && !facility.contains('|'))
+}
+
+fn is_pattern(pattern: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    match pattern.split_once('^') {
+        Some((code, trigger)) => is_word(code) && (trigger == "*" || is_word(trigger)),
+        None => pattern == "*" || is_word(pattern),
+    }
+}

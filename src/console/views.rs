@@ -1,0 +1,223 @@
+//! What the reading commands and the admin door show, as JSON: one function for each, so that both say the same.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::mask;
+use crate::mapping::{Bundle, Input, Provenance};
+use crate::names::{ChildId, Format, Seq};
+use crate::store::{EntryFilter, LedgerReader, StoreError};
+
+/// Whether values out of messages are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Hidden.
+    Masked,
+    /// Shown; the reason is in the audit already.
+    Revealed,
+}
+
+/// Why there is nothing to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// It does not exist.
+    #[error("{0}")]
+    Missing(String),
+    /// It could not be asked for like this.
+    #[error("{0}")]
+    Asked(String),
+    /// The ledger could not be read: text and exit code.
+    #[error("{0}")]
+    Store(String, u8),
+}
+
+impl From<StoreError> for ViewError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.text, error.exit)
+    }
+}
+
+/// Entries, newest first. `kind` and `control_id` are shown: they name a message, not a child.
+pub fn entries(reader: &LedgerReader, filter: &EntryFilter) -> Result<Value, ViewError> {
+    json(&reader.entries(filter)?)
+}
+
+/// One entry; its body only where it may be seen.
+pub fn entry(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
+    let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
+    let body = match sight {
+        Sight::Revealed => String::from_utf8_lossy(&body).into_owned(),
+        Sight::Masked => mask::HIDDEN.to_owned(),
+    };
+    Ok(json!({ "entry": json(&row)?, "body": body }))
+}
+
+/// What became of one entry.
+pub fn trace(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
+    let mut value = json(&reader.trace(seq)?.ok_or_else(|| no_entry(seq))?)?;
+    if sight == Sight::Masked {
+        hide_trace(&mut value);
+    }
+    Ok(value)
+}
+
+/// Texts of findings may quote; the time of an event may be an hour of birth.
+fn hide_trace(value: &mut Value) {
+    if let Some(findings) = value.get_mut("findings") {
+        mask::hide(findings, &["text", "help"]);
+    }
+    if let Some(events) = value.get_mut("events") {
+        mask::hide(events, &["at"]);
+    }
+}
+
+/// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
+/// canonical field or its beginning; empty for all.
+pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&str>, sight: Sight) -> Result<Value, ViewError> {
+    let trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
+    let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
+    let hash = trace
+        .bundle
+        .ok_or_else(|| ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing)))?;
+    let files = reader
+        .bundle_files(&hash)?
+        .ok_or_else(|| ViewError::Missing(format!("the mapping files of bundle {hash} are not in the ledger")))?;
+    let bundle = Bundle::compile(&files, "")
+        .map_err(|_| ViewError::Store(format!("this program cannot compile bundle {hash}, which an older one used"), 65))?;
+    let format = Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
+    let input = Input { format, body: &body, default_charset: charset, allow_test_numbers: true };
+    let reading = bundle.read(&input, true);
+    let said: Vec<Value> = reading.provenance.iter().filter(|one| is_below(&one.field, field)).map(|one| provenance(one, sight)).collect();
+    let mut findings = json(&reading.findings)?;
+    if let Value::Array(items) = &mut findings {
+        items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
+    }
+    if sight == Sight::Masked {
+        mask::hide(&mut findings, &["text", "help"]);
+    }
+    if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
+        return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
+    }
+    Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": hash, "values": said, "findings": findings }))
+}
+
+/// `child.names` is above `child.names[0].family`; an empty one is above all.
+fn is_below(field: &str, asked: &str) -> bool {
+    let rest = field.strip_prefix(asked);
+    asked.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn provenance(one: &Provenance, sight: Sight) -> Value {
+    let mut value = serde_json::to_value(one).unwrap_or_default();
+    if sight == Sight::Masked {
+        mask::hide(&mut value, &["value", "raw"]);
+        // The row of a table says which code it was.
+        for step in value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+            let table = step
+                .as_str()
+                .filter(|step| step.starts_with("table "))
+                .and_then(|step| step.rsplit_once(':'))
+                .map(|(table, _)| table.to_owned());
+            if let Some(table) = table {
+                *step = Value::String(table);
+            }
+        }
+    }
+    value
+}
+
+/// One child: the record, who said what, and its events.
+pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
+    let view = reader.child(child)?.ok_or_else(|| ViewError::Missing(format!("no child {child} is on record")))?;
+    let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
+    let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events });
+    if sight == Sight::Masked {
+        if let Some(record) = value.get_mut("record") {
+            mask::mask(record, &["hub", "basis", "status"]);
+        }
+        if let Some(said) = value.get_mut("said") {
+            mask::hide(said, &["at_us"]);
+            mask::mask_keys(said);
+        }
+        if let Some(events) = value.get_mut("events") {
+            mask::hide(events, &["at"]);
+        }
+    }
+    Ok(value)
+}
+
+fn with_seq(seq: i64, event: &impl Serialize) -> Value {
+    let mut value = json!({ "seq": seq });
+    if let (Value::Object(fields), Ok(Value::Object(more))) = (&mut value, serde_json::to_value(event)) {
+        fields.extend(more);
+    }
+    value
+}
+
+/// Ids of the children whose NHS number or local identifier this is or was.
+pub fn find(reader: &LedgerReader, identifier: &str) -> Result<Value, ViewError> {
+    let identifier = identifier.trim();
+    if identifier.is_empty() {
+        return Err(ViewError::Asked("no identifier was given; write it on standard input".into()));
+    }
+    json(&reader.children_by_identifier(identifier)?)
+}
+
+/// What waits for a person: entries and debts.
+pub fn held(reader: &LedgerReader, sight: Sight) -> Result<Value, ViewError> {
+    let mut entries = json(&reader.held()?)?;
+    if sight == Sight::Masked {
+        mask::hide(&mut entries, &["text", "help"]);
+    }
+    Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)? }))
+}
+
+/// The account of days and sources.
+pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>) -> Result<Value, ViewError> {
+    if day.is_some_and(|day| day.parse::<jiff::civil::Date>().is_err()) {
+        return Err(ViewError::Asked("the day is written 2026-01-05".into()));
+    }
+    json(&reader.reconcile(day, source)?)
+}
+
+fn json(value: &impl Serialize) -> Result<Value, ViewError> {
+    serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
+}
+
+fn no_entry(seq: Seq) -> ViewError {
+    ViewError::Missing(format!("the ledger has no message {seq}; `chis-broker msg list` shows the newest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_explanation_tells_the_way_and_not_the_value() {
+        let one = Provenance {
+            field: "child.sex".into(),
+            value: "2".into(),
+            from: "PID-8".into(),
+            bytes: Some(230..231),
+            raw: "F".into(),
+            steps: vec!["table tables/sex.csv:4".into(), "code".into()],
+            rule: "adt-person.toml:40".into(),
+        };
+        let masked = provenance(&one, Sight::Masked);
+        assert_eq!(
+            (&masked["value"], &masked["raw"], &masked["steps"]),
+            (&json!("***"), &json!("***"), &json!(["table tables/sex.csv", "code"]))
+        );
+        assert_eq!((&masked["from"], &masked["rule"]), (&json!("PID-8"), &json!("adt-person.toml:40")));
+        assert_eq!(provenance(&one, Sight::Revealed)["steps"][0], "table tables/sex.csv:4");
+    }
+
+    #[test]
+    fn a_field_is_asked_for_by_its_beginning_at_a_dot_or_a_bracket() {
+        assert!(is_below("child.names[0].family", ""));
+        assert!(is_below("child.names[0].family", "child.names"));
+        assert!(is_below("child.sex", "child.sex"));
+        assert!(!is_below("child.sexuality", "child.sex"));
+        assert!(!is_below("child", "child.sex"));
+    }
+}

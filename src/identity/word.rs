@@ -1,0 +1,276 @@
+//! Which word on a field stands when several sources spoke of it.
+//!
+//! Of each field the newest word of each source is known, as far as it could still matter (mostly that is one word).
+//! Which of them stands is a pure function of that set, so the order of arrival cannot matter.
+//!
+//! # What always holds
+//!
+//! - An older word never replaces a newer one of the same source.
+//! - A clear takes back older words of its own rank and of lower ones, never a word of a higher rank.
+//! - A word is forgotten only when another is newer and at least as strong in every respect: whatever
+//!   comes later, the forgotten one could not have stood again.
+//!
+//! # Not here
+//!
+//! What a field is: [`super::merge`] names the groups and the rule of each.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Record, Said};
+use crate::canon::{Address, Date, Death, Identifier, Instant, Name, Relation, Sex, Telecom};
+
+/// A word that does not stand but could stand again, or one that is shown otherwise than it was said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Who said it, and when.
+    pub said: Said,
+    /// The value; null where the source said that there is none.
+    pub value: serde_json::Value,
+}
+
+/// How the words of sources of different rank compare (canonical model, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// National, then maternity, laboratory and PAS alike by event time, then others: name, sex, address, practice, death.
+    National,
+    /// National, maternity, PAS, others: birth facts.
+    Birth,
+    /// Maternity, national, PAS, others: weight, gestation, delivery.
+    Delivery,
+    /// The newest event, whoever says it: telephone, language, identifiers.
+    Newest,
+    /// The most careful word; taken back only by its own source or the national record (identity rules, section 9).
+    Careful,
+}
+
+impl Rule {
+    fn weight(self, rank: u8) -> u8 {
+        match (self, rank) {
+            (Self::Newest | Self::Careful, _) => 0,
+            (Self::National, 1 | 2) => 1,
+            (Self::Delivery, 2) => 4,
+            (_, rank) => rank,
+        }
+    }
+    /// Who may take back whose word. Never disagrees with the weight: more power is never less weight.
+    fn power(self, rank: u8) -> u8 {
+        if self == Self::Delivery { self.weight(rank) } else { rank }
+    }
+}
+
+/// A start further ahead than this is a slip of the pen and does not hold the field. Microseconds.
+const AHEAD_US_MAX: i64 = 366 * 24 * 3600 * 1_000_000;
+
+/// What can be said of a field.
+pub(super) trait Word: Clone + PartialEq + Serialize + DeserializeOwned {
+    /// The best [`Word::quality`]; a clear has it.
+    const BEST: u8 = 0;
+    /// False where a newer word of any rank stands against "there is none": a death after a removal.
+    const NONE_BINDS: bool = true;
+    /// Better words win before rank and time are looked at: a real name over a placeholder.
+    fn quality(&self, _rank: u8) -> u8 {
+        Self::BEST
+    }
+    /// The moment before which the word cannot be overtaken, where it says one: the start of an address.
+    fn since_us(&self) -> Option<i64> {
+        None
+    }
+    /// True for a word that takes back what was said, as a clear does.
+    fn takes_back(&self) -> bool {
+        false
+    }
+    /// For [`Rule::Careful`]: greater is more careful.
+    fn care(&self) -> u8 {
+        0
+    }
+}
+
+impl Word for i64 {}
+impl Word for Sex {}
+impl Word for Date {}
+impl Word for Instant {}
+impl Word for (i64, Option<i64>) {}
+impl Word for Vec<Telecom> {}
+impl Word for Vec<Relation> {}
+
+impl Word for bool {
+    fn care(&self) -> u8 {
+        u8::from(*self)
+    }
+}
+
+impl Word for String {
+    fn care(&self) -> u8 {
+        match self.as_str() {
+            "invalid" => 3,
+            "very_restricted" => 2,
+            "restricted" => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Word for Vec<Name> {
+    const BEST: u8 = 1;
+    /// PDS and registered names over placeholders (canonical model, section 4).
+    fn quality(&self, _rank: u8) -> u8 {
+        u8::from(self.iter().any(|name| !name.placeholder))
+    }
+}
+
+impl Word for Vec<Address> {
+    /// An address older than the stored `period.start` never replaces (canonical model, section 4).
+    fn since_us(&self) -> Option<i64> {
+        let starts = self.iter().filter_map(|address| address.period.as_ref()?.start.as_ref()?.timestamp());
+        starts.map(|start| start.as_microsecond()).max()
+    }
+}
+
+impl Word for Death {
+    const NONE_BINDS: bool = false;
+    fn takes_back(&self) -> bool {
+        self.status.as_deref() == Some("removed")
+    }
+}
+
+impl Word for Identifier {
+    const BEST: u8 = 3;
+    /// An NHS number verified by the national record, verified by another, unverified (canonical model, section 4).
+    fn quality(&self, rank: u8) -> u8 {
+        match (self.nhs_number().is_some(), self.status.as_deref(), rank) {
+            (true, None | Some("01"), 3..) => 3,
+            (true, Some("01"), _) => 2,
+            (true, ..) => 1,
+            (false, ..) => 0,
+        }
+    }
+}
+
+/// One source's word, or its "there is none".
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Heard<T> {
+    pub(super) said: Said,
+    pub(super) word: Option<T>,
+}
+
+impl<T: Word> Heard<T> {
+    pub(super) fn quality(&self) -> u8 {
+        self.word.as_ref().map_or(T::BEST, |word| word.quality(self.said.rank))
+    }
+    /// When it was said; a later start of its own counts instead.
+    pub(super) fn moment(&self) -> (i64, i64, i64) {
+        let at = self.said.at_us;
+        let since = self.word.as_ref().and_then(Word::since_us).filter(|since| *since <= at.saturating_add(AHEAD_US_MAX));
+        (since.map_or(at, |since| since.max(at)), self.said.version, self.said.seq)
+    }
+    fn is_none(&self) -> bool {
+        self.word.as_ref().is_none_or(Word::takes_back)
+    }
+    /// Words of the same slot replace each other by time. A source has a slot for each quality, so that its
+    /// placeholder, said later, does not wipe out its real name.
+    fn slot(&self) -> (&str, u8, u8) {
+        (&self.said.source, self.said.rank, self.quality())
+    }
+    fn text(&self) -> String {
+        serde_json::to_string(&self.word).unwrap_or_default()
+    }
+    /// Replaces an earlier word of the same slot. Equal in all, the greater text wins, so that no order of arrival shows.
+    pub(super) fn replaces(&self, earlier: &Self) -> bool {
+        let ours = (self.moment(), self.word.is_some());
+        let theirs = (earlier.moment(), earlier.word.is_some());
+        theirs < ours || (theirs == ours && earlier.text() < self.text())
+    }
+    /// Whatever is said later, `other` cannot stand before this.
+    fn outlasts(&self, other: &Self, rule: Rule) -> bool {
+        if self.moment() <= other.moment() {
+            return false;
+        }
+        match rule {
+            Rule::Careful => self.said.rank == 3,
+            rule => {
+                rule.power(other.said.rank) <= rule.power(self.said.rank)
+                    && rule.weight(other.said.rank) <= rule.weight(self.said.rank)
+                    && other.quality() <= self.quality()
+            }
+        }
+    }
+}
+
+/// Which of the words stands.
+fn standing<T: Word>(words: &[Heard<T>], rule: Rule) -> Option<&Heard<T>> {
+    let order = |word: &Heard<T>| (word.moment(), word.said.rank, word.said.source.clone(), word.quality());
+    if rule == Rule::Careful {
+        let binding = |word: &&Heard<T>| !words.iter().any(|other| other.outlasts(word, rule));
+        return words.iter().filter(binding).max_by_key(|w| (w.word.as_ref().map_or(0, Word::care), w.word.is_some(), order(w)));
+    }
+    let taken_back = |word: &Heard<T>| {
+        let by =
+            |none: &Heard<T>| none.is_none() && word.moment() < none.moment() && rule.power(word.said.rank) <= rule.power(none.said.rank);
+        words.iter().any(by)
+    };
+    let alive: Vec<&Heard<T>> = words.iter().filter(|word| !word.is_none() && !taken_back(word)).collect();
+    let binding = |none: &&Heard<T>| {
+        let outranked = alive.iter().any(|word| rule.power(none.said.rank) < rule.power(word.said.rank));
+        none.is_none() && (alive.is_empty() || T::NONE_BINDS) && !outranked
+    };
+    let nones = words.iter().filter(binding);
+    alive.iter().copied().chain(nones).max_by_key(|w| (w.quality(), rule.weight(w.said.rank), w.moment(), !w.is_none(), order(w)))
+}
+
+/// Where a group's standing word is kept when the record shows it otherwise than it was said.
+fn as_said(group: &str) -> String {
+    format!("{group} as said")
+}
+
+impl<T: Word> Heard<T> {
+    fn to_kept(&self) -> Kept {
+        Kept { said: self.said.clone(), value: serde_json::to_value(&self.word).unwrap_or_default() }
+    }
+    fn from_kept(kept: &Kept) -> Option<Self> {
+        let word = if kept.value.is_null() { None } else { Some(serde_json::from_value(kept.value.clone()).ok()?) };
+        Some(Self { said: kept.said.clone(), word })
+    }
+}
+
+impl Record {
+    /// The word that stands on a group, as it was said. `shown` is what the record shows of it.
+    pub(super) fn stands<T: Word>(&self, group: &str, shown: Option<T>) -> Option<Heard<T>> {
+        if let Some(kept) = self.kept.get(&as_said(group)).and_then(|kept| kept.first()) {
+            return Heard::from_kept(kept);
+        }
+        self.said.get(group).map(|said| Heard { said: said.clone(), word: shown })
+    }
+
+    /// Keeps the word that stands as it was said, where the record shows another or none.
+    pub(super) fn show<T: Word>(&mut self, group: &str, said: &T, shown: Option<&T>) {
+        self.kept.remove(&as_said(group));
+        let Some(by) = self.said.get(group).cloned().filter(|_| shown != Some(said)) else { return };
+        let heard = Heard { said: by, word: Some(said.clone()) };
+        self.kept.insert(as_said(group), vec![heard.to_kept()]);
+    }
+
+    /// Hears `new` on a group and tells what stands now. `shown` is what the record showed of it.
+    pub(super) fn hear<T: Word>(&mut self, group: &str, rule: Rule, shown: Option<T>, new: Heard<T>) -> Option<T> {
+        let mut words: Vec<Heard<T>> = self.kept.get(group).into_iter().flatten().filter_map(Heard::from_kept).collect();
+        words.extend(self.stands(group, shown));
+        match words.iter_mut().find(|word| word.slot() == new.slot()) {
+            Some(earlier) if new.replaces(earlier) => *earlier = new,
+            Some(_) => {}
+            None => words.push(new),
+        }
+        let stands = standing(&words, rule)?.clone();
+        let lasting = |word: &&Heard<T>| **word != stands && !words.iter().any(|other| other.outlasts(word, rule));
+        let mut others: Vec<&Heard<T>> = words.iter().filter(lasting).collect();
+        others.sort_by_key(|word| word.slot());
+        let others: Vec<Kept> = others.into_iter().map(Heard::to_kept).collect();
+        self.kept.remove(&as_said(group));
+        if others.is_empty() {
+            self.kept.remove(group);
+        } else {
+            self.kept.insert(group.to_owned(), others);
+        }
+        self.said.insert(group.to_owned(), stands.said);
+        stands.word
+    }
+}

@@ -1,0 +1,247 @@
+//! FHIR messages at the door. Pure: bytes, media types and rules in, a decision out.
+//!
+//! # Invariants
+//!
+//! - A document is read within the bounds of [`fhir::Limits`]; what breaks them is refused like any other that cannot be read.
+//! - Only the outside of a message is looked at: its kind, id, event and sender.
+//!
+//! # Not here
+//!
+//! The same id with other bytes (STU3 events, section 9, step 2: 409 at the door). Only the journal can know, in the transaction
+//! that keeps the entry, and a [`crate::journal::Receipt`] does not say it; until it does, such a message is kept as a new version.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::settings::AnswerWhen;
+use super::sources::{Choice, Dialect, Source, Taken, choose_for_organisation};
+use crate::fhir::{self, Limits, Problem, Release};
+use crate::names::Format;
+
+/// JSON or XML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Json,
+    Xml,
+}
+
+impl Syntax {
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/fhir+json; charset=utf-8",
+            Self::Xml => "application/fhir+xml; charset=utf-8",
+        }
+    }
+}
+
+/// The names of both syntaxes (STU3 events, section 1).
+fn syntax_of(essence: &str) -> Option<Syntax> {
+    match essence {
+        "application/fhir+json" | "application/json+fhir" | "application/json" => Some(Syntax::Json),
+        "application/fhir+xml" | "application/xml+fhir" | "application/xml" | "text/xml" => Some(Syntax::Xml),
+        _ => None,
+    }
+}
+
+/// `type/subtype` and parameters of a header, lower case.
+pub(super) fn media_type(value: &str) -> (String, Vec<(String, String)>) {
+    let mut parts = value.split(';');
+    let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let parameters = parts.filter_map(|part| part.split_once('='));
+    let clean = |text: &str| text.trim().trim_matches('"').to_ascii_lowercase();
+    (essence, parameters.map(|(name, value)| (clean(name), clean(value))).collect())
+}
+
+/// A request that is refused, as the sender will read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fit {
+    pub(super) status: StatusCode,
+    pub(super) problem: Problem,
+}
+
+impl Fit {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, problem: Problem { code, location: String::new(), message: message.into() } }
+    }
+
+    /// What the journal notes.
+    pub(super) fn reason(&self) -> String {
+        let Problem { location, message, .. } = &self.problem;
+        let status = self.status.as_u16();
+        if location.is_empty() { format!("{status} {message}") } else { format!("{status} {message}, at {location}") }
+    }
+}
+
+/// In which syntax the answer is: the first that `Accept` names, else that of the request, else JSON.
+pub(super) fn answer_syntax(headers: &HeaderMap) -> Syntax {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let accepted = text(header::ACCEPT).and_then(|accept| accept.split(',').find_map(|range| syntax_of(&media_type(range).0)));
+    let sent = || text(header::CONTENT_TYPE).and_then(|sent| syntax_of(&media_type(sent).0));
+    accepted.or_else(sent).unwrap_or(Syntax::Json)
+}
+
+/// In which syntax the request is, if this door reads it.
+///
+/// # Errors
+///
+/// 415 for another media type, charset or FHIR version; 400 where the version contradicts the path (R4, section 1).
+pub(super) fn request_syntax(headers: &HeaderMap, release: Release) -> Result<Syntax, Fit> {
+    let unsupported = |message: &str| Fit::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message);
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (essence, parameters) = media_type(sent);
+    let syntax = syntax_of(&essence).ok_or_else(|| unsupported("send application/fhir+json or application/fhir+xml"))?;
+    for (name, value) in parameters {
+        let version = match (name.as_str(), value.as_str()) {
+            ("charset", "utf-8" | "utf8") => continue,
+            ("charset", _) => return Err(unsupported("only charset utf-8 is read here")),
+            ("fhirversion", "3.0" | "3.0.1" | "3.0.2") => Release::Stu3,
+            ("fhirversion", "4.0" | "4.0.1") => Release::R4,
+            ("fhirversion", _) => return Err(unsupported("fhirVersion 3.0 and 4.0 are read here")),
+            _ => continue,
+        };
+        if version != release {
+            return Err(Fit::new(StatusCode::BAD_REQUEST, "invalid", "fhirVersion contradicts the path; stu3 is 3.0, r4 is 4.0"));
+        }
+    }
+    Ok(syntax)
+}
+
+/// How a body in this syntax and release is noted in the journal.
+pub(super) fn format(release: Release, syntax: Syntax) -> Format {
+    match (release, syntax) {
+        (Release::Stu3, Syntax::Json) => Format::Stu3Json,
+        (Release::Stu3, Syntax::Xml) => Format::Stu3Xml,
+        (Release::R4, Syntax::Json) => Format::R4Json,
+        (Release::R4, Syntax::Xml) => Format::R4Xml,
+    }
+}
+
+/// What becomes of a FHIR message at the door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum EventDecision {
+    Accept,
+    Ignore,
+    Refuse(Fit),
+}
+
+/// A FHIR message that was looked at.
+#[derive(Clone, Debug)]
+pub(super) struct ExaminedEvent {
+    pub(super) source: Option<Arc<Source>>,
+    pub(super) is_mismatch: bool,
+    /// Event code; empty where it could not be read.
+    pub(super) kind: String,
+    /// MessageHeader.id; empty where it could not be read.
+    pub(super) message_id: String,
+    pub(super) decision: EventDecision,
+}
+
+impl ExaminedEvent {
+    pub(super) fn refused(source: Option<Arc<Source>>, fit: Fit) -> Self {
+        let (kind, message_id) = Default::default();
+        Self { source, is_mismatch: false, kind, message_id, decision: EventDecision::Refuse(fit) }
+    }
+
+    pub(super) fn answer_when(&self) -> AnswerWhen {
+        self.source.as_ref().map_or(AnswerWhen::Stored, |source| source.answer)
+    }
+}
+
+/// Looks at a FHIR message that one of `candidates` sent.
+pub(super) fn examine_event(body: &[u8], syntax: Syntax, release: Release, candidates: &[Arc<Source>]) -> ExaminedEvent {
+    let owner = || candidates.first().cloned();
+    let head = match read_head(body, syntax, release) {
+        Ok(head) => head,
+        Err(fit) => return ExaminedEvent::refused(owner(), fit),
+    };
+    let Head { kind, message_id, organisation } = head;
+    let (source, is_mismatch) = match choose_for_organisation(candidates, organisation.as_deref()) {
+        Choice::Known(source) => (source, false),
+        Choice::KnownByMismatch(source) => (source, true),
+        Choice::Unknown(owner) => {
+            let fit = Fit::new(StatusCode::FORBIDDEN, "forbidden", "unknown sender; ask for it to be added to the sources");
+            return ExaminedEvent { kind, message_id, ..ExaminedEvent::refused(owner, fit) };
+        }
+    };
+    let decision = match source.takes(&kind, Dialect::Fhir) {
+        Taken::Yes => EventDecision::Accept,
+        Taken::Ignored => EventDecision::Ignore,
+        Taken::NotThisEvent | Taken::NotThisType => {
+            let fit = Fit::new(StatusCode::UNPROCESSABLE_ENTITY, "not-supported", "event not taken from this sender");
+            EventDecision::Refuse(fit)
+        }
+    };
+    ExaminedEvent { source: Some(source), is_mismatch, kind, message_id, decision }
+}
+
+struct Head {
+    kind: String,
+    message_id: String,
+    organisation: Option<String>,
+}
+
+fn read_head(body: &[u8], syntax: Syntax, release: Release) -> Result<Head, Fit> {
+    let limits = Limits::default();
+    let tree = match syntax {
+        Syntax::Json => fhir::read_json(body, &limits),
+        Syntax::Xml => fhir::read_xml(body, release, &limits),
+    };
+    let tree = tree.map_err(|problem| Fit { status: StatusCode::BAD_REQUEST, problem })?;
+    let unfit = |problem| Fit { status: StatusCode::UNPROCESSABLE_ENTITY, problem };
+    let at = |code, location: &str, message: &str| unfit(Problem { code, location: location.into(), message: message.into() });
+
+    let head = fhir::bundle_head(&tree).map_err(unfit)?;
+    if head.kind != "message" {
+        return Err(at("invalid", "Bundle.type", "only Bundles of type message are processed here"));
+    }
+    let event = if release == Release::Stu3 { "event" } else { "eventCoding" };
+    let place = format!("Bundle.entry[0].resource.{event}");
+    let kind = head.event.ok_or_else(|| at("required", &place, "the MessageHeader names no event; fill it with its code"))?;
+    let message_id = head.message_id.ok_or_else(|| {
+        at("required", "Bundle.entry[0].resource.id", "the MessageHeader has no id; each message needs a UUID of its own")
+    })?;
+    Ok(Head { kind, message_id, organisation: head.source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn every_name_of_fhir_json_and_xml_is_read_and_others_are_415() {
+        let syntax = |sent| request_syntax(&headers(&[("content-type", sent)]), Release::Stu3).map_err(|fit| fit.status.as_u16());
+        for sent in
+            ["application/fhir+json", "application/json+fhir;charset=UTF-8", "application/json", "Application/FHIR+JSON; charset=\"utf-8\""]
+        {
+            assert_eq!(syntax(sent), Ok(Syntax::Json), "{sent}");
+        }
+        for sent in ["application/fhir+xml", "application/xml+fhir", "application/xml; charset=utf-8", "text/xml"] {
+            assert_eq!(syntax(sent), Ok(Syntax::Xml), "{sent}");
+        }
+        for sent in
+            ["", "text/plain", "application/hl7-v2", "application/fhir+json; charset=utf-16", "application/fhir+json; fhirVersion=5.0"]
+        {
+            assert_eq!(syntax(sent), Err(415), "{sent}");
+        }
+        assert_eq!(syntax("application/fhir+json; fhirVersion=3.0"), Ok(Syntax::Json));
+        assert_eq!(syntax("application/fhir+json; fhirVersion=4.0"), Err(400));
+    }
+
+    #[test]
+    fn the_answer_is_in_what_accept_names_or_else_in_what_was_sent() {
+        let answer = |pairs: &[_]| answer_syntax(&headers(pairs));
+        assert_eq!(answer(&[("content-type", "text/xml")]), Syntax::Xml);
+        assert_eq!(answer(&[("content-type", "text/xml"), ("accept", "*/*")]), Syntax::Xml);
+        assert_eq!(answer(&[("content-type", "text/xml"), ("accept", "text/html, application/fhir+json;q=0.9")]), Syntax::Json);
+        assert_eq!(answer(&[]), Syntax::Json);
+    }
+}

@@ -1,0 +1,447 @@
+//! What happens to a read message inside the writer's transaction: which child, which record, which hub, which debts.
+//!
+//! # One message
+//!
+//! Everything of one entry stands in one savepoint: its events, the records after them, its debts and its standing.
+//! If one statement of it must wait for a person, the whole entry is held and nothing of it is filed.
+//!
+//! # Invariants
+//!
+//! - After [`file_one`] the entry has exactly one standing.
+//! - An event's debts are made with it or never: `reconcile` counts both.
+//! - The same entry gives the same event ids, so a receiver that has them already knows.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::index::{ChildRow, Index};
+use super::writer::row_id;
+use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::clock;
+use crate::destinations;
+use crate::identity::{self, Evidence, Match, Record, Said};
+use crate::journal::Standing;
+use crate::names::{BundleHash, ChildId, DestinationName, EventId, HubName, MappingName, Seq, SourceName};
+use crate::outbox::FiledEvent;
+use crate::routing::Directory;
+
+/// Statements of one entry that can be told apart by their event id.
+const STATEMENTS_MAX: usize = 1_024;
+
+/// What mapping said of an entry, ready to be filed.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The entry.
+    pub seq: Seq,
+    /// Who sent it.
+    pub source: SourceName,
+    /// The sender's id of the message.
+    pub control_id: String,
+    /// When it came, microseconds since 1970: the event time where the message has none.
+    pub arrived_us: i64,
+    /// Precedence of the source (see [`Said::rank`]).
+    pub rank: u8,
+    /// Which mapping spoke.
+    pub mapping: Option<MappingName>,
+    /// Under which bundle.
+    pub bundle: BundleHash,
+    /// Findings as a JSON array; empty where there are none.
+    pub findings: String,
+    /// What is to be done.
+    pub outcome: PreparedOutcome,
+    /// A person's reason, where a held entry is read again.
+    pub released_by: Option<String>,
+}
+
+/// What is to be done with an entry.
+#[derive(Clone, Debug)]
+pub enum PreparedOutcome {
+    /// File these.
+    File(Vec<Statement>),
+    /// A person must look; the stable code of the finding.
+    Hold(String),
+    /// A rule says that there is nothing for us.
+    Ignore(String),
+}
+
+/// To whom events are owed.
+#[derive(Clone, Debug)]
+pub struct DestinationRule {
+    /// Its name.
+    pub name: DestinationName,
+    /// What it gets.
+    pub recipient: Recipient,
+}
+
+/// What a destination gets.
+#[derive(Clone, Debug)]
+pub enum Recipient {
+    /// All of the children a hub is responsible for or interested in.
+    HubStore(HubName),
+    /// All children, as whole records.
+    Record,
+    /// What parents may see.
+    ParentRecord,
+}
+
+/// What filing decides by; the directory is swapped whole at reload.
+#[derive(Clone, Debug)]
+pub struct FilingRules {
+    /// Hubs, practices, postcodes.
+    pub directory: Arc<ArcSwap<Directory>>,
+    /// Destinations in the order of the configuration.
+    pub destinations: Arc<Vec<DestinationRule>>,
+    /// Where a day begins and ends: Europe/London.
+    pub zone: jiff::tz::TimeZone,
+}
+
+enum Held {
+    Person { code: String, text: String, evidence: Vec<Evidence> },
+}
+
+enum Failure {
+    Held(Held),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Files one entry; gives its standing and to whom debts were made. An error is the ledger's and undoes the whole turn.
+pub(super) fn file_one(connection: &Connection, prepared: &Prepared, rules: &FilingRules) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
+    if !clear_the_way(connection, prepared)? {
+        return Ok((Standing::Waiting, Vec::new()));
+    }
+    let statements = match &prepared.outcome {
+        PreparedOutcome::File(statements) => statements,
+        PreparedOutcome::Hold(code) => return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|standing| (standing, Vec::new())),
+        PreparedOutcome::Ignore(rule) => return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new())),
+    };
+    connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
+    // A message that makes us panic is held by itself; the next one is served.
+    let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, prepared, statements, rules)));
+    let held = match filed {
+        Ok(Ok(debts)) => {
+            let standing = stand(connection, prepared, Standing::Filed, "", &prepared.findings)?;
+            connection.prepare_cached("RELEASE entry")?.execute([])?;
+            return Ok((standing, debts));
+        }
+        Ok(Err(Failure::Sql(error))) => return Err(error),
+        Ok(Err(Failure::Held(held))) => held,
+        Err(_panic) => {
+            metrics::counter!("chis_panics_total").increment(1);
+            let text = "filing this message failed inside the broker; the log names the place".to_owned();
+            Held::Person { code: "panic".into(), text, evidence: Vec::new() }
+        }
+    };
+    connection.execute_batch("ROLLBACK TO entry; RELEASE entry")?;
+    let Held::Person { code, text, evidence } = held;
+    let findings = add_finding(&prepared.findings, &code, &text, &evidence);
+    stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
+}
+
+/// False when there is nothing to do: the entry has its standing already, or was to be released and is not held.
+fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<bool> {
+    let sql = "SELECT state FROM standing WHERE seq = ?1";
+    let state: Option<String> = connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| row.get(0)).optional()?;
+    match (state.as_deref(), &prepared.released_by) {
+        (None, None) => Ok(true),
+        (Some("held"), Some(reason)) => {
+            connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
+            let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
+            connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn stand(connection: &Connection, prepared: &Prepared, standing: Standing, reason: &str, findings: &str) -> rusqlite::Result<Standing> {
+    let sql = "INSERT INTO standing(seq, state, reason, mapping, bundle, findings)
+        VALUES(?1, ?2, ?3, ?4, (SELECT id FROM bundle WHERE hash = ?5), ?6)";
+    let findings = (!findings.is_empty()).then_some(findings);
+    let mapping = prepared.mapping.as_ref().map(MappingName::as_str);
+    connection
+        .prepare_cached(sql)?
+        .execute(params![prepared.seq.0, standing.as_str(), reason, mapping, prepared.bundle.as_str(), findings])?;
+    Ok(standing)
+}
+
+fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) -> String {
+    let mut all: Vec<serde_json::Value> = serde_json::from_str(findings).unwrap_or_default();
+    all.push(serde_json::json!({ "level": "hold", "code": code, "text": text, "evidence": evidence }));
+    serde_json::Value::from(all).to_string()
+}
+
+fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<Vec<DestinationName>, Failure> {
+    if statements.is_empty() || STATEMENTS_MAX <= statements.len() {
+        let text = format!("the message says {} things about children; 1 to {STATEMENTS_MAX} are taken", statements.len());
+        return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
+    }
+    let ledger = ledger_id(connection)?;
+    let mut debts = Vec::new();
+    for (place, statement) in statements.iter().enumerate() {
+        // A message that does not say when it happened happened when it came.
+        let statement = &timed(statement, prepared.arrived_us);
+        let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
+        debts.extend(one.file()?);
+    }
+    Ok(debts)
+}
+
+fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
+    if statement.event.at.is_some() {
+        return Cow::Borrowed(statement);
+    }
+    let mut timed = statement.clone();
+    timed.event.at = Timestamp::from_microsecond(arrived_us).ok().map(Instant::of);
+    Cow::Owned(timed)
+}
+
+/// A child who lives outside the area of all hubs has moved out, and back in when a hub is responsible again.
+fn move_status(child: &mut Child, route: &HubAssignment) {
+    match child.status {
+        Some(ChildStatus::Active) if route.hub.as_str() == HubName::OUT => child.status = Some(ChildStatus::MovedOut),
+        Some(ChildStatus::MovedOut) if route.hub.as_str() != HubName::OUT => child.status = Some(ChildStatus::Active),
+        _ => {}
+    }
+}
+
+fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
+    let bytes: Vec<u8> = connection.prepare_cached("SELECT value FROM meta WHERE key = 'ledger'")?.query_row([], |row| row.get(0))?;
+    Ok(Uuid::from_slice(&bytes).unwrap_or_default())
+}
+
+/// One statement on its way into the record.
+struct One<'a> {
+    connection: &'a Connection,
+    prepared: &'a Prepared,
+    statement: &'a Statement,
+    rules: &'a FilingRules,
+    ledger: Uuid,
+    row: i64,
+}
+
+impl One<'_> {
+    fn file(&self) -> Result<Vec<DestinationName>, Failure> {
+        let index = Index(self.connection);
+        let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
+            Match::Known(child, evidence) => (index.by_id(child).map_err(unindexed)?, None, evidence),
+            Match::New(status, evidence) => (None, Some(status), evidence),
+            Match::Held { code, text, evidence } => return Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
+        };
+        let said = self.said();
+        let superseded = self.is_superseded(&said)?;
+        let merges = !superseded && (known.is_none() || speaks_of_the_person(self.statement.event.kind));
+        let (mut record, _changed) = match (&known, merges) {
+            (Some(row), false) => (row.record.clone(), Vec::new()),
+            (row, _) => identity::merge(row.as_ref().map(|row| &row.record), self.statement, &said),
+        };
+        if let (Some(status), None) = (new_status, record.child.status) {
+            record.child.status = Some(status);
+        }
+        let before = known.as_ref().and_then(|row| row.record.child.hub.clone());
+        let now = clock::now();
+        let directory = self.rules.directory.load();
+        let route = directory.decide(&record.child, before.as_ref(), now.to_zoned(self.rules.zone.clone()).date());
+        move_status(&mut record.child, &route);
+        record.child.hub = Some(route.clone());
+        let (child_row, child, version) = self.keep_child(known.as_ref(), &record)?;
+        if !superseded {
+            self.keep_aggregate(child_row, &said)?;
+        }
+        self.keep_consents(child_row, &said)?;
+        let event = FiledEvent {
+            event: EventId(Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
+            seq: self.prepared.seq,
+            source: self.prepared.source.clone(),
+            control_id: self.prepared.control_id.clone(),
+            child_id: child,
+            version,
+            filed: now,
+            superseded,
+            statement: self.statement.clone(),
+            record: record.child,
+        };
+        let owed = self.owed(&event, &route, before.as_ref(), child_row, &directory)?;
+        self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
+        self.keep_debts(&event, child_row, &owed.debts)?;
+        Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
+    }
+
+    fn said(&self) -> Said {
+        let header = &self.statement.event;
+        let at_us = header.at.as_ref().and_then(|at| at.timestamp()).map_or(self.prepared.arrived_us, |at| at.as_microsecond());
+        let rank = if header.national { 3 } else { self.prepared.rank };
+        Said { at_us, version: header.version.unwrap_or(0), seq: self.prepared.seq.0, rank, source: self.prepared.source.as_str().to_owned() }
+    }
+
+    /// Who published the aggregate, and under which key; none for what has no key.
+    fn aggregate_key(&self) -> Option<(&str, &str)> {
+        let header = &self.statement.event;
+        let key = header.key.as_deref().or_else(|| self.statement.blood_spots.first()?.key.as_deref())?;
+        Some((header.publisher.as_deref().unwrap_or_else(|| self.prepared.source.as_str()), key))
+    }
+
+    /// True where a later version of the same aggregate is known (canonical model, section 1; STU3 events, section 9).
+    fn is_superseded(&self, said: &Said) -> rusqlite::Result<bool> {
+        let Some((publisher, key)) = self.aggregate_key() else { return Ok(false) };
+        let sql = "SELECT at_us, version, deleted FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
+        let stored: Option<(i64, i64, bool)> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((at_us, version, deleted)) = stored else { return Ok(false) };
+        let is_delete = self.statement.event.action == Action::Delete;
+        // A tie: a deletion wins, then the higher version, then the later arrival.
+        Ok((said.at_us, is_delete, said.version) < (at_us, deleted, version))
+    }
+
+    fn keep_aggregate(&self, child: i64, said: &Said) -> rusqlite::Result<()> {
+        let Some((publisher, key)) = self.aggregate_key() else { return Ok(()) };
+        let deleted = self.statement.event.action == Action::Delete;
+        let sql = "INSERT OR REPLACE INTO aggregate(kind, publisher, key, child, at_us, version, event, deleted) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        self.connection
+            .prepare_cached(sql)?
+            .execute(params![kind_word(self.statement.event.kind), publisher, key, child, said.at_us, said.version, self.row, deleted])
+            .map(drop)
+    }
+
+    fn keep_consents(&self, child: i64, said: &Said) -> Result<(), Failure> {
+        for consent in &self.statement.proxy_consents {
+            let sql = "INSERT INTO proxy_consent(child, account, at_us, consent) VALUES(?1, ?2, ?3, ?4)
+                ON CONFLICT(child, account) DO UPDATE SET at_us = excluded.at_us, consent = excluded.consent WHERE at_us <= excluded.at_us";
+            self.connection.prepare_cached(sql)?.execute(params![child, consent.account_id, said.at_us, json(consent)?])?;
+        }
+        Ok(())
+    }
+
+    fn keep_child(&self, known: Option<&ChildRow>, record: &Record) -> Result<(i64, ChildId, i64), Failure> {
+        let bytes = json(record)?.into_bytes();
+        let status = record.child.status.map(|status| word(&status)).unwrap_or_default();
+        let hub = record.child.hub.as_ref().map_or("", |hub| hub.hub.as_str());
+        let (row, child, version) = match known {
+            Some(row) => {
+                let sql = "UPDATE child SET version = ?2, status = ?3, hub = ?4, record = ?5 WHERE id = ?1";
+                self.connection.prepare_cached(sql)?.execute(params![row.id, row.version + 1, status, hub, bytes])?;
+                (row.id, ChildId(row.uuid), row.version + 1)
+            }
+            None => {
+                let uuid = Uuid::new_v5(&self.ledger, format!("child {}", self.row).as_bytes());
+                let sql = "INSERT INTO child(uuid, version, status, hub, record) VALUES(?1, 1, ?2, ?3, ?4)";
+                self.connection.prepare_cached(sql)?.execute(params![uuid.as_bytes().as_slice(), status, hub, bytes])?;
+                (self.connection.last_insert_rowid(), ChildId(uuid), 1)
+            }
+        };
+        // An identifier keeps the child it was first given; who says otherwise was stopped by identity.
+        let sql = "INSERT INTO identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for identifier in &record.child.identifiers {
+            let known = known.is_some_and(|row| row.record.child.identifiers.iter().any(|k| k.system == identifier.system && k.value == identifier.value));
+            let is_key = identifier.system != NHS_NUMBER_SYSTEM || identifier.nhs_number().is_some();
+            if !known && is_key {
+                statement.execute(params![identifier.system, identifier.value, row])?;
+            }
+        }
+        Ok((row, child, version))
+    }
+
+    fn owed(
+        &self, event: &FiledEvent, route: &HubAssignment, before: Option<&HubAssignment>, child: i64, directory: &Directory,
+    ) -> Result<Owed, Failure> {
+        let mut hubs: Vec<HubName> = route.interested.clone();
+        hubs.extend(directory.acting_hub(route));
+        // The hub that the child leaves must see that it leaves.
+        hubs.extend(before.filter(|before| before.hub != route.hub).and_then(|before| directory.acting_hub(before)));
+        let mut owed = Owed::default();
+        for destination in self.rules.destinations.iter() {
+            match &destination.recipient {
+                Recipient::HubStore(hub) if hubs.contains(hub) => owed.debts.push((destination.name.clone(), None)),
+                Recipient::HubStore(_) => {}
+                Recipient::Record => owed.debts.push((destination.name.clone(), Some(destinations::whole_record(event)))),
+                Recipient::ParentRecord => match destinations::parent_record(event, &self.consents(child)?) {
+                    Ok(body) => owed.debts.push((destination.name.clone(), Some(body))),
+                    Err(withheld) => {
+                        metrics::counter!("chis_messages_withheld_total", "rule" => withheld.rule).increment(1);
+                        owed.withheld.insert(destination.name.as_str().to_owned(), withheld.rule);
+                    }
+                },
+            }
+        }
+        Ok(owed)
+    }
+
+    fn consents(&self, child: i64) -> Result<Vec<ProxyConsent>, Failure> {
+        let mut statement = self.connection.prepare_cached("SELECT consent FROM proxy_consent WHERE child = ?1")?;
+        let texts: Vec<String> = statement.query_map([child], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+    }
+
+    fn keep_event(
+        &self, event: &FiledEvent, child: i64, said: &Said, route: &HubAssignment, evidence: &[Evidence], withheld: &BTreeMap<String, &'static str>,
+    ) -> Result<(), Failure> {
+        let sql = "INSERT INTO event(id, child, kind, at_us, hub, basis, superseded, evidence, withheld, body)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let withheld = (!withheld.is_empty()).then(|| json(withheld)).transpose()?;
+        self.connection.prepare_cached(sql)?.execute(params![
+            self.row, child, kind_word(self.statement.event.kind), said.at_us, route.hub.as_str(), word(&route.basis), event.superseded,
+            json(&evidence)?, withheld, json(event)?.into_bytes()
+        ])?;
+        Ok(())
+    }
+
+    fn keep_debts(&self, event: &FiledEvent, child: i64, debts: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
+        for (destination, body) in debts {
+            let destination = row_id(self.connection, "destination", destination.as_str())?;
+            let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
+            self.connection.prepare_cached(sql)?.execute(params![destination, child, self.row, event.filed.as_microsecond(), body])?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Owed {
+    debts: Vec<(DestinationName, Option<Vec<u8>>)>,
+    withheld: BTreeMap<String, &'static str>,
+}
+
+/// True where the message is about the person. A result names a child to be found; it does not change who the child is.
+fn speaks_of_the_person(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Person | EventKind::Birth | EventKind::Gp | EventKind::Address | EventKind::Death)
+}
+
+/// The word of an event kind in the ledger.
+pub(super) fn kind_word(kind: EventKind) -> String {
+    word(&kind)
+}
+
+/// The serde word of a plain enum.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| {
+        let text = format!("the record cannot be written: {error}");
+        Failure::Held(Held::Person { code: "unwritable".into(), text, evidence: Vec::new() })
+    })
+}
+
+fn unindexed(error: identity::IndexError) -> Failure {
+    Failure::Held(Held::Person { code: "index".into(), text: error.to_string(), evidence: Vec::new() })
+}

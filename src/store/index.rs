@@ -1,0 +1,78 @@
+//! Identity's view of the children in the ledger, inside the writer's transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use crate::canon::{ChildStatus, NHS_NUMBER_SYSTEM, NhsNumber};
+use crate::identity::{ChildIndex, IndexError, Record, Sketch};
+use crate::names::ChildId;
+
+/// A child's row.
+pub(super) struct ChildRow {
+    pub(super) id: i64,
+    pub(super) uuid: Uuid,
+    pub(super) version: i64,
+    pub(super) record: Record,
+}
+
+/// Looks children up through the writer's connection, so that it sees what this very transaction has filed.
+pub(super) struct Index<'c>(pub(super) &'c Connection);
+
+impl Index<'_> {
+    /// The child with this row id.
+    pub(super) fn by_row(&self, id: i64) -> Result<Option<ChildRow>, IndexError> {
+        let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
+        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([id], read_row).optional());
+        row.map_err(unread)?.map(parse).transpose()
+    }
+
+    /// The child with this id of ours.
+    pub(super) fn by_id(&self, id: ChildId) -> Result<Option<ChildRow>, IndexError> {
+        let sql = "SELECT id, uuid, version, record FROM child WHERE uuid = ?1";
+        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([id.0.as_bytes().as_slice()], read_row).optional());
+        row.map_err(unread)?.map(parse).transpose()
+    }
+
+    fn by_identifier(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {
+        let sql = "SELECT c.id, c.uuid, c.version, c.record FROM identifier i JOIN child c ON c.id = i.child WHERE i.system = ?1 AND i.value = ?2";
+        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row(params![system, value], read_row).optional());
+        let Some(mut row) = row.map_err(unread)?.map(parse).transpose()? else { return Ok(None) };
+        // A merged record points at the one that goes on; a chain is short, and a cycle ends here.
+        for _ in 0..16 {
+            let Some(next) = row.record.child.merged_into else { break };
+            match self.by_id(next)? {
+                Some(survivor) => row = survivor,
+                None => break,
+            }
+        }
+        let status = row.record.child.status.unwrap_or(ChildStatus::Provisional);
+        Ok(Some(Sketch { id: ChildId(row.uuid), child: row.record.child, status }))
+    }
+}
+
+impl ChildIndex for Index<'_> {
+    fn by_nhs_number(&self, number: NhsNumber) -> Result<Option<Sketch>, IndexError> {
+        self.by_identifier(NHS_NUMBER_SYSTEM, &number.to_string())
+    }
+
+    fn by_local_id(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {
+        self.by_identifier(system, value)
+    }
+}
+
+type RawRow = (i64, Vec<u8>, i64, Vec<u8>);
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RawRow> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+fn parse((id, uuid, version, record): RawRow) -> Result<ChildRow, IndexError> {
+    let uuid = Uuid::from_slice(&uuid).map_err(|error| IndexError(error.to_string()))?;
+    // serde's text may quote the record, so only its place is passed on.
+    let record = serde_json::from_slice(&record).map_err(|error| IndexError(format!("the record of a child cannot be read at byte {}", error.column())))?;
+    Ok(ChildRow { id, uuid, version, record })
+}
+
+fn unread(error: rusqlite::Error) -> IndexError {
+    IndexError(error.to_string())
+}

@@ -1,0 +1,162 @@
+//! Claims about the ledger: what a receipt proves, what a second message does, what a full disk does.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::*;
+use crate::journal::{Admission, Entry, Journal, JournalError};
+use crate::names::{BundleHash, Format, Seq, SourceName};
+use crate::routing::Directory;
+
+fn rules() -> FilingRules {
+    FilingRules { directory: Arc::new(ArcSwap::from_pointee(Directory::default())), destinations: Arc::default(), zone: jiff::tz::TimeZone::UTC }
+}
+
+fn open(data: &std::path::Path, pages_max: Option<u32>) -> Ledger {
+    Ledger::open(&LedgerConfig { data: data.to_path_buf(), ballast: false, pages_max }, rules()).unwrap()
+}
+
+fn entry(control_id: &str, body: &'static str, admission: Admission) -> Entry {
+    Entry {
+        source: SourceName::new("rj1"),
+        format: Format::Hl7v2,
+        kind: "ADT^A28".into(),
+        control_id: control_id.into(),
+        body: Bytes::from_static(body.as_bytes()),
+        arrived: Timestamp::from_second(1_767_607_200).unwrap(),
+        admission,
+    }
+}
+
+fn held(seq: Seq) -> Prepared {
+    Prepared {
+        seq,
+        source: SourceName::new("rj1"),
+        control_id: "A".into(),
+        arrived_us: 0,
+        rank: 1,
+        mapping: None,
+        bundle: BundleHash::new("none"),
+        findings: String::new(),
+        outcome: PreparedOutcome::Hold("unmapped-code".into()),
+        released_by: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_with_a_receipt_is_there_after_the_ledger_was_opened_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    for (number, control_id) in ["A", "B", "C"].iter().enumerate() {
+        let receipt = ledger.append(entry(control_id, "MSH|one", Admission::Accepted)).await.unwrap();
+        assert_eq!((receipt.seq(), receipt.duplicate_of()), (Seq(number as i64 + 1), None));
+    }
+    // A copy of the files as they are now is what a killed process leaves behind.
+    let left = tempfile::tempdir().unwrap();
+    for file in ["ledger.db", "ledger.db-wal"] {
+        std::fs::copy(data.path().join(file), left.path().join(file)).unwrap();
+    }
+    let again = open(left.path(), None);
+    assert_eq!(again.appended(), Seq(3));
+    let (row, body) = LedgerReader::open(left.path()).unwrap().entry(Seq(2)).unwrap().unwrap();
+    assert_eq!((row.control_id.as_str(), row.standing.as_str(), &body[..]), ("B", "waiting", &b"MSH|one"[..]));
+    let next = again.append(entry("D", "MSH|four", Admission::Accepted)).await.unwrap();
+    assert_eq!(next.seq(), Seq(4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_message_again_is_a_duplicate_and_the_same_number_with_other_bytes_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    let cases = [
+        ("A", "MSH|one", Admission::Accepted, None),
+        ("A", "MSH|one", Admission::Accepted, Some(1)),
+        ("A", "MSH|two", Admission::Accepted, None),
+        ("B", "MSH|one", Admission::Accepted, None),
+        ("C", "MSH|bad", Admission::Refused("AR 201".into()), None),
+        ("C", "MSH|bad", Admission::Refused("AR 201".into()), None),
+        ("C", "MSH|bad", Admission::Accepted, None),
+        ("A", "MSH|two", Admission::Accepted, Some(3)),
+    ];
+    for (control_id, body, admission, duplicate_of) in cases {
+        let receipt = ledger.append(entry(control_id, body, admission)).await.unwrap();
+        assert_eq!(receipt.duplicate_of(), duplicate_of.map(Seq), "{control_id} {body}");
+    }
+    let account = LedgerReader::open(data.path()).unwrap().reconcile(None, None).unwrap();
+    let line = &account.lines[0];
+    assert_eq!((line.received, line.waiting, line.duplicate, line.refused), (8, 4, 2, 2));
+    assert_eq!((account.unaccounted, account.undelivered, line.day.as_str()), (0, 4, "2026-01-05"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_are_seen_even_when_both_wait_in_the_same_turn() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    let twice = (0..64).map(|number| ledger.append(entry(if number % 2 == 0 { "A" } else { "B" }, "MSH|one", Admission::Accepted)));
+    let receipts = futures_util::future::join_all(twice).await;
+    let fresh = receipts.iter().filter(|receipt| receipt.as_ref().unwrap().duplicate_of().is_none()).count();
+    assert_eq!(fresh, 2);
+    let mut seqs: Vec<i64> = receipts.iter().map(|receipt| receipt.as_ref().unwrap().seq().0).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=64).collect::<Vec<_>>(), "no place is skipped or given twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_accepted_that_a_full_disk_could_not_hold_and_service_comes_back() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), Some(60));
+    let long = "MSH|".to_owned() + &"x".repeat(3_000);
+    let long: &'static str = Box::leak(long.into_boxed_str());
+    let mut kept = 0;
+    let refused = loop {
+        match ledger.append(entry(&format!("N{kept}"), long, Admission::Accepted)).await {
+            Ok(_receipt) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, JournalError::Full);
+    assert!(ledger.is_full() && !ledger.is_broken());
+    assert_eq!(LedgerReader::open(data.path()).unwrap().entries(&EntryFilter { limit: Some(1_000), ..EntryFilter::default() }).unwrap().len(), kept);
+    // A short one still fits: the ledger serves again without anyone's help.
+    assert!(ledger.append(entry("short", "MSH|s", Admission::Accepted)).await.is_ok());
+    assert!(!ledger.is_full());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_entry_stands_until_a_person_releases_it_and_no_entry_stands_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    let seq = ledger.append(entry("A", "MSH|one", Admission::Accepted)).await.unwrap().seq();
+    assert!(ledger.file(vec![held(seq), held(seq)]).await);
+    let reader = LedgerReader::open(data.path()).unwrap();
+    assert_eq!(reader.held().unwrap().len(), 1);
+    assert_eq!(reader.filed_through().unwrap(), seq);
+    assert!(reader.unfiled(Seq(0), 10).unwrap().is_empty());
+    let again = Prepared { outcome: PreparedOutcome::Ignore("not ours".into()), released_by: Some("agreed by telephone".into()), ..held(seq) };
+    assert!(ledger.file(vec![again]).await);
+    let trace = reader.trace(seq).unwrap().unwrap();
+    assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("ignored", "not ours"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_broker_is_told_that_the_ledger_is_taken() {
+    let data = tempfile::tempdir().unwrap();
+    let _first = open(data.path(), None);
+    let second = Ledger::open(&LedgerConfig { data: data.path().to_path_buf(), ballast: false, pages_max: None }, rules()).unwrap_err();
+    assert_eq!(second.exit, 75);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_comes_back_as_it_was_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    let files = [("a.toml".to_owned(), b"[mapping]".to_vec()), ("tables/sex.csv".to_owned(), b"from,to\n".to_vec())].into();
+    ledger.keep_bundle(&BundleHash::new("h1"), &files, Timestamp::from_second(1).unwrap()).await.unwrap();
+    let reader = LedgerReader::open(data.path()).unwrap();
+    assert_eq!(reader.bundle_files("h1").unwrap(), Some(files.clone()));
+    assert_eq!(reader.last_bundle().unwrap(), Some(files));
+    assert_eq!(reader.bundle_files("h2").unwrap(), None);
+}
