@@ -176,7 +176,8 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
     if let (Some(_), false, Some(object)) = (odd, date_only, value.as_object_mut()) {
         object.insert("raw".to_owned(), Value::String(text.to_owned()));
     }
-    let note = odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
+    let note =
+        odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
     Ok(Some(Converted { value, note }))
 }
 
@@ -207,7 +208,8 @@ pub(super) fn precision_word(precision: TimePrecision) -> &'static str {
 pub(super) fn iso_moment(text: &str) -> Result<(String, TimePrecision), String> {
     let wrong = || "is no date: YYYY, YYYY-MM, YYYY-MM-DD or a time with its offset is expected".to_owned();
     let day_of = |part: &str| part.parse::<jiff::civil::Date>().map_err(|_| "is no date: no such day".to_owned());
-    let shaped = |digits: &str| digits.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+    let shaped =
+        |digits: &str| digits.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
     match text.len() {
         4 if shaped(text) => Ok((text.to_owned(), TimePrecision::Year)),
         7 if shaped(text) => day_of(&format!("{text}-01")).map(|_| (text.to_owned(), TimePrecision::Month)),
@@ -253,7 +255,11 @@ fn decimal(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     let is_number = |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number(whole) && is_number(fraction) { Ok(text.strip_prefix('+').unwrap_or(text).to_owned()) } else { Err("is no number".to_owned()) }
+    if is_number(whole) && is_number(fraction) {
+        Ok(text.strip_prefix('+').unwrap_or(text).to_owned())
+    } else {
+        Err("is no number".to_owned())
+    }
 }
 
 /// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.

@@ -95,7 +95,13 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let ignored = mapping.ignores.iter().find(|ignore| holds(view, &root, &ignore.when));
     if let Some(ignore) = ignored {
         let outcome = Outcome::Ignored(format!("{} [{}]", ignore.reason, ignore.origin.shown()));
-        let reading = Reading { mapping: Some(mapping.id.clone()), outcome, statements: Vec::new(), findings: options.findings, provenance: Vec::new() };
+        let reading = Reading {
+            mapping: Some(mapping.id.clone()),
+            outcome,
+            statements: Vec::new(),
+            findings: options.findings,
+            provenance: Vec::new(),
+        };
         return Evaluation { reading, seen: Vec::new() };
     }
     let Options { around, day, explain, keep, findings } = options;
@@ -112,7 +118,14 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     }
     if pairs.is_empty() {
         let text = "the message names no child that this mapping can read".to_owned();
-        engine.say(Level::Hold, "no-child", (String::new(), String::new(), None), mapping.origin.shown(), text, "see the record of type child in this file");
+        engine.say(
+            Level::Hold,
+            "no-child",
+            (String::new(), String::new(), None),
+            mapping.origin.shown(),
+            text,
+            "see the record of type child in this file",
+        );
     }
     let mut out = assemble::Assembled::new(keep);
     for (event, child) in pairs {
@@ -120,13 +133,27 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
             Some(event) => out.statement(mapping, event, child, &mut engine.findings),
             None => {
                 let text = "no event record of this mapping applies to this message".to_owned();
-                engine.say(Level::Hold, "no-event", (String::new(), String::new(), None), mapping.origin.shown(), text, "see the records of type event in this file");
+                engine.say(
+                    Level::Hold,
+                    "no-event",
+                    (String::new(), String::new(), None),
+                    mapping.origin.shown(),
+                    text,
+                    "see the records of type event in this file",
+                );
             }
         }
     }
     if view.is_exhausted() || engine.instances >= INSTANCES_MAX {
         let text = "reading this message would take more work than one message may cost".to_owned();
-        engine.say(Level::Hold, "too-much", (String::new(), String::new(), None), mapping.origin.shown(), text, "look at the message: it repeats segments or nodes thousands of times");
+        engine.say(
+            Level::Hold,
+            "too-much",
+            (String::new(), String::new(), None),
+            mapping.origin.shown(),
+            text,
+            "look at the message: it repeats segments or nodes thousands of times",
+        );
     }
     let findings = engine.findings;
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
@@ -198,7 +225,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             return None;
         }
         self.check(record, scope);
-        let mut made = Made { record: index, fields: Map::new(), nulls: Vec::new(), cleared: Vec::new(), parts: Vec::new(), sources: Vec::new() };
+        let mut made =
+            Made { record: index, fields: Map::new(), nulls: Vec::new(), cleared: Vec::new(), parts: Vec::new(), sources: Vec::new() };
         let mut missing = Vec::new();
         let mut present = vec![false; record.rules.len()];
         let mut has_content = false;
@@ -234,7 +262,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         }
         // Nothing but nulls: the sender says that there is none of these.
         let only_nulls = !made.nulls.is_empty() && !has_content;
-        only_nulls.then(|| Made { cleared: vec![record.member], fields: Map::new(), nulls: Vec::new(), parts: Vec::new(), sources: Vec::new(), ..made })
+        only_nulls.then(|| Made {
+            cleared: vec![record.member],
+            fields: Map::new(),
+            nulls: Vec::new(),
+            parts: Vec::new(),
+            sources: Vec::new(),
+            ..made
+        })
     }
 
     fn parts(&mut self, record: &Record, scope: &V::Scope, made: &mut Made) {
@@ -264,7 +299,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let at = self.view.stands_on(scope);
             let place = if at.is_empty() { String::new() } else { format!(" at {at}") };
             let text = format!("{}{place} does not meet its check: {text}", record.name);
-            self.say(Level::Hold, "check-failed", (record.name.clone(), at, None), record.origin.shown(), text, "see `check` of this record");
+            self.say(
+                Level::Hold,
+                "check-failed",
+                (record.name.clone(), at, None),
+                record.origin.shown(),
+                text,
+                "see `check` of this record",
+            );
         }
     }
 
@@ -292,7 +334,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         let place = if at.is_empty() { String::new() } else { format!(" in {at}") };
         let code = coded(rule.on_error, "required");
         let about = (format!("{}.{}", record.name, rule.field), from.clone(), None);
-        self.say(Level::Hold, &code, about, rule.origin.shown(), format!("{from} is empty{place}, and the field is required"), "ask the sender to fill it");
+        self.say(
+            Level::Hold,
+            &code,
+            about,
+            rule.origin.shown(),
+            format!("{from} is empty{place}, and the field is required"),
+            "ask the sender to fill it",
+        );
     }
 
     /// What one rule gives.
@@ -303,7 +352,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(value) = &rule.value {
             return Got::Constant(value.clone(), "constant");
         }
-        if rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
     }
 
     fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
@@ -347,6 +396,9 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             (true, false, Some(default)) => Got::Constant(default.clone(), "default"),
             (true, true, _) => Got::Failed,
             (true, false, None) => Got::Absent,
+            _ if rule.target.kind == Kind::Text => {
+                Got::Value(Value::String(values.iter().map(as_text).collect::<Vec<_>>().join("\n")), from)
+            }
             _ => Got::Value(Value::Array(values), from),
         }
     }
@@ -383,7 +435,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let text = format!("\"{}\" at {} {words}", quoted(&hit.text), self.view.place(&hit.place));
             self.say(level, code, self.about(record, rule, hit), rule.origin.shown(), text, "");
         }
-        let mut steps = if self.explain { rule.converter.map(|converter| converter.word().to_owned()).into_iter().collect() } else { Vec::new() };
+        let mut steps =
+            if self.explain { rule.converter.map(|converter| converter.word().to_owned()).into_iter().collect() } else { Vec::new() };
         let mut value = converted.value;
         if let Some((table, column)) = &rule.table {
             match self.translate(record, rule, hit, (table, column), &as_text(&value), &mut steps)? {
@@ -413,7 +466,15 @@ impl<'d, V: View<'d>> Engine<'_, V> {
     }
 
     /// The cell of a code; an empty cell of a further column says nothing.
-    fn translate(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>, (table, column): (&Table, &str), code: &str, steps: &mut Vec<String>) -> Result<Option<String>, ()> {
+    fn translate(
+        &mut self,
+        record: &Record,
+        rule: &Rule,
+        hit: &Hit<'d, V::Place>,
+        (table, column): (&Table, &str),
+        code: &str,
+        steps: &mut Vec<String>,
+    ) -> Result<Option<String>, ()> {
         if let Some((sheet, row)) = table.find(code, self.day.as_deref()) {
             if self.explain {
                 steps.push(format!("table {}:{}", sheet.file, row.line));
@@ -457,7 +518,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                 _ => (rule.field.clone(), as_text(value)),
             };
             let (from, bytes) = (self.view.place(&hit.place), self.view.bytes(&hit.place));
-            let provenance = Provenance { field: String::new(), value, from, bytes, raw: hit.text.into_owned(), steps, rule: rule.origin.short() };
+            let provenance =
+                Provenance { field: String::new(), value, from, bytes, raw: hit.text.into_owned(), steps, rule: rule.origin.short() };
             made.sources.push(Source { field, provenance });
         }
     }
@@ -533,7 +595,10 @@ fn checked(rule: &Rule, value: &Value) -> Result<(), String> {
     if let Some((least, most)) = checks.length {
         let length = as_text(value).chars().count();
         if length < least || most < length {
-            return Err(format!("has {length} characters; {}", if most == usize::MAX { format!("at least {least} are expected") } else { format!("{least} to {most} are expected") }));
+            return Err(format!(
+                "has {length} characters; {}",
+                if most < length { format!("at most {most} are expected") } else { format!("at least {least} are expected") }
+            ));
         }
     }
     match &checks.pattern {

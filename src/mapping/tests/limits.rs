@@ -78,7 +78,8 @@ fn a_message_that_repeats_itself_thousands_of_times_is_bounded() {
 
 #[test]
 fn a_thousand_findings_are_not_a_thousand_rows() {
-    let segments: Vec<String> = std::iter::once("PID||".to_owned()).chain((0..2_000).map(|number| format!("OBX|1||x|{number}|04"))).collect();
+    let segments: Vec<String> =
+        std::iter::once("PID||".to_owned()).chain((0..2_000).map(|number| format!("OBX|1||x|{number}|04"))).collect();
     let reading = wide().read(&v2(&a28(&segments.iter().map(String::as_str).collect::<Vec<_>>())), false);
     assert!(reading.findings.len() <= 501, "{}", reading.findings.len());
     assert_eq!(reading.outcome, Outcome::Held);

@@ -50,7 +50,9 @@ fn every_public_message_is_mapped_held_or_ignored_and_never_a_panic() {
     };
     let wide = limits::wide();
     let mut all_types = with_child(limits::WIDE);
-    let types = ["ADT^A01", "ADT^A03", "ADT^A04", "ADT^A08", "ADT^A28", "ADT^A31", "ADT^A40", "ORU^R01", "VXU^V04", "MDM^T02", "SIU^S12", "ORM^O01"];
+    let types = [
+        "ADT^A01", "ADT^A03", "ADT^A04", "ADT^A08", "ADT^A28", "ADT^A31", "ADT^A40", "ORU^R01", "VXU^V04", "MDM^T02", "SIU^S12", "ORM^O01",
+    ];
     all_types = all_types.replace("[\"ADT^A28\", \"ORU^R01\"]", &format!("{types:?}"));
     let any = bundle(&[("t.toml", &all_types), ("tables/sex.csv", "from,to\nM,1\nF,2\n")]);
     let shipped = Bundle::compile(&Bundle::shipped(), "mappings/").unwrap();
