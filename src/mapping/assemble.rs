@@ -123,13 +123,25 @@ impl Build<'_> {
             let Some(record) = self.mapping.records.get(part.record) else { continue };
             let of_statement = of_child && matches!(record.kind.home, Home::Statement(_));
             let owner = record.parent.and_then(|parent| self.mapping.records.get(parent)).map(|parent| parent.kind.shape());
-            let is_list = of_statement || owner.is_none_or(|shape| Model::get().shape(shape).field(record.member).is_none_or(|field| matches!(field.kind, Kind::Parts(_))));
+            let is_list = of_statement
+                || owner.is_none_or(|shape| {
+                    Model::get().shape(shape).field(record.member).is_none_or(|field| matches!(field.kind, Kind::Parts(_)))
+                });
             let taken = if of_statement { self.whole.get(record.member) } else { value.get(record.member) };
             let index = taken.and_then(Value::as_array).map_or(0, Vec::len);
             if !is_list && taken.is_some() {
                 let text = format!("there is room for one {} only; the first is taken", record.name);
                 let rule = record.origin.shown();
-                self.findings.push(Finding { level: Level::Warning, code: "more-than-one".to_owned(), field: record.name.clone(), at: String::new(), bytes: None, rule, text, help: String::new() });
+                self.findings.push(Finding {
+                    level: Level::Warning,
+                    code: "more-than-one".to_owned(),
+                    field: record.name.clone(),
+                    at: String::new(),
+                    bytes: None,
+                    rule,
+                    text,
+                    help: String::new(),
+                });
                 continue;
             }
             let member = record.member;
@@ -172,7 +184,8 @@ fn complete(fields: &mut Map<String, Value>, shape: &Shape) {
         let inner = model.shape(part);
         let Some(Value::Object(value)) = fields.get_mut(&field.name) else { continue };
         complete(value, inner);
-        let lacks: Vec<&str> = inner.fields.iter().filter(|f| f.required && !value.contains_key(&f.name)).map(|f| f.name.as_str()).collect();
+        let lacks: Vec<&str> =
+            inner.fields.iter().filter(|f| f.required && !value.contains_key(&f.name)).map(|f| f.name.as_str()).collect();
         if lacks.is_empty() {
             continue;
         }

@@ -264,7 +264,14 @@ impl<'p> Parser<'p> {
         if self.word("in") {
             return Ok(Condition::In(left, self.list()?));
         }
-        let signs = [("!=", Comparison::Unequal), ("<=", Comparison::AtMost), (">=", Comparison::AtLeast), ("=", Comparison::Equal), ("<", Comparison::Less), (">", Comparison::More)];
+        let signs = [
+            ("!=", Comparison::Unequal),
+            ("<=", Comparison::AtMost),
+            (">=", Comparison::AtLeast),
+            ("=", Comparison::Equal),
+            ("<", Comparison::Less),
+            (">", Comparison::More),
+        ];
         for (sign, comparison) in signs {
             if self.sign(sign) {
                 if comparison == Comparison::Equal && self.sign("=") {
@@ -276,7 +283,11 @@ impl<'p> Parser<'p> {
         }
         let written = self.text.get(start..self.at).unwrap_or_default().trim();
         let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >= or in");
-        Err(if matches!(left, Operand::Path(_)) { mistake.help(format!("to ask whether it is there, write exists({written})")) } else { mistake })
+        Err(if matches!(left, Operand::Path(_)) {
+            mistake.help(format!("to ask whether it is there, write exists({written})"))
+        } else {
+            mistake
+        })
     }
 
     /// `name(path)`, where the text goes on so.
@@ -420,7 +431,7 @@ mod tests {
 
     impl Ask for Fake {
         fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-            let name = path.segment().unwrap();
+            let name = path.text();
             self.0.iter().filter(|(known, _)| *known == name).any(|(_, value)| such(value))
         }
         fn count(&self, path: &Path) -> usize {
@@ -437,7 +448,8 @@ mod tests {
     }
 
     fn check(text: &str, holds: bool) {
-        let message = Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
+        let message =
+            Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
         assert_eq!(parse(text, &path).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
     }
 
@@ -464,9 +476,18 @@ mod tests {
 
     #[test]
     fn a_condition_that_is_none_says_where_and_what() {
-        let cases = [("PID-8", 5, "a comparison"), ("PID-8 == 1", 7, "one = is enough"), ("(PID-8 = 1", 10, "a closing"), ("PID-8 = \"1", 8, "this quotation"),
-            ("exist(PID-8)", 0, "there is no function"), ("PID-8 = 1 oder", 10, "and, or"), ("", 0, "something is missing"), ("PID-8 in 1", 9, "a list"), ("PID#8 = 1", 0, "no path"),
-            ("PID-8 = 1 and PID#9 = 1", 14, "no path")];
+        let cases = [
+            ("PID-8", 5, "a comparison"),
+            ("PID-8 == 1", 7, "one = is enough"),
+            ("(PID-8 = 1", 10, "a closing"),
+            ("PID-8 = \"1", 8, "this quotation"),
+            ("exist(PID-8)", 0, "there is no function"),
+            ("PID-8 = 1 oder", 10, "and, or"),
+            ("", 0, "something is missing"),
+            ("PID-8 in 1", 9, "a list"),
+            ("PID#8 = 1", 0, "no path"),
+            ("PID-8 = 1 and PID#9 = 1", 14, "no path"),
+        ];
         for (text, at, message) in cases {
             let said = parse(text, &path).expect_err(text);
             assert_eq!((said.span.start, said.message.starts_with(message)), (at, true), "{text}: {}", said.message);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::canon::NhsNumber;
-use crate::hl7::{TimeError, TimePrecision, read_time};
+use crate::hl7::{TimeError, TimePrecision, read_day, read_time};
 
 /// A converter by its word in mapping files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,11 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
         match read_time(text, around.zone) {
             Ok(time) => (time.iso, time.precision, time.note),
             Err(TimeError::Zeros) => return Ok(None),
+            // The day is whole and right, its time is not: a date needs no time (protocol rules, section 11).
+            Err(why) if date_only => match read_day(text) {
+                Some(day) => (day.iso, day.precision, Some("time_unreadable")),
+                None => return Err(format!("is no date: {why}")),
+            },
             Err(why) => return Err(format!("is no date: {why}")),
         }
     };
@@ -171,7 +176,8 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
     if let (Some(_), false, Some(object)) = (odd, date_only, value.as_object_mut()) {
         object.insert("raw".to_owned(), Value::String(text.to_owned()));
     }
-    let note = odd.filter(|_| !date_only || odd == Some("hour_24")).map(|odd| ("time-adjusted", odd_words(odd)));
+    let note =
+        odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
     Ok(Some(Converted { value, note }))
 }
 
@@ -181,6 +187,7 @@ fn odd_words(odd: &str) -> String {
         "skipped_hour" => "did not exist that night; one hour later is taken".to_owned(),
         "hour_24" => "is midnight at the end of a day; the start of the next day is taken".to_owned(),
         "second_60" => "has second 60; 59.999 is taken".to_owned(),
+        "time_unreadable" => "has no such time of day; the day alone is taken".to_owned(),
         other => format!("was adjusted ({other})"),
     }
 }
@@ -201,7 +208,8 @@ pub(super) fn precision_word(precision: TimePrecision) -> &'static str {
 pub(super) fn iso_moment(text: &str) -> Result<(String, TimePrecision), String> {
     let wrong = || "is no date: YYYY, YYYY-MM, YYYY-MM-DD or a time with its offset is expected".to_owned();
     let day_of = |part: &str| part.parse::<jiff::civil::Date>().map_err(|_| "is no date: no such day".to_owned());
-    let shaped = |digits: &str| digits.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+    let shaped =
+        |digits: &str| digits.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
     match text.len() {
         4 if shaped(text) => Ok((text.to_owned(), TimePrecision::Year)),
         7 if shaped(text) => day_of(&format!("{text}-01")).map(|_| (text.to_owned(), TimePrecision::Month)),
@@ -247,7 +255,11 @@ fn decimal(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     let is_number = |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number(whole) && is_number(fraction) { Ok(text.strip_prefix('+').unwrap_or(text).to_owned()) } else { Err("is no number".to_owned()) }
+    if is_number(whole) && is_number(fraction) {
+        Ok(text.strip_prefix('+').unwrap_or(text).to_owned())
+    } else {
+        Err("is no number".to_owned())
+    }
 }
 
 /// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.
@@ -297,7 +309,7 @@ fn nbs_code(text: &str) -> Result<Converted, String> {
     if code.is_empty() || code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("is no NBS status code: 2 or 4 digits are expected".to_owned());
     }
-    if code.len() % 2 == 0 {
+    if code.len().is_multiple_of(2) {
         return Ok(Value::String(code).into());
     }
     let note = Some(("zero-restored", format!("has lost its leading zero; read as 0{code}")));

@@ -90,7 +90,8 @@ pub(super) struct Source {
 impl Source {
     /// Indexes the lines of `text`.
     pub fn new(name: &str, prefix: &str, text: String) -> Self {
-        let line_starts = std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect();
+        let line_starts =
+            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect();
         Self { name: name.to_owned(), shown: format!("{prefix}{name}"), text, line_starts }
     }
 
@@ -109,7 +110,9 @@ impl Source {
     pub fn inside(&self, span: &Range<usize>, value: &str, inner: Range<usize>) -> Range<usize> {
         let written = self.text.get(span.clone()).unwrap_or_default();
         match written.find(value) {
-            Some(at) if inner.end <= value.len() && !value.is_empty() => span.start + at + inner.start..span.start + at + inner.end.max(inner.start),
+            Some(at) if inner.end <= value.len() && !value.is_empty() => {
+                span.start + at + inner.start..span.start + at + inner.end.max(inner.start)
+            }
             _ => span.clone(),
         }
     }

@@ -141,7 +141,9 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let tables = array.iter().filter_map(|item| match item.get_ref().as_table() {
-            Some(table) => Some(Section { source: self.source, table, span: first_key(table).unwrap_or(item.span()), what: what.to_owned() }),
+            Some(table) => {
+                Some(Section { source: self.source, table, span: first_key(table).unwrap_or(item.span()), what: what.to_owned() })
+            }
             None => self.wrong(item, key, "a table", report),
         });
         tables.collect()
@@ -162,7 +164,8 @@ impl<'a> Section<'a> {
 /// One text or a list of texts.
 pub(super) fn texts_of<'a>(node: &'a Node<'a>, source: &Source, key: &str, report: &Report) -> Vec<Text<'a>> {
     let error = |node: &Node<'_>, wanted: &str| {
-        let mistake = Mistake::new(WRONG_KIND, node.span(), format!("`{key}` must be {wanted}, not {}", article(node.get_ref().type_str())));
+        let mistake =
+            Mistake::new(WRONG_KIND, node.span(), format!("`{key}` must be {wanted}, not {}", article(node.get_ref().type_str())));
         report.error(source, mistake.maybe_help(quoted_help(source, node, wanted)));
     };
     match node.get_ref() {
@@ -215,6 +218,8 @@ pub(super) fn json(value: &DeValue<'_>) -> serde_json::Value {
         DeValue::Float(number) => Value::String(number.as_str().to_owned()),
         DeValue::Datetime(moment) => Value::String(moment.to_string()),
         DeValue::Array(items) => Value::Array(items.iter().map(|item| json(item.get_ref())).collect()),
-        DeValue::Table(table) => Value::Object(entries(table).into_iter().map(|entry| (entry.key.to_owned(), json(entry.node.get_ref()))).collect()),
+        DeValue::Table(table) => {
+            Value::Object(entries(table).into_iter().map(|entry| (entry.key.to_owned(), json(entry.node.get_ref()))).collect())
+        }
     }
 }

@@ -17,7 +17,6 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::assemble;
-use super::condition::{Ask, Condition};
 use super::convert::{Converted, Surroundings};
 use super::load::Mapping;
 use super::path::Path;
@@ -25,6 +24,7 @@ use super::record::{Key, Record};
 use super::rule::{OnError, Rule, Unmapped};
 use super::table::Table;
 use super::target::{Home, Kind};
+use super::view::{Hit, Mode, View, holds};
 use super::{Finding, Level, Outcome, Provenance, Reading};
 
 /// Records that one message may make.
@@ -33,102 +33,6 @@ const INSTANCES_MAX: usize = 20_000;
 const FINDINGS_MAX: usize = 500;
 /// Characters of a sender's text that a finding quotes.
 const QUOTED_MAX: usize = 80;
-
-/// Something that a path found.
-#[derive(Clone, Debug)]
-pub(super) struct Hit<'d, P> {
-    /// The text, unescaped; never blank.
-    pub text: Cow<'d, str>,
-    /// HL7 null; the text is then two quotation marks.
-    pub null: bool,
-    /// Where.
-    pub place: P,
-}
-
-/// How much a path without selectors means, and how deep.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mode {
-    /// Without a component, the first component.
-    pub scalar: bool,
-    /// Without a selector, all of them.
-    pub every: bool,
-}
-
-/// The scopes of a record's instances.
-pub(super) struct Entered<S> {
-    /// One for each instance.
-    pub scopes: Vec<S>,
-    /// Places that belong to no instance, with what they should belong to: `OBX[1]`, `OBR`.
-    pub orphans: Vec<(String, String)>,
-    /// The field that `over` names was sent as null.
-    pub cleared: bool,
-}
-
-impl<S> Entered<S> {
-    /// One instance that sees what its parent sees.
-    pub fn same(scope: S) -> Self {
-        Self { scopes: vec![scope], orphans: Vec::new(), cleared: false }
-    }
-}
-
-/// A message as paths see it.
-pub(super) trait View<'d> {
-    /// What a record's paths may see.
-    type Scope: Clone;
-    /// A place in the message.
-    type Place: Clone;
-    /// The whole message.
-    fn root(&self) -> Self::Scope;
-    /// Shows values that are not blank, in order, until one is such.
-    fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
-    /// The first value that is not blank.
-    fn first(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Option<Hit<'d, Self::Place>> {
-        let mut first = None;
-        self.any(scope, path, mode, &mut |hit| {
-            first = Some(hit);
-            true
-        });
-        first
-    }
-    /// Is anything there that is not null.
-    fn exists(&self, scope: &Self::Scope, path: &Path) -> bool {
-        self.any(scope, path, Mode { scalar: false, every: true }, &mut |hit| !hit.null)
-    }
-    /// How many segments, repetitions or nodes there are.
-    fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
-    /// The instances of a record.
-    fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scope>;
-    /// `PID-3[2].1`
-    fn place(&self, place: &Self::Place) -> String;
-    /// Bytes of the message text.
-    fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
-    /// What a scope stands on, `OBR[1]`; empty for the whole message.
-    fn stands_on(&self, scope: &Self::Scope) -> String;
-    /// The work allowed for one message is used up.
-    fn is_exhausted(&self) -> bool;
-}
-
-struct Asking<'q, V, S> {
-    view: &'q V,
-    scope: &'q S,
-}
-
-impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
-    fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(hit.text.trim()))
-    }
-    fn count(&self, path: &Path) -> usize {
-        self.view.count(self.scope, path)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        self.view.exists(self.scope, path)
-    }
-}
-
-/// Does a condition hold in a scope.
-pub(super) fn holds<'d, V: View<'d>>(view: &V, scope: &V::Scope, condition: &Condition) -> bool {
-    condition.holds(&Asking { view, scope })
-}
 
 /// Where a value came from, before its field has its whole name.
 pub(super) struct Source {
@@ -191,7 +95,13 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let ignored = mapping.ignores.iter().find(|ignore| holds(view, &root, &ignore.when));
     if let Some(ignore) = ignored {
         let outcome = Outcome::Ignored(format!("{} [{}]", ignore.reason, ignore.origin.shown()));
-        let reading = Reading { mapping: Some(mapping.id.clone()), outcome, statements: Vec::new(), findings: options.findings, provenance: Vec::new() };
+        let reading = Reading {
+            mapping: Some(mapping.id.clone()),
+            outcome,
+            statements: Vec::new(),
+            findings: options.findings,
+            provenance: Vec::new(),
+        };
         return Evaluation { reading, seen: Vec::new() };
     }
     let Options { around, day, explain, keep, findings } = options;
@@ -208,7 +118,14 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     }
     if pairs.is_empty() {
         let text = "the message names no child that this mapping can read".to_owned();
-        engine.say(Level::Hold, "no-child", (String::new(), String::new(), None), mapping.origin.shown(), text, "see the record of type child in this file");
+        engine.say(
+            Level::Hold,
+            "no-child",
+            (String::new(), String::new(), None),
+            mapping.origin.shown(),
+            text,
+            "see the record of type child in this file",
+        );
     }
     let mut out = assemble::Assembled::new(keep);
     for (event, child) in pairs {
@@ -216,13 +133,27 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
             Some(event) => out.statement(mapping, event, child, &mut engine.findings),
             None => {
                 let text = "no event record of this mapping applies to this message".to_owned();
-                engine.say(Level::Hold, "no-event", (String::new(), String::new(), None), mapping.origin.shown(), text, "see the records of type event in this file");
+                engine.say(
+                    Level::Hold,
+                    "no-event",
+                    (String::new(), String::new(), None),
+                    mapping.origin.shown(),
+                    text,
+                    "see the records of type event in this file",
+                );
             }
         }
     }
     if view.is_exhausted() || engine.instances >= INSTANCES_MAX {
         let text = "reading this message would take more work than one message may cost".to_owned();
-        engine.say(Level::Hold, "too-much", (String::new(), String::new(), None), mapping.origin.shown(), text, "look at the message: it repeats segments or nodes thousands of times");
+        engine.say(
+            Level::Hold,
+            "too-much",
+            (String::new(), String::new(), None),
+            mapping.origin.shown(),
+            text,
+            "look at the message: it repeats segments or nodes thousands of times",
+        );
     }
     let findings = engine.findings;
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
@@ -294,7 +225,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             return None;
         }
         self.check(record, scope);
-        let mut made = Made { record: index, fields: Map::new(), nulls: Vec::new(), cleared: Vec::new(), parts: Vec::new(), sources: Vec::new() };
+        let mut made =
+            Made { record: index, fields: Map::new(), nulls: Vec::new(), cleared: Vec::new(), parts: Vec::new(), sources: Vec::new() };
         let mut missing = Vec::new();
         let mut present = vec![false; record.rules.len()];
         let mut has_content = false;
@@ -330,7 +262,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         }
         // Nothing but nulls: the sender says that there is none of these.
         let only_nulls = !made.nulls.is_empty() && !has_content;
-        only_nulls.then(|| Made { cleared: vec![record.member], fields: Map::new(), nulls: Vec::new(), parts: Vec::new(), sources: Vec::new(), ..made })
+        only_nulls.then(|| Made {
+            cleared: vec![record.member],
+            fields: Map::new(),
+            nulls: Vec::new(),
+            parts: Vec::new(),
+            sources: Vec::new(),
+            ..made
+        })
     }
 
     fn parts(&mut self, record: &Record, scope: &V::Scope, made: &mut Made) {
@@ -360,7 +299,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let at = self.view.stands_on(scope);
             let place = if at.is_empty() { String::new() } else { format!(" at {at}") };
             let text = format!("{}{place} does not meet its check: {text}", record.name);
-            self.say(Level::Hold, "check-failed", (record.name.clone(), at, None), record.origin.shown(), text, "see `check` of this record");
+            self.say(
+                Level::Hold,
+                "check-failed",
+                (record.name.clone(), at, None),
+                record.origin.shown(),
+                text,
+                "see `check` of this record",
+            );
         }
     }
 
@@ -388,7 +334,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         let place = if at.is_empty() { String::new() } else { format!(" in {at}") };
         let code = coded(rule.on_error, "required");
         let about = (format!("{}.{}", record.name, rule.field), from.clone(), None);
-        self.say(Level::Hold, &code, about, rule.origin.shown(), format!("{from} is empty{place}, and the field is required"), "ask the sender to fill it");
+        self.say(
+            Level::Hold,
+            &code,
+            about,
+            rule.origin.shown(),
+            format!("{from} is empty{place}, and the field is required"),
+            "ask the sender to fill it",
+        );
     }
 
     /// What one rule gives.
@@ -399,7 +352,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(value) = &rule.value {
             return Got::Constant(value.clone(), "constant");
         }
-        if rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
     }
 
     fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
@@ -443,6 +396,9 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             (true, false, Some(default)) => Got::Constant(default.clone(), "default"),
             (true, true, _) => Got::Failed,
             (true, false, None) => Got::Absent,
+            _ if rule.target.kind == Kind::Text => {
+                Got::Value(Value::String(values.iter().map(as_text).collect::<Vec<_>>().join("\n")), from)
+            }
             _ => Got::Value(Value::Array(values), from),
         }
     }
@@ -479,7 +435,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let text = format!("\"{}\" at {} {words}", quoted(&hit.text), self.view.place(&hit.place));
             self.say(level, code, self.about(record, rule, hit), rule.origin.shown(), text, "");
         }
-        let mut steps = if self.explain { rule.converter.map(|converter| converter.word().to_owned()).into_iter().collect() } else { Vec::new() };
+        let mut steps =
+            if self.explain { rule.converter.map(|converter| converter.word().to_owned()).into_iter().collect() } else { Vec::new() };
         let mut value = converted.value;
         if let Some((table, column)) = &rule.table {
             match self.translate(record, rule, hit, (table, column), &as_text(&value), &mut steps)? {
@@ -509,7 +466,15 @@ impl<'d, V: View<'d>> Engine<'_, V> {
     }
 
     /// The cell of a code; an empty cell of a further column says nothing.
-    fn translate(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>, (table, column): (&Table, &str), code: &str, steps: &mut Vec<String>) -> Result<Option<String>, ()> {
+    fn translate(
+        &mut self,
+        record: &Record,
+        rule: &Rule,
+        hit: &Hit<'d, V::Place>,
+        (table, column): (&Table, &str),
+        code: &str,
+        steps: &mut Vec<String>,
+    ) -> Result<Option<String>, ()> {
         if let Some((sheet, row)) = table.find(code, self.day.as_deref()) {
             if self.explain {
                 steps.push(format!("table {}:{}", sheet.file, row.line));
@@ -553,7 +518,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                 _ => (rule.field.clone(), as_text(value)),
             };
             let (from, bytes) = (self.view.place(&hit.place), self.view.bytes(&hit.place));
-            let provenance = Provenance { field: String::new(), value, from, bytes, raw: hit.text.into_owned(), steps, rule: rule.origin.short() };
+            let provenance =
+                Provenance { field: String::new(), value, from, bytes, raw: hit.text.into_owned(), steps, rule: rule.origin.short() };
             made.sources.push(Source { field, provenance });
         }
     }
@@ -629,7 +595,10 @@ fn checked(rule: &Rule, value: &Value) -> Result<(), String> {
     if let Some((least, most)) = checks.length {
         let length = as_text(value).chars().count();
         if length < least || most < length {
-            return Err(format!("has {length} characters; {}", if most == usize::MAX { format!("at least {least} are expected") } else { format!("{least} to {most} are expected") }));
+            return Err(format!(
+                "has {length} characters; {}",
+                if most < length { format!("at most {most} are expected") } else { format!("at least {least} are expected") }
+            ));
         }
     }
     match &checks.pattern {

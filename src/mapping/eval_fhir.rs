@@ -14,10 +14,10 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::eval::{Entered, Hit, Mode, View};
 use super::load::Let;
 use super::path::Path;
 use super::record::{Over, Record};
+use super::view::{Entered, Hit, Mode, View};
 use crate::fhir::{Found, Lets, Tree};
 
 /// Nodes that reading one document may visit.

@@ -17,10 +17,10 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::eval::{Entered, Hit, Mode, View};
 use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
+use super::view::{Entered, Hit, Mode, View};
 use crate::hl7::{Condition, Message, Piece};
 
 /// Segments and repetitions that reading one message may touch.
@@ -135,7 +135,13 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     /// Shows the segments that a path means until one is such.
-    fn any_segment(&self, scope: &Scope<'m>, id: &str, (selector, every): (Option<&Selector>, bool), such: &mut dyn FnMut(usize) -> bool) -> bool {
+    fn any_segment(
+        &self,
+        scope: &Scope<'m>,
+        id: &str,
+        (selector, every): (Option<&Selector>, bool),
+        such: &mut dyn FnMut(usize) -> bool,
+    ) -> bool {
         let all = self.visible(scope, id);
         if !self.spend(1 + if selector.is_some() || every { all.len() } else { 0 }) {
             return false;
@@ -158,7 +164,8 @@ impl<'m, 'l> V2View<'m, 'l> {
         let (field, rest) = condition.element.split_first().map_or((0, &[][..]), |(field, rest)| (*field, rest));
         let piece = self.message.field(segment, field);
         let repetitions = piece.map_or_else(Vec::new, |piece| self.message.repetitions(piece));
-        let equal = repetitions.iter().any(|repetition| self.element_is(*repetition, rest, &condition.text)) || (repetitions.is_empty() && condition.text.is_empty());
+        let equal = repetitions.iter().any(|repetition| self.element_is(*repetition, rest, &condition.text))
+            || (repetitions.is_empty() && condition.text.is_empty());
         equal == condition.equal
     }
 
@@ -181,7 +188,11 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     /// Shows the repetitions that a path means in a segment until one is such.
     fn any_repetition(
-        &self, scope: &Scope<'m>, segment: usize, (field, selector, every): (usize, Option<&Selector>, bool), such: &mut dyn FnMut(Repetition<'m>) -> bool,
+        &self,
+        scope: &Scope<'m>,
+        segment: usize,
+        (field, selector, every): (usize, Option<&Selector>, bool),
+        such: &mut dyn FnMut(Repetition<'m>) -> bool,
     ) -> bool {
         let fits = |repetition: &Repetition<'m>, condition: &Condition| self.repetition_fits(repetition.piece, condition);
         if let Some(current) = scope.current.iter().rev().find(|current| current.segment == segment && current.field == field) {
@@ -190,7 +201,8 @@ impl<'m, 'l> V2View<'m, 'l> {
             return any_selected(&[*current], (selector, true), &fits, such);
         }
         let Some(whole) = self.message.field(segment, field).filter(|whole| !whole.text.is_empty()) else { return false };
-        let repeats = self.message.delimiters().repetition.is_some_and(|delimiter| memchr::memchr(delimiter, whole.text.as_bytes()).is_some());
+        let repeats =
+            self.message.delimiters().repetition.is_some_and(|delimiter| memchr::memchr(delimiter, whole.text.as_bytes()).is_some());
         if !repeats {
             return any_selected(&[Repetition { segment, field, number: (1, 1), piece: whole }], (selector, every), &fits, such);
         }
@@ -199,7 +211,8 @@ impl<'m, 'l> V2View<'m, 'l> {
             return false;
         }
         let total = pieces.len();
-        let all: Vec<Repetition<'m>> = pieces.into_iter().enumerate().map(|(at, piece)| Repetition { segment, field, number: (at + 1, total), piece }).collect();
+        let all: Vec<Repetition<'m>> =
+            pieces.into_iter().enumerate().map(|(at, piece)| Repetition { segment, field, number: (at + 1, total), piece }).collect();
         any_selected(&all, (selector, every), &fits, such)
     }
 
@@ -245,7 +258,14 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn part(&self, repetition: Repetition<'m>, path: &V2Path, scalar: bool) -> Option<Hit<'m, Place>> {
         let hit = |piece: Piece<'m>, null: bool| {
             let bytes = (piece.start, piece.start + piece.text.len());
-            let place = Place { segment: repetition.segment, field: repetition.field, repetition: repetition.number, component: path.component, sub: path.sub, bytes };
+            let place = Place {
+                segment: repetition.segment,
+                field: repetition.field,
+                repetition: repetition.number,
+                component: path.component,
+                sub: path.sub,
+                bytes,
+            };
             let text = if null { Cow::Borrowed(piece.text) } else { self.message.unescape(piece) };
             (!text.trim().is_empty()).then_some(Hit { text, null, place })
         };
@@ -269,7 +289,13 @@ impl<'m, 'l> V2View<'m, 'l> {
         if piece.text.is_empty() { None } else { hit(piece, piece.is_null()) }
     }
 
-    fn inner(&self, scope: &Scope<'m>, owned: impl IntoIterator<Item = (usize, Owned)>, current: Option<Repetition<'m>>, on: usize) -> Scope<'m> {
+    fn inner(
+        &self,
+        scope: &Scope<'m>,
+        owned: impl IntoIterator<Item = (usize, Owned)>,
+        current: Option<Repetition<'m>>,
+        on: usize,
+    ) -> Scope<'m> {
         let chosen = if self.lets.is_empty() { Rc::clone(&scope.chosen) } else { Rc::default() };
         let mut inner = Scope { owned: scope.owned.clone(), current: scope.current.clone(), chosen, on: Some(on) };
         inner.owned.extend(owned);
@@ -360,7 +386,12 @@ impl<'m, 'l> V2View<'m, 'l> {
 }
 
 /// Shows the ones among `all` that a selector means until one is such.
-fn any_selected<T: Copy>(all: &[T], (selector, every): (Option<&Selector>, bool), fits: &dyn Fn(&T, &Condition) -> bool, such: &mut dyn FnMut(T) -> bool) -> bool {
+fn any_selected<T: Copy>(
+    all: &[T],
+    (selector, every): (Option<&Selector>, bool),
+    fits: &dyn Fn(&T, &Condition) -> bool,
+    such: &mut dyn FnMut(T) -> bool,
+) -> bool {
     match selector {
         Some(Selector::All) => all.iter().any(|one| such(*one)),
         None if every => all.iter().any(|one| such(*one)),
@@ -381,10 +412,19 @@ impl<'m> View<'m> for V2View<'m, '_> {
 
     fn any(&self, scope: &Scope<'m>, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'m, Place>) -> bool) -> bool {
         let Path::V2(path) = path else { return false };
-        if path.field.is_none() && let Root::Segment(id, selector) = &path.root {
+        if path.field.is_none()
+            && let Root::Segment(id, selector) = &path.root
+        {
             return self.any_segment(scope, id, (selector.as_ref(), true), &mut |segment| {
                 let Some(piece) = self.message.segment(segment) else { return false };
-                let place = Place { segment, field: 0, repetition: (1, 1), component: None, sub: None, bytes: (piece.start, piece.start + piece.text.len()) };
+                let place = Place {
+                    segment,
+                    field: 0,
+                    repetition: (1, 1),
+                    component: None,
+                    sub: None,
+                    bytes: (piece.start, piece.start + piece.text.len()),
+                };
                 such(Hit { text: Cow::Borrowed(self.message.segment_id(segment)), null: false, place })
             });
         }

@@ -7,7 +7,7 @@
 //! set    = { "PID-8" = "Q" }                    # raw text, with its delimiters
 //! drop   = ["NK1[2]", "PID-7"]                  # segments, fields, repetitions
 //! move   = { "OBX[1]" = "before OBR[1]" }
-//! insert = { "after PID[1]" = ["PD1|||X"] }     # before, after; whole segments
+//! insert = { "after PID[1]" = ["PD1|||X"] }     # before, after, or "OBX[2]": as the second; whole segments
 //! expect.held   = true
 //! expect.issues = ['child.sex: code "Q" at PID-8 is not in table sex']   # all warnings and holds, no others
 //! expect.child.birth.date = { value = "2026-04-01", precision = "day" }  # or "2026-04-01" alone
@@ -84,7 +84,10 @@ pub(super) fn load(section: &Section<'_>, dialect: Dialect, records: &[Record], 
     let expect = section.section("expect", "`expect`", report);
     let expect = expect.map(|expect| loader.expect(&expect));
     if expect.is_none() && section.get("expect").is_none() {
-        report.error(section.source, Mistake::new(TEST, section.span.clone(), "a test must `expect` something").help("add: expect.held = false"));
+        report.error(
+            section.source,
+            Mistake::new(TEST, section.span.clone(), "a test must `expect` something").help("add: expect.held = false"),
+        );
     }
     let origin = Origin::of(section.source, section.span.start);
     Some(InlineTest { name: name?.value.to_owned(), origin, sample: sample.value.to_owned(), edits, expect: expect? })
@@ -153,10 +156,14 @@ impl Loader<'_, '_> {
     /// `expect.name.0.family` or `expect.child.sex`.
     fn instances(&self, record: usize, entry: &Entry<'_>, expect: &mut Expect) {
         let Some(table) = entry.node.get_ref().as_table() else {
-            self.error(Mistake::new(WRONG_KIND, entry.node.span(), format!("`expect.{}` must name a field", entry.key)).help(format!("write expect.{}.field = …", entry.key)));
+            self.error(
+                Mistake::new(WRONG_KIND, entry.node.span(), format!("`expect.{}` must name a field", entry.key))
+                    .help(format!("write expect.{}.field = …", entry.key)),
+            );
             return;
         };
-        let numbered: Vec<Entry<'_>> = entries(table).into_iter().filter(|inner| inner.key.bytes().all(|byte| byte.is_ascii_digit())).collect();
+        let numbered: Vec<Entry<'_>> =
+            entries(table).into_iter().filter(|inner| inner.key.bytes().all(|byte| byte.is_ascii_digit())).collect();
         if numbered.is_empty() {
             expect.records.push(self.instance(record, 0, entry.node));
         }
@@ -196,7 +203,10 @@ impl Loader<'_, '_> {
             Kind::Parts(part) => match entry.node.get_ref() {
                 toml::de::DeValue::Array(items) => items.iter().for_each(|item| inner(*part, item)),
                 toml::de::DeValue::Table(table) => entries(table).iter().for_each(|item| inner(*part, item.node)),
-                _ => self.error(Mistake::new(WRONG_KIND, entry.node.span(), format!("`{name}` is a list")).help(format!("write expect.{name}.0.field = …"))),
+                _ => self.error(
+                    Mistake::new(WRONG_KIND, entry.node.span(), format!("`{name}` is a list"))
+                        .help(format!("write expect.{name}.0.field = …")),
+                ),
             },
             Kind::Choice(list) => {
                 let text = json(entry.node.get_ref());
@@ -225,7 +235,8 @@ impl Loader<'_, '_> {
             self.error(mistake.maybe_help(did_you_mean(name, self.names())));
             return None;
         };
-        let instance = parts.next_if(|part| part.bytes().all(|byte| byte.is_ascii_digit())).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        let instance =
+            parts.next_if(|part| part.bytes().all(|byte| byte.is_ascii_digit())).and_then(|digits| digits.parse().ok()).unwrap_or(0);
         let path: Vec<String> = parts.map(str::to_owned).collect();
         let mut shape = self.records.get(record).map(|record| record.kind.shape());
         for part in path.iter().filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit())) {
@@ -246,7 +257,10 @@ impl Loader<'_, '_> {
         let place = self.place(text)?;
         let is_child = self.records.get(place.record).is_some_and(|record| record.kind.name == "child");
         if !is_child {
-            self.error(Mistake::new(TEST, text.span.clone(), "only fields of the child can be cleared").help("write \"child.gp.practice_ods\" or \"child.telecoms\""));
+            self.error(
+                Mistake::new(TEST, text.span.clone(), "only fields of the child can be cleared")
+                    .help("write \"child.gp.practice_ods\" or \"child.telecoms\""),
+            );
         }
         is_child.then(|| place.path.join("."))
     }
@@ -294,7 +308,8 @@ impl Expect {
             }
         }
         for (record, instance, parent, value) in &self.records {
-            let label = if *instance == 0 && of(*record).count() < 2 { name(*record).to_owned() } else { format!("{}.{instance}", name(*record)) };
+            let label =
+                if *instance == 0 && of(*record).count() < 2 { name(*record).to_owned() } else { format!("{}.{instance}", name(*record)) };
             let Some((_, found)) = of(*record).nth(*instance) else {
                 failures.push(format!("{label}: was expected, and did not come"));
                 continue;
@@ -323,9 +338,12 @@ impl Expect {
 
     fn outcome(&self, evaluation: &Evaluation, failures: &mut Vec<String>) {
         let reading = &evaluation.reading;
-        let said: Vec<String> = reading.findings.iter().filter(|finding| finding.level != Level::Info).map(|finding| {
-            if finding.field.is_empty() { finding.text.clone() } else { format!("{}: {}", finding.field, finding.text) }
-        }).collect();
+        let said: Vec<String> = reading
+            .findings
+            .iter()
+            .filter(|finding| finding.level != Level::Info)
+            .map(|finding| if finding.field.is_empty() { finding.text.clone() } else { format!("{}: {}", finding.field, finding.text) })
+            .collect();
         if let Some(held) = self.held
             && held != (reading.outcome == Outcome::Held)
         {

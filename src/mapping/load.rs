@@ -22,7 +22,9 @@ use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
 use super::condition::Condition;
-use super::diagnostic::{EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean};
+use super::diagnostic::{
+    EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean,
+};
 use super::document::{Section, Text, entries, texts_of};
 use super::inline_test::{self, InlineTest};
 use super::path::{self, Dialect, Names, Path};
@@ -34,8 +36,10 @@ use crate::fhir::{self, Release};
 use crate::names::MappingName;
 
 const TOP_KEYS: &[&str] = &["mapping", "defaults", "let", "record", "ignore", "test", "override", "add", "remove"];
-const MAPPING_KEYS: &[&str] = &["id", "version", "schema", "title", "owner", "format", "accepts", "zone", "null", "when", "extends", "sender", "tables"];
-const FORMATS: &[(&str, Dialect)] = &[("hl7v2", Dialect::V2), ("fhir-stu3", Dialect::Fhir(Release::Stu3)), ("fhir-r4", Dialect::Fhir(Release::R4))];
+const MAPPING_KEYS: &[&str] =
+    &["id", "version", "schema", "title", "owner", "format", "accepts", "zone", "null", "when", "extends", "sender", "tables"];
+const FORMATS: &[(&str, Dialect)] =
+    &[("hl7v2", Dialect::V2), ("fhir-stu3", Dialect::Fhir(Release::Stu3)), ("fhir-r4", Dialect::Fhir(Release::R4))];
 
 /// A compiled mapping file.
 #[derive(Debug)]
@@ -187,7 +191,8 @@ pub(super) fn compile<'a>(parsed: &'a [Parsed<'a>], sheets: &Sheets<'a>, report:
     let raws: Vec<Raw<'a>> = parsed.iter().filter_map(|file| read(file, report)).collect();
     for (index, raw) in raws.iter().enumerate() {
         if let Some(first) = raws.iter().take(index).find(|other| other.id.value == raw.id.value) {
-            let mistake = Mistake::new(NAME, raw.id.span.clone(), format!("the id {:?} is already used by {}", raw.id.value, first.source.shown));
+            let mistake =
+                Mistake::new(NAME, raw.id.span.clone(), format!("the id {:?} is already used by {}", raw.id.value, first.source.shown));
             report.error(raw.source, mistake.help("give every file an id of its own"));
         }
     }
@@ -199,14 +204,22 @@ fn read<'a>(file: &'a Parsed<'a>, report: &Report) -> Option<Raw<'a>> {
     let top = Section { source, table: file.table.get_ref(), span: 0..0, what: "a mapping file".to_owned() };
     top.closed(TOP_KEYS, report);
     if top.get("mapping").is_none() {
-        report.error(source, Mistake::new(MISSING_KEY, 0..0, "the file has no [mapping]").help("begin with [mapping] and its id, version, schema, format, accepts"));
+        report.error(
+            source,
+            Mistake::new(MISSING_KEY, 0..0, "the file has no [mapping]")
+                .help("begin with [mapping] and its id, version, schema, format, accepts"),
+        );
         return None;
     }
     let head = top.section("mapping", "[mapping]", report)?;
     head.closed(MAPPING_KEYS, report);
     let extends = head.text("extends", report);
     let defaults = defaults(&top, report);
-    let records = top.sections("record", "[[record]]", report).into_iter().filter_map(|section| RawRecord::read(section, &defaults, report)).collect();
+    let records = top
+        .sections("record", "[[record]]", report)
+        .into_iter()
+        .filter_map(|section| RawRecord::read(section, &defaults, report))
+        .collect();
     let lets = top.section("let", "[let]", report).map_or_else(Vec::new, |section| lets(&section, report));
     let ignores = top.sections("ignore", "[[ignore]]", report);
     let id = head.needed("id", "\"adt-person\"", report)?;
@@ -223,7 +236,11 @@ fn defaults(top: &Section<'_>, report: &Report) -> Defaults {
     if let Some(text) = section.text("unmapped", report) {
         match parse_unmapped(text.value) {
             Some(unmapped) => defaults.unmapped = unmapped,
-            None => report.error(section.source, Mistake::new(WRONG_KIND, text.span, format!("`unmapped` cannot be {:?}", text.value)).help("write hold, warn, keep, or use:CODE")),
+            None => report.error(
+                section.source,
+                Mistake::new(WRONG_KIND, text.span, format!("`unmapped` cannot be {:?}", text.value))
+                    .help("write hold, warn, keep, or use:CODE"),
+            ),
         }
     }
     defaults
@@ -231,7 +248,13 @@ fn defaults(top: &Section<'_>, report: &Report) -> Defaults {
 
 fn lets<'a>(section: &Section<'a>, report: &Report) -> Vec<RawLet<'a>> {
     let all = entries(section.table).into_iter();
-    all.map(|entry| RawLet { name: entry.key, span: entry.span, source: section.source, texts: texts_of(entry.node, section.source, entry.key, report) }).collect()
+    all.map(|entry| RawLet {
+        name: entry.key,
+        span: entry.span,
+        source: section.source,
+        texts: texts_of(entry.node, section.source, entry.key, report),
+    })
+    .collect()
 }
 
 /// What a file is after it took over what it extends.
@@ -296,7 +319,10 @@ fn change<'a>(raw: &Raw<'a>, has_base: bool, records: &mut [RawRecord<'a>], lets
                     let inner = Section { source: raw.source, table, span: entry.span, what: format!("[{verb}.{}]", entry.key) };
                     put(raw, record, &inner, verb == "add", report);
                 }
-                (_, None) => report.error(raw.source, Mistake::new(WRONG_KIND, entry.node.span(), format!("[{verb}.{}] must be a table of rules", entry.key))),
+                (_, None) => report.error(
+                    raw.source,
+                    Mistake::new(WRONG_KIND, entry.node.span(), format!("[{verb}.{}] must be a table of rules", entry.key)),
+                ),
             }
         }
     }
@@ -329,14 +355,23 @@ fn put<'a>(raw: &Raw<'a>, record: &mut RawRecord<'a>, section: &Section<'a>, add
                 }
             }
             (Some(at), true) => {
-                let before = record.rules.get(at).map_or_else(String::new, |old| format!("{}:{}", old.source.shown, old.source.line(old.key_span.start)));
-                let mistake = Mistake::new(VERB, rule.key_span, format!("`{field}` of `{}` is already there ({before})", record.name.value));
+                let before = record
+                    .rules
+                    .get(at)
+                    .map_or_else(String::new, |old| format!("{}:{}", old.source.shown, old.source.line(old.key_span.start)));
+                let mistake =
+                    Mistake::new(VERB, rule.key_span, format!("`{field}` of `{}` is already there ({before})", record.name.value));
                 report.error(raw.source, mistake.help(format!("write it below [override.{}] to replace it", record.name.value)));
             }
             (None, false) => {
                 let known: Vec<String> = record.rules.iter().map(|old| old.target.dotted()).collect();
-                let mistake = Mistake::new(VERB, rule.key_span, format!("override of {}.{field}, which the common file does not have", record.name.value));
-                let near = super::diagnostic::nearest(&field, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+                let mistake = Mistake::new(
+                    VERB,
+                    rule.key_span,
+                    format!("override of {}.{field}, which the common file does not have", record.name.value),
+                );
+                let near =
+                    super::diagnostic::nearest(&field, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
                 report.error(raw.source, mistake.help(near.unwrap_or_else(|| format!("write it below [add.{}]", record.name.value))));
             }
         }
@@ -379,12 +414,20 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     // A site file says itself, or inherits, what its common file says.
     let inherits = |key: &str| if head.get(key).is_some() { head } else { base.map_or(head, |base| &base.head) };
     if inherits("format").get("format").is_none() {
-        report.error(raw.source, Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say `format`").help("add: format = \"hl7v2\", \"fhir-stu3\" or \"fhir-r4\""));
+        report.error(
+            raw.source,
+            Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say `format`")
+                .help("add: format = \"hl7v2\", \"fhir-stu3\" or \"fhir-r4\""),
+        );
     }
     let dialect = inherits("format").word("format", FORMATS, report)?;
     let accepts: Vec<String> = inherits("accepts").texts("accepts", report).iter().map(|text| text.value.to_owned()).collect();
     if accepts.is_empty() {
-        report.error(raw.source, Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say which messages it `accepts`").help("add: accepts = [\"ADT^A28\"]"));
+        report.error(
+            raw.source,
+            Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say which messages it `accepts`")
+                .help("add: accepts = [\"ADT^A28\"]"),
+        );
     }
     let site = raw.source.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     let named = tables(head, sheets, report);
@@ -405,7 +448,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     let when = terms.condition(inherits("when"), "when");
     let tests = raw.top.sections("test", "[[test]]", report);
     let tests = tests.iter().filter_map(|section| inline_test::load(section, dialect, &records, report)).collect();
-    let null_clears = inherits("null").word("null", &[("clear", true), ("ignore", false)], report).unwrap_or(true);
+    let null_clears = inherits("null").word("null", &[("clear", true), ("ignore", false)], report).unwrap_or(false);
     let text = |key: &str| inherits(key).text(key, report).map_or_else(String::new, |text| text.value.to_owned());
     Some(Mapping {
         id: MappingName::new(raw.id.value),
@@ -431,8 +474,13 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
 fn schema_number(head: &Section<'_>, report: &Report) {
     match head.number("schema", report) {
         Some(1.0) => {}
-        Some(_) => report.error(head.source, Mistake::new(WRONG_KIND, head.key_span("schema"), "this version of the file format is not known here").help("write schema = 1")),
-        None if head.get("schema").is_none() => report.error(head.source, Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say `schema`").help("add: schema = 1")),
+        Some(_) => report.error(
+            head.source,
+            Mistake::new(WRONG_KIND, head.key_span("schema"), "this version of the file format is not known here").help("write schema = 1"),
+        ),
+        None if head.get("schema").is_none() => {
+            report.error(head.source, Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say `schema`").help("add: schema = 1"))
+        }
         None => {}
     }
 }
@@ -498,10 +546,16 @@ fn must_have(raw: &Raw<'_>, records: &[Record], report: &Report) {
     let has = |home: &Home| records.iter().any(|record| record.kind.home == *home);
     let missing = |message: &str, help: &str| report.error(raw.source, Mistake::new(MISSING_KEY, raw.id.span.clone(), message).help(help));
     if !has(&Home::Child) {
-        missing("no record of type `child`: nobody would know whom the message is about", "add [[record]] with name = \"child\" and type = \"child\"");
+        missing(
+            "no record of type `child`: nobody would know whom the message is about",
+            "add [[record]] with name = \"child\" and type = \"child\"",
+        );
     }
     if !has(&Home::Event) {
-        missing("no record of type `event`: nobody would know what happened", "add [[record]] with name = \"event\", type = \"event\" and a rule for `kind`");
+        missing(
+            "no record of type `event`: nobody would know what happened",
+            "add [[record]] with name = \"event\", type = \"event\" and a rule for `kind`",
+        );
     }
     for record in records.iter().filter(|record| record.kind.home == Home::Event) {
         if !record.rules.iter().any(|rule| rule.field == "kind") {
@@ -534,7 +588,10 @@ fn zone(head: &Section<'_>, report: &Report) -> Option<TimeZone> {
     let text = head.text("zone", report)?;
     let zone = TimeZone::get(text.value);
     if zone.is_err() {
-        report.error(head.source, Mistake::new(WRONG_KIND, text.span, format!("there is no time zone {:?}", text.value)).help("write zone = \"Europe/London\""));
+        report.error(
+            head.source,
+            Mistake::new(WRONG_KIND, text.span, format!("there is no time zone {:?}", text.value)).help("write zone = \"Europe/London\""),
+        );
     }
     zone.ok()
 }

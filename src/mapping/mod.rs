@@ -12,6 +12,36 @@
 //! text -> document: TOML with places -> load: what it extends -> record, rule, condition, path, table: compiled
 //! ```
 //!
+//! # The language, as far as it is more than its examples
+//!
+//! | where | key | meaning |
+//! |---|---|---|
+//! | `[mapping]` | `when` | chooses among files that accept the same type; a file that extends another takes it over |
+//! | | `accepts` | `ADT^A28`, `ADT^*`; for FHIR the event code, or the kind of a Bundle that has no event |
+//! | | `null` | `clear` or `ignore` (default): what HL7 `""` means |
+//! | | `zone` | for times without offset; not written: MSH-7's offset, else London |
+//! | `[let]` | | one repetition (HL7: chosen once for each record's scope, whatever repetition `over` goes through) or nodes (FHIR: of the whole document); a name may use those above it |
+//! | `[[ignore]]` | `when`, `reason` | these messages have nothing for us |
+//! | `[[record]]` | `over` | one for each segment, repetition (then the field *is* that repetition) or FHIR node (then `$this`) |
+//! | | `span` | segments owned up to the next segment of the `over` name, whatever selector `over` has; before the first: orphans, held |
+//! | | `group_by` | segments with equal value in this field are one record, wherever they stand in the scope |
+//! | | `parent`, `within` | the owner; may be left out where only one record can be it. A record sees what its owner owns |
+//! | | `when`, `check` | no record where false; a finding that holds where false |
+//! | | `key` | fields or records below this one: at least one must be there, else held |
+//! | | `needs` | silently no record where one of these fields is absent |
+//! | rule | `column` | with `table`: this column instead of `to`; its empty cell says nothing |
+//! | | `all` | all values of all paths: a list, or lines of one text |
+//! | | `as` | may be left out for dates, moments, whole numbers, truth values |
+//! | | `length` | `40` at most, `"10..40"` from and to |
+//! | | `pattern` | see the patterns of `pattern.rs` |
+//!
+//! A list record (all but `event` and `child`) of which only constants and defaults are known, and that owns no other record, is
+//! none. One that is nothing but HL7 null clears its list. Of several `event` records the first whose `when` holds is the
+//! event; each `child` record with it is one statement.
+//!
+//! A path without a component means the whole field for a text and its first component for everything else: converters,
+//! tables, comparisons.
+//!
 //! # Invariants
 //!
 //! - All files compile together or none does, and every mistake is said at once, with file, line, column and remedy.
@@ -44,6 +74,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,7 +108,14 @@ pub struct Input<'a> {
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level { Info, Warning, Hold }
+pub enum Level {
+    /// Worth knowing.
+    Info,
+    /// Somebody should look; the message goes on.
+    Warning,
+    /// The message waits for a person.
+    Hold,
+}
 
 /// Something to say about a message: may quote it, so it goes to the work list, never to a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,8 +306,12 @@ impl Bundle {
     /// Reads a message. Never panics on any input; `explain` fills provenance.
     pub fn read(&self, input: &Input<'_>, explain: bool) -> Reading {
         match Document::read(input) {
-            Ok(document) => select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false }),
-            Err(why) => select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new()),
+            Ok(document) => {
+                select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false })
+            }
+            Err(why) => {
+                select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new())
+            }
         }
     }
 

@@ -39,9 +39,13 @@ pub(super) struct Segment {
 
 /// `before OBR[1]`
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
-    after: bool,
-    segment: Segment,
+pub(super) enum Spot {
+    /// In front of a segment.
+    Before(Segment),
+    /// Behind a segment.
+    After(Segment),
+    /// So that it becomes this segment: in front of the one that has the number now, or behind the last.
+    As(Segment),
 }
 
 /// Reads `set`, `drop`, `move`, `insert` of a test; they are made in this order.
@@ -75,7 +79,9 @@ impl<'a> Loader<'_, 'a> {
         for (key, node) in self.pairs("set") {
             let Some(path) = self.v2_path(&key) else { continue };
             if path.field.is_none() {
-                self.error(Mistake::new(TEST, key.span, "`set` names a field").help("to add a segment, use insert = { \"after PID[1]\" = \"…\" }"));
+                self.error(
+                    Mistake::new(TEST, key.span, "`set` names a field").help("to add a segment, use insert = { \"after PID[1]\" = \"…\" }"),
+                );
                 continue;
             }
             if let Some(text) = texts_of(node, self.section.source, "set", self.report).first() {
@@ -94,7 +100,8 @@ impl<'a> Loader<'_, 'a> {
             let Some(spot) = self.spot(&key) else { continue };
             let texts = texts_of(node, self.section.source, "insert", self.report);
             // Each goes right behind the spot, so the last one is put there first.
-            let ordered: Vec<&Text<'_>> = if spot.after { texts.iter().rev().collect() } else { texts.iter().collect() };
+            let ordered: Vec<&Text<'_>> =
+                if matches!(spot, Spot::After(_)) { texts.iter().rev().collect() } else { texts.iter().collect() };
             edits.extend(ordered.into_iter().map(|text| Edit::Insert(spot.clone(), text.value.to_owned())));
         }
     }
@@ -102,7 +109,9 @@ impl<'a> Loader<'_, 'a> {
     fn fhir(&self, release: Release, edits: &mut Vec<Edit>) {
         for key in ["move", "insert"] {
             if self.section.get(key).is_some() {
-                self.error(Mistake::new(TEST, self.section.key_span(key), format!("`{key}` is for HL7 v2 samples")).help("use set and drop"));
+                self.error(
+                    Mistake::new(TEST, self.section.key_span(key), format!("`{key}` is for HL7 v2 samples")).help("use set and drop"),
+                );
             }
         }
         for (key, node) in self.pairs("set") {
@@ -147,16 +156,17 @@ impl<'a> Loader<'_, 'a> {
     }
 
     fn spot(&self, text: &Text<'_>) -> Option<Spot> {
-        let parsed = text.value.split_once(' ').and_then(|(word, segment)| {
-            let after = match word {
-                "after" => true,
-                "before" => false,
-                _ => return None,
-            };
-            Some(Spot { after, segment: segment_of(segment.trim())? })
-        });
+        let parsed = match text.value.split_once(' ') {
+            Some(("after", segment)) => segment_of(segment.trim()).map(Spot::After),
+            Some(("before", segment)) => segment_of(segment.trim()).map(Spot::Before),
+            Some(_) => None,
+            None => segment_of(text.value).map(Spot::As),
+        };
         if parsed.is_none() {
-            self.error(Mistake::new(TEST, text.span.clone(), format!("{:?} is no place", text.value)).help("write \"before OBR[1]\" or \"after PID[1]\""));
+            self.error(
+                Mistake::new(TEST, text.span.clone(), format!("{:?} is no place", text.value))
+                    .help("write \"before OBR[1]\" or \"after PID[1]\""),
+            );
         }
         parsed
     }
@@ -180,7 +190,8 @@ pub(super) fn apply(document: Document, edits: &[Edit]) -> Result<Document, Stri
         Document::V2(message) => {
             let mut lines = Lines::of(&message);
             edits.iter().try_for_each(|edit| lines.edit(edit))?;
-            let message = Message::read(lines.text().as_bytes(), &hl7::ReadOptions::default()).map_err(|why| format!("the changed sample cannot be read: {why}"))?;
+            let message = Message::read(lines.text().as_bytes(), &hl7::ReadOptions::default())
+                .map_err(|why| format!("the changed sample cannot be read: {why}"))?;
             Ok(Document::V2(Box::new(message)))
         }
         Document::Fhir(mut tree, release) => {
@@ -228,6 +239,19 @@ impl Lines {
         found.ok_or_else(|| format!("the sample has no {}[{}]", segment.id, segment.number))
     }
 
+    /// Where a line goes.
+    fn spot(&self, spot: &Spot) -> Result<usize, String> {
+        match spot {
+            Spot::Before(segment) => self.place(segment),
+            Spot::After(segment) => self.place(segment).map(|at| at + 1),
+            Spot::As(segment) => match self.places(&segment.id).last() {
+                Some(last) if segment.number == self.places(&segment.id).len() + 1 => Ok(last + 1),
+                None if segment.number == 1 => Ok(self.lines.len()),
+                _ => self.place(segment),
+            },
+        }
+    }
+
     fn edit(&mut self, edit: &Edit) -> Result<(), String> {
         match edit {
             Edit::Set(path, text) => self.set(path, text),
@@ -235,12 +259,12 @@ impl Lines {
             Edit::Move(segment, spot) => {
                 let from = self.place(segment)?;
                 let line = self.lines.remove(from);
-                let to = self.place(&spot.segment)? + usize::from(spot.after);
+                let to = self.spot(spot)?;
                 self.lines.insert(to.min(self.lines.len()), line);
                 Ok(())
             }
             Edit::Insert(spot, text) => {
-                let to = self.place(&spot.segment)? + usize::from(spot.after);
+                let to = self.spot(spot)?;
                 self.lines.insert(to.min(self.lines.len()), text.clone());
                 Ok(())
             }

@@ -69,10 +69,6 @@ impl Path {
             Self::Fhir(_, text) => text,
         }
     }
-    /// The segment that a v2 path begins with.
-    pub fn segment(&self) -> Option<&str> {
-        self.v2().and_then(V2Path::segment)
-    }
 }
 
 impl V2Path {
@@ -128,7 +124,8 @@ fn let_index(name: &str, lets: &[String], text: &str) -> Result<usize, Mistake> 
     lets.iter().position(|known| known == name).ok_or_else(|| {
         let at = text.find(&format!("${name}")).unwrap_or(0);
         let mistake = Mistake::new(LET, at..at + name.len() + 1, format!("[let] has no name `{name}` here"));
-        let help = did_you_mean(name, lets.iter().map(String::as_str)).unwrap_or_else(|| format!("add it above its first use: [let] {name} = [\"…\"]"));
+        let help = did_you_mean(name, lets.iter().map(String::as_str))
+            .unwrap_or_else(|| format!("add it above its first use: [let] {name} = [\"…\"]"));
         mistake.help(help)
     })
 }

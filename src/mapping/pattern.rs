@@ -69,7 +69,9 @@ impl Pattern {
                     (last.least, last.most) = (least, most);
                     continue;
                 }
-                '(' | ')' | '|' | '^' | '$' => return Err((at..at + 1, format!("{character:?} is not part of a pattern; write \\{character} for the sign itself"))),
+                '(' | ')' | '|' | '^' | '$' => {
+                    return Err((at..at + 1, format!("{character:?} is not part of a pattern; write \\{character} for the sign itself")));
+                }
                 other => one(vec![(other, other)]),
             };
             pieces.push(piece);
@@ -148,8 +150,18 @@ mod tests {
 
     #[test]
     fn a_pattern_fits_the_whole_value_or_not_at_all() {
-        let cases = [(r"[A-Z]\d{5}", "F84003", true), (r"[A-Z]\d{5}", "F840031", false), (r"\d+", "12", true), (r"\d+", "", false),
-            (r"A?B*", "", true), (r"a.c", "abc", true), (r"[^0]\d*", "01", false), (r"\d{2,4}", "123", true), (r"\d{2,4}", "12345", false), (r"\w*x", "xxx", true)];
+        let cases = [
+            (r"[A-Z]\d{5}", "F84003", true),
+            (r"[A-Z]\d{5}", "F840031", false),
+            (r"\d+", "12", true),
+            (r"\d+", "", false),
+            (r"A?B*", "", true),
+            (r"a.c", "abc", true),
+            (r"[^0]\d*", "01", false),
+            (r"\d{2,4}", "123", true),
+            (r"\d{2,4}", "12345", false),
+            (r"\w*x", "xxx", true),
+        ];
         for (pattern, text, fits) in cases {
             assert_eq!(Pattern::parse(pattern).unwrap().fits(text), fits, "{pattern} {text}");
         }

@@ -15,14 +15,15 @@
 
 use super::condition::Condition;
 use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
-use super::document::{Section, Text, entries};
+use super::document::{Entry, Section, Text, entries};
 use super::path::{Dialect, Names, Path, V2Path};
 use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
 use super::target::{Home, Kind, Model, RECORD_TYPES, RecordType, Target};
 use crate::fhir;
 
 /// Keys of a record.
-pub(super) const RECORD_KEYS: &[&str] = &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
+pub(super) const RECORD_KEYS: &[&str] =
+    &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
 /// Names that mean something else in `expect`.
 pub(super) const RESERVED: &[&str] = &["held", "ignored", "absent", "cleared", "counts", "issues", "let", "parent"];
 
@@ -117,51 +118,99 @@ impl<'a> RawRecord<'a> {
 /// All rules of a `fields` table: nested tables are followed as long as the canonical model has parts there.
 pub(super) fn rules<'a>(fields: &Section<'a>, shape: usize, defaults: &Defaults, report: &Report) -> Vec<RawRule<'a>> {
     let mut rules = Vec::new();
-    collect(fields, (shape, ""), defaults, report, &mut rules);
+    let mut collect = Collect { source: fields.source, root: shape, defaults, report, rules: &mut rules };
+    for entry in entries(fields.table) {
+        collect.entry(&entry, (shape, ""));
+    }
     rules
 }
 
-fn collect<'a>(fields: &Section<'a>, (shape, prefix): (usize, &str), defaults: &Defaults, report: &Report, rules: &mut Vec<RawRule<'a>>) {
-    let model = Model::get();
-    for entry in entries(fields.table) {
-        let dotted = if prefix.is_empty() { entry.key.to_owned() } else { format!("{prefix}.{}", entry.key) };
-        let shape_here = model.shape(shape);
-        let Some(field) = shape_here.field(entry.key) else {
-            let known: Vec<&str> = shape_here.fields.iter().map(|field| field.name.as_str()).collect();
-            let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("{} has no field `{}`", canonical(&shape_here.name), entry.key));
-            report.error(fields.source, mistake.maybe_help(elsewhere(entry.key).or_else(|| did_you_mean(entry.key, known))));
-            continue;
-        };
-        match &field.kind {
-            Kind::Part(part) => match entry.node.get_ref().as_table() {
-                Some(table) => {
-                    let inner = Section { source: fields.source, table, span: entry.span, what: dotted.clone() };
-                    collect(&inner, (*part, &dotted), defaults, report, rules);
-                }
-                None => {
-                    let mistake = Mistake::new(WRONG_KIND, entry.node.span(), format!("`{dotted}` is a part with fields of its own"));
-                    report.error(fields.source, mistake.maybe_help(first_of(*part, &dotted)));
-                }
-            },
-            Kind::Parts(part) => {
-                let kind = RECORD_TYPES.iter().find(|kind| kind.shape() == *part).map_or("…", |kind| kind.name);
-                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("`{dotted}` is a list of records"));
-                report.error(fields.source, mistake.help(format!("write a [[record]] of type = \"{kind}\" with this record as its parent")));
+struct Collect<'c, 'a> {
+    source: &'a Source,
+    root: usize,
+    defaults: &'c Defaults,
+    report: &'c Report,
+    rules: &'c mut Vec<RawRule<'a>>,
+}
+
+impl<'a> Collect<'_, 'a> {
+    fn error(&self, mistake: Mistake) {
+        self.report.error(self.source, mistake);
+    }
+
+    /// One key: a part is followed, anything else is a rule. `"birth.date"` in quotation marks is both steps at once.
+    fn entry(&mut self, entry: &Entry<'a>, (shape, prefix): (usize, &str)) {
+        let model = Model::get();
+        let (mut shape, mut dotted) = (shape, prefix.to_owned());
+        for name in entry.key.split('.') {
+            let here = model.shape(shape);
+            let above = dotted.clone();
+            dotted = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
+            let Some(field) = here.field(name) else {
+                let known: Vec<String> = here
+                    .fields
+                    .iter()
+                    .map(|field| if above.is_empty() { field.name.clone() } else { format!("{above}.{}", field.name) })
+                    .collect();
+                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span.clone(), format!("{} has no field `{dotted}`", self.record_type()));
+                self.error(mistake.maybe_help(elsewhere(name).or_else(|| did_you_mean(&dotted, known.iter().map(String::as_str)))));
+                return;
+            };
+            match &field.kind {
+                Kind::Part(part) => shape = *part,
+                leaf => return self.leaf(entry, &dotted, leaf),
             }
-            Kind::Ours => {
-                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span, format!("`{dotted}` is set by the broker, not by a mapping"));
-                report.error(fields.source, mistake.help("remove this rule"));
+        }
+        match entry.node.get_ref().as_table() {
+            Some(table) => {
+                for inner in entries(table) {
+                    self.entry(&inner, (shape, &dotted));
+                }
             }
-            kind => {
-                let target = Target { path: dotted.split('.').map(str::to_owned).collect(), kind: kind.clone() };
-                rules.push(RawRule { target, source: fields.source, key_span: entry.span, node: entry.node, defaults: defaults.clone() });
+            None => {
+                let mistake = Mistake::new(WRONG_KIND, entry.node.span(), format!("`{dotted}` is a part with fields of its own"));
+                self.error(mistake.maybe_help(first_of(shape, &dotted)));
             }
         }
     }
-}
 
-fn canonical(shape: &str) -> String {
-    RECORD_TYPES.iter().find(|kind| kind.shape == shape).map_or_else(|| format!("a {shape}"), |kind| format!("a record of type `{}`", kind.name))
+    fn record_type(&self) -> String {
+        let shape = &Model::get().shape(self.root).name;
+        RECORD_TYPES
+            .iter()
+            .find(|kind| kind.shape == shape)
+            .map_or_else(|| format!("a {shape}"), |kind| format!("a record of type `{}`", kind.name))
+    }
+
+    fn leaf(&mut self, entry: &Entry<'a>, dotted: &str, kind: &Kind) {
+        match kind {
+            Kind::Parts(part) => {
+                let kind = RECORD_TYPES.iter().find(|kind| kind.shape() == *part).map_or("…", |kind| kind.name);
+                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span.clone(), format!("`{dotted}` is a list of records"));
+                self.error(mistake.help(format!("write a [[record]] of type = \"{kind}\" with this record as its parent")));
+            }
+            Kind::Ours => {
+                let mistake = Mistake::new(UNKNOWN_FIELD, entry.span.clone(), format!("`{dotted}` is set by the broker, not by a mapping"));
+                self.error(mistake.help("remove this rule"));
+            }
+            kind => {
+                let target = Target { path: dotted.split('.').map(str::to_owned).collect(), kind: kind.clone() };
+                if self.rules.iter().any(|rule| rule.target.path == target.path) {
+                    self.error(
+                        Mistake::new(NAME, entry.span.clone(), format!("`{dotted}` already has a rule above")).help("keep one of the two"),
+                    );
+                }
+                let rule = RawRule {
+                    target,
+                    source: self.source,
+                    key_span: entry.span.clone(),
+                    node: entry.node,
+                    defaults: self.defaults.clone(),
+                };
+                self.rules.push(rule);
+            }
+        }
+    }
 }
 
 fn first_of(part: usize, dotted: &str) -> Option<String> {
@@ -245,7 +294,8 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let needs = section.texts("needs", report).into_iter().filter_map(|need| {
         let found = rules.iter().position(|rule| rule.field == need.value);
         if found.is_none() && !raw.rules.iter().any(|rule| rule.target.dotted() == need.value) {
-            let mistake = Mistake::new(UNKNOWN_FIELD, need.span, format!("`needs` names {:?}, for which this record has no rule", need.value));
+            let mistake =
+                Mistake::new(UNKNOWN_FIELD, need.span, format!("`needs` names {:?}, for which this record has no rule", need.value));
             let known: Vec<String> = raw.rules.iter().map(|rule| rule.target.dotted()).collect();
             report.error(source, mistake.maybe_help(did_you_mean(need.value, known.iter().map(String::as_str))));
         }
@@ -254,7 +304,22 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let needs = needs.collect();
     let when = terms.condition(section, "when");
     let origin = Origin::of(source, raw.name.span.start);
-    Record { name: raw.name.value.to_owned(), kind: raw.kind, parent, member, over, span, group_by, when, check, key: Vec::new(), needs, children: Vec::new(), rules, origin }
+    Record {
+        name: raw.name.value.to_owned(),
+        kind: raw.kind,
+        parent,
+        member,
+        over,
+        span,
+        group_by,
+        when,
+        check,
+        key: Vec::new(),
+        needs,
+        children: Vec::new(),
+        rules,
+        origin,
+    }
 }
 
 /// `parent`, else `within`, else the only record of a type that can own this one.
@@ -270,15 +335,28 @@ fn parent(raw: &RawRecord<'_>, index: usize, raws: &[RawRecord<'_>], report: &Re
         report.error(source, mistake.help(format!("write within = \"{}\"", parent.value)));
     }
     let Some(named) = named.or(within) else {
-        let candidates: Vec<usize> = raws.iter().enumerate().filter(|(_, other)| allowed.contains(&other.kind.name)).map(|(index, _)| index).collect();
+        let candidates: Vec<usize> =
+            raws.iter().enumerate().filter(|(_, other)| allowed.contains(&other.kind.name)).map(|(index, _)| index).collect();
         let is_event = raw.kind.home == Home::Event;
         return match (candidates.as_slice(), allowed.as_slice(), is_event) {
             (_, _, true) | (_, [], _) => None,
             ([only], _, _) => Some(*only),
             _ => {
-                let names = raws.iter().filter(|other| allowed.contains(&other.kind.name)).map(|other| format!("\"{}\"", other.name.value)).collect::<Vec<_>>();
-                let help = if names.is_empty() { format!("add a record of type {}", allowed.join(" or ")) } else { format!("write parent = {}", names.join(" or ")) };
-                report.error(source, Mistake::new(PARENT, raw.name.span.clone(), format!("record `{}` must say whom it belongs to", raw.name.value)).help(help));
+                let names = raws
+                    .iter()
+                    .filter(|other| allowed.contains(&other.kind.name))
+                    .map(|other| format!("\"{}\"", other.name.value))
+                    .collect::<Vec<_>>();
+                let help = if names.is_empty() {
+                    format!("add a record of type {}", allowed.join(" or "))
+                } else {
+                    format!("write parent = {}", names.join(" or "))
+                };
+                report.error(
+                    source,
+                    Mistake::new(PARENT, raw.name.span.clone(), format!("record `{}` must say whom it belongs to", raw.name.value))
+                        .help(help),
+                );
                 None
             }
         };
@@ -292,7 +370,11 @@ fn parent(raw: &RawRecord<'_>, index: usize, raws: &[RawRecord<'_>], report: &Re
     let fits = raws.get(found).is_some_and(|other| allowed.contains(&other.kind.name));
     if found == index || !fits {
         let mistake = Mistake::new(PARENT, named.span, format!("a record of type `{}` cannot belong to `{}`", raw.kind.name, named.value));
-        let help = if allowed.is_empty() { "remove `parent`".to_owned() } else { format!("its parent is a record of type {}", allowed.join(" or ")) };
+        let help = if allowed.is_empty() {
+            "remove `parent`".to_owned()
+        } else {
+            format!("its parent is a record of type {}", allowed.join(" or "))
+        };
         report.error(source, mistake.help(help));
         return None;
     }
@@ -303,7 +385,8 @@ fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
     let text = raw.section.text("over", terms.report)?;
     let path = terms.path(&text, raw.section.source)?;
     let Path::V2(v2) = path else { return Some(Over::Nodes(path)) };
-    let error = |message: &str, help: &str| terms.report.error(raw.section.source, Mistake::new(OVER, text.span.clone(), message).help(help));
+    let error =
+        |message: &str, help: &str| terms.report.error(raw.section.source, Mistake::new(OVER, text.span.clone(), message).help(help));
     if v2.component.is_some() || matches!(v2.root, super::path::Root::Let(_)) {
         error("`over` names a segment or a field", "write over = \"NK1\" or over = \"PID-3\"");
         return None;
@@ -314,13 +397,18 @@ fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
 fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
     let texts = section.texts("span", terms.report);
     if !texts.is_empty() && !matches!(over, Some(Over::Segment(_))) {
-        let help = if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
+        let help =
+            if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
         terms.report.error(section.source, Mistake::new(OVER, section.key_span("span"), "`span` needs `over` with a segment").help(help));
     }
     let segment = |text: &Text<'_>| {
         let plain = text.value.len() == 3 && text.value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         if !plain {
-            terms.report.error(section.source, Mistake::new(OVER, text.span.clone(), format!("{:?} is no segment", text.value)).help("write three capital letters or digits: \"OBX\""));
+            terms.report.error(
+                section.source,
+                Mistake::new(OVER, text.span.clone(), format!("{:?} is no segment", text.value))
+                    .help("write three capital letters or digits: \"OBX\""),
+            );
         }
         plain
     };
@@ -334,7 +422,9 @@ fn group(text: &Text<'_>, over: Option<&Over>, source: &Source, terms: &Terms<'_
         (Path::V2(path), Some(wanted)) if path.field.is_some() && path.segment() == Some(&wanted) => Some(path),
         (_, wanted) => {
             let help = wanted.map_or_else(|| "add over = \"OBX\"".to_owned(), |wanted| format!("write group_by = \"{wanted}-4\""));
-            terms.report.error(source, Mistake::new(OVER, text.span.clone(), "`group_by` names a field of the segment in `over`").help(help));
+            terms
+                .report
+                .error(source, Mistake::new(OVER, text.span.clone(), "`group_by` names a field of the segment in `over`").help(help));
             None
         }
     }
@@ -349,7 +439,8 @@ fn current_only(over: &V2Path, raw: &RawRecord<'_>, rules: &[Rule], report: &Rep
             same && matches!(&path.field, Some((number, Some(super::path::Selector::Number(_) | super::path::Selector::Last))) if *number == field)
         });
         if numbered && let Some(raw_rule) = raw.rules.iter().find(|raw| raw.target.dotted() == rule.field) {
-            let mistake = Mistake::new(OVER, raw_rule.node.span(), format!("inside `over`, field {field} is already the current repetition"));
+            let mistake =
+                Mistake::new(OVER, raw_rule.node.span(), format!("inside `over`, field {field} is already the current repetition"));
             report.error(raw_rule.source, mistake.help("leave the number in brackets out"));
         }
     }
@@ -362,8 +453,17 @@ fn keys(raw: &RawRecord<'_>, index: usize, records: &[Record], names: &[&str], r
         let child = || names.iter().position(|name| *name == text.value).filter(|child| record.children.contains(child)).map(Key::Record);
         let found = rule.or_else(child);
         if found.is_none() && !raw.rules.iter().any(|rule| rule.target.dotted() == text.value) {
-            let mistake = Mistake::new(UNKNOWN_FIELD, text.span, format!("`key` names {:?}, which is neither a field nor a record of `{}`", text.value, record.name));
-            let known: Vec<&str> = record.rules.iter().map(|rule| rule.field.as_str()).chain(record.children.iter().filter_map(|child| names.get(*child).copied())).collect();
+            let mistake = Mistake::new(
+                UNKNOWN_FIELD,
+                text.span,
+                format!("`key` names {:?}, which is neither a field nor a record of `{}`", text.value, record.name),
+            );
+            let known: Vec<&str> = record
+                .rules
+                .iter()
+                .map(|rule| rule.field.as_str())
+                .chain(record.children.iter().filter_map(|child| names.get(*child).copied()))
+                .collect();
             report.error(raw.section.source, mistake.maybe_help(did_you_mean(text.value, known)));
         }
         found
@@ -385,7 +485,8 @@ fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Rep
         if let Some(Over::Segment(over) | Over::Field(over)) = &owner.over {
             if over.segment() != Some(id) && !owner.span.iter().any(|span| span == id) {
                 let span = raw.section.get("over").map_or(raw.name.span.clone(), |node| node.span());
-                let mistake = Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));
+                let mistake =
+                    Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));
                 report.error(raw.section.source, mistake.help(format!("add \"{id}\" to the `span` of `{}`", owner.name)));
             }
             return;

@@ -20,7 +20,10 @@ use toml::de::DeValue;
 
 use super::condition::{self, Condition};
 use super::convert::{CONVERTERS, Converter, iso_moment, precision_word};
-use super::diagnostic::{CHECK, CONDITION, CONVERTER, MISSING_KEY, Mistake, OUTSIDE_LIST, PATH, POLICY, Report, Source, TABLE, TABLE_LIST, UNFIT, WRONG_KIND, did_you_mean};
+use super::diagnostic::{
+    CHECK, CONDITION, CONVERTER, MISSING_KEY, Mistake, OUTSIDE_LIST, PATH, POLICY, Report, Source, TABLE, TABLE_LIST, UNFIT, WRONG_KIND,
+    did_you_mean,
+};
 use super::document::{Node, Section, Text, json};
 use super::path::{self, Names, Path};
 use super::pattern::Pattern;
@@ -28,8 +31,10 @@ use super::table::Table;
 use super::target::{Kind, Target};
 
 /// Keys of a rule.
-pub(super) const RULE_KEYS: &[&str] =
-    &["from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern", "all", "note"];
+pub(super) const RULE_KEYS: &[&str] = &[
+    "from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern",
+    "all", "note",
+];
 
 /// What happens to a value that cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,8 +244,8 @@ impl Builder<'_, '_> {
     fn build(&mut self) -> Option<Rule> {
         let report = self.terms.report;
         let has_source = self.source_or_value();
-        let converter = self.converter();
         let table = self.table();
+        let converter = self.converter(table.is_some());
         self.fits(converter, table.is_some());
         let paths = self.section.texts("from", report);
         let sources: Vec<Path> = paths.iter().filter_map(|text| self.source(text)).collect();
@@ -251,10 +256,11 @@ impl Builder<'_, '_> {
         let unmapped = self.unmapped();
         self.policies(required, on_error, &unmapped, table.as_ref());
         let all = self.section.truth("all", report).unwrap_or(false);
-        if all && *self.kind() != Kind::Texts {
+        if all && !matches!(self.kind(), Kind::Texts | Kind::Text) {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
             self.error(mistake.help("remove `all`"));
         }
+        self.section.text("note", report);
         let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         complete.then(|| Rule {
@@ -281,12 +287,23 @@ impl Builder<'_, '_> {
     fn source_or_value(&self) -> bool {
         let (from, value) = (self.section.get("from"), self.section.get("value"));
         let mistake = match (from, value) {
-            (Some(_), Some(_)) => Mistake::new(UNFIT, self.section.key_span("value"), format!("the rule of `{}` has both `from` and `value`", self.field)).help("keep one; what stands in for nothing found is `default`"),
-            (None, None) => Mistake::new(MISSING_KEY, self.section.span.clone(), format!("the rule of `{}` says neither `from` nor `value`", self.field)).help("write from = 'PID-8', or value = \"…\" for a constant"),
+            (Some(_), Some(_)) => {
+                Mistake::new(UNFIT, self.section.key_span("value"), format!("the rule of `{}` has both `from` and `value`", self.field))
+                    .help("keep one; what stands in for nothing found is `default`")
+            }
+            (None, None) => Mistake::new(
+                MISSING_KEY,
+                self.section.span.clone(),
+                format!("the rule of `{}` says neither `from` nor `value`", self.field),
+            )
+            .help("write from = 'PID-8', or value = \"…\" for a constant"),
             (None, Some(_)) => {
                 for key in ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all"] {
                     if self.section.get(key).is_some() {
-                        self.error(Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`")).help(format!("remove `{key}`")));
+                        self.error(
+                            Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`"))
+                                .help(format!("remove `{key}`")),
+                        );
                     }
                 }
                 return true;
@@ -308,7 +325,17 @@ impl Builder<'_, '_> {
         Some(path)
     }
 
-    fn converter(&self) -> Option<Converter> {
+    /// What `as` says; where it says nothing, a date, number or truth value takes the converter of its kind.
+    fn converter(&self, has_table: bool) -> Option<Converter> {
+        if self.section.get("as").is_none() {
+            return match self.kind() {
+                Kind::Date if !has_table => Some(Converter::Date),
+                Kind::Instant if !has_table => Some(Converter::DateTime),
+                Kind::Integer if !has_table => Some(Converter::Integer),
+                Kind::Boolean if !has_table => Some(Converter::Boolean),
+                _ => None,
+            };
+        }
         let text = self.section.text("as", self.terms.report)?;
         let found = Converter::find(text.value);
         if found.is_none() {
@@ -331,7 +358,9 @@ impl Builder<'_, '_> {
         let Some(table) = (self.terms.table)(name.value) else {
             let mistake = Mistake::new(TABLE, name.span, format!("there is no table {:?}", name.value));
             let help = super::diagnostic::nearest(name.value, self.terms.table_names.iter().map(String::as_str));
-            self.error(mistake.help(help.map_or_else(|| format!("create tables/{}.csv", name.value), |near| format!("did you mean `{near}`?"))));
+            self.error(
+                mistake.help(help.map_or_else(|| format!("create tables/{}.csv", name.value), |near| format!("did you mean `{near}`?"))),
+            );
             return None;
         };
         let column = self.section.text("column", report);
@@ -358,7 +387,9 @@ impl Builder<'_, '_> {
                     continue;
                 }
                 let (wrong, help) = match self.kind() {
-                    Kind::Choice(list) if !list.iter().any(|known| known == cell) => (true, did_you_mean(cell, list.iter().map(String::as_str))),
+                    Kind::Choice(list) if !list.iter().any(|known| known == cell) => {
+                        (true, did_you_mean(cell, list.iter().map(String::as_str)))
+                    }
                     Kind::Integer => (cell.parse::<i64>().is_err(), Some("write a whole number".to_owned())),
                     Kind::Boolean => (cell != "true" && cell != "false", Some("write true or false".to_owned())),
                     _ => (false, None),
@@ -373,7 +404,10 @@ impl Builder<'_, '_> {
 
     /// Can what comes out of this rule be kept in its field.
     fn fits(&self, converter: Option<Converter>, has_table: bool) {
-        if self.section.get("value").is_some() || (self.section.get("as").is_some() && converter.is_none()) || (self.section.get("table").is_some() && !has_table) {
+        if self.section.get("value").is_some()
+            || (self.section.get("as").is_some() && converter.is_none())
+            || (self.section.get("table").is_some() && !has_table)
+        {
             return;
         }
         let wanted = match (self.kind(), converter) {
@@ -386,9 +420,11 @@ impl Builder<'_, '_> {
             (Kind::Instant, _) => "datetime",
             _ => return,
         };
-        let key = if self.section.get("as").is_some() { "as" } else { "from" };
+        let key = if has_table { "table" } else { "as" };
         let mistake = Mistake::new(UNFIT, self.section.key_span(key), format!("`{}` holds {}", self.field, self.kind().words()));
-        self.error(mistake.help(format!("write as = \"{wanted}\"")));
+        let help =
+            if has_table { "a table gives codes: remove it".to_owned() } else { format!("write as = \"{wanted}\", or leave it out") };
+        self.error(mistake.help(help));
     }
 
     /// A constant of `value` or `default` that fits the field.
@@ -396,7 +432,8 @@ impl Builder<'_, '_> {
         let span = node.span();
         let value = json(node.get_ref());
         let wrong = |help: String| {
-            let mistake = Mistake::new(UNFIT, span.clone(), format!("`{key}` does not fit: `{}` holds {}", self.field, self.kind().words()));
+            let mistake =
+                Mistake::new(UNFIT, span.clone(), format!("`{key}` does not fit: `{}` holds {}", self.field, self.kind().words()));
             self.error(mistake.help(help));
             None
         };
@@ -444,23 +481,41 @@ impl Builder<'_, '_> {
     fn policies(&self, required: bool, on_error: Option<OnError>, unmapped: &Option<Unmapped>, table: Option<&(Table, String)>) {
         let effective_error = on_error.unwrap_or(self.raw.defaults.on_error);
         let effective_unmapped = unmapped.as_ref().unwrap_or(&self.raw.defaults.unmapped);
-        let refuse = |key: &str, message: String, help: &str| self.error(Mistake::new(POLICY, self.section.key_span(key), message).help(help.to_owned()));
+        let refuse = |key: &str, message: String, help: &str| {
+            self.error(Mistake::new(POLICY, self.section.key_span(key), message).help(help.to_owned()))
+        };
         if required && effective_error == OnError::Warn {
             let key = if on_error.is_some() { "on_error" } else { "required" };
-            refuse(key, format!("`{}` is required, and an error would drop it with a warning", self.field), "write on_error = \"hold\", or remove `required`");
+            refuse(
+                key,
+                format!("`{}` is required, and an error would drop it with a warning", self.field),
+                "write on_error = \"hold\", or remove `required`",
+            );
         }
         let Some((table, _)) = table else { return };
         if required && *effective_unmapped == Unmapped::Warn {
             let key = if unmapped.is_some() { "unmapped" } else { "required" };
-            refuse(key, format!("`{}` is required, and an unknown code would drop it with a warning", self.field), "write unmapped = \"hold\", or remove `required`");
+            refuse(
+                key,
+                format!("`{}` is required, and an unknown code would drop it with a warning", self.field),
+                "write unmapped = \"hold\", or remove `required`",
+            );
         }
         if table.safety() && matches!(effective_unmapped, Unmapped::Use(_)) {
-            refuse("unmapped", format!("table `{}` is marked safety = true: an unknown code must not be guessed", table.name), "write unmapped = \"hold\"");
+            refuse(
+                "unmapped",
+                format!("table `{}` is marked safety = true: an unknown code must not be guessed", table.name),
+                "write unmapped = \"hold\"",
+            );
         }
         let closed = matches!(self.kind(), Kind::Choice(_) | Kind::Integer | Kind::Boolean);
         if closed && *effective_unmapped == Unmapped::Keep {
             let key = if unmapped.is_some() { "unmapped" } else { "table" };
-            refuse(key, format!("`{}` is {}: it cannot keep an unknown code", self.field, self.kind().words()), "write unmapped = \"hold\" or \"warn\"");
+            refuse(
+                key,
+                format!("`{}` is {}: it cannot keep an unknown code", self.field, self.kind().words()),
+                "write unmapped = \"hold\" or \"warn\"",
+            );
         }
     }
 
@@ -489,11 +544,11 @@ impl Builder<'_, '_> {
         Checks { min, max, length: self.length(), pattern }
     }
 
-    /// `length = 10` or `length = "1..40"`.
+    /// `length = 40`: at most; `length = "1..40"`: from, to.
     fn length(&self) -> Option<(usize, usize)> {
         let node = self.section.get("length")?;
         let bounds = match node.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok().map(|exact| (exact, exact)),
+            DeValue::Integer(number) => number.as_str().parse().ok().map(|most| (0, most)),
             DeValue::String(text) => text.split_once("..").and_then(|(least, most)| {
                 let least = if least.trim().is_empty() { Some(0) } else { least.trim().parse().ok() };
                 let most = if most.trim().is_empty() { Some(usize::MAX) } else { most.trim().parse().ok() };
@@ -502,7 +557,10 @@ impl Builder<'_, '_> {
             _ => None,
         };
         if bounds.is_none() {
-            self.error(Mistake::new(CHECK, node.span(), "`length` is a number of characters or a range of them").help("write length = 10 or length = \"1..40\""));
+            self.error(
+                Mistake::new(CHECK, node.span(), "`length` is the greatest number of characters or a range")
+                    .help("write length = 40 or length = \"10..40\""),
+            );
         }
         bounds
     }

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::convert::Surroundings;
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
-use super::eval::{self, Evaluation, Options, View, holds};
+use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
 use super::load::{Mapping, Sender};
 use super::path::Dialect;
+use super::view::{View, holds};
 use super::{Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
@@ -46,7 +47,9 @@ impl Document {
     /// Reads a body; the error is why not, without quoting it.
     pub fn read(input: &Input<'_>) -> Result<Self, String> {
         let limits = fhir::Limits::default();
-        let tree = |result: Result<Value, fhir::Problem>, release| result.map(|tree| Self::Fhir(tree, release)).map_err(|problem| problem.to_string());
+        let tree = |result: Result<Value, fhir::Problem>, release| {
+            result.map(|tree| Self::Fhir(tree, release)).map_err(|problem| problem.to_string())
+        };
         match input.format {
             Format::Hl7v2 => {
                 let options = hl7::ReadOptions { default_charset: input.default_charset.map(str::to_owned), ..hl7::ReadOptions::default() };
@@ -110,7 +113,9 @@ impl Document {
 
 fn tolerated(warning: &hl7::Warning) -> Finding {
     let (level, text) = match warning.kind {
-        "charset_guess" => (Level::Warning, "the message does not say its character set and has letters beyond ASCII; it was guessed".to_owned()),
+        "charset_guess" => {
+            (Level::Warning, "the message does not say its character set and has letters beyond ASCII; it was guessed".to_owned())
+        }
         "line_is_no_segment" => (Level::Warning, format!("line {} is no segment and was not read", warning.segment)),
         "control_character" => (Level::Info, "a control character was read as a space".to_owned()),
         "unpaired_escape" => (Level::Info, "a backslash that begins no escape was kept".to_owned()),
@@ -158,7 +163,9 @@ pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Readi
 /// The mapping that reads a document.
 pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
     let (kind, sender) = (document.accepts(), document.sender());
-    let accepting = mappings.iter().filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.contains(&kind));
+    let accepting = mappings
+        .iter()
+        .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, &kind)));
     let asked: Vec<(&Mapping, usize)> = accepting.filter_map(|mapping| rank(mapping, &sender).map(|rank| (mapping, rank))).collect();
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     let conditions = Conditions::new(document);
@@ -166,7 +173,9 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
         let Some(rank) = (match &mapping.when {
             None => Some(of_sender * 2),
             Some(_) => conditions.hold(mapping).then_some(of_sender * 2 + 1),
-        }) else { continue };
+        }) else {
+            continue;
+        };
         match best.first().map(|(_, top)| rank.cmp(top)) {
             Some(std::cmp::Ordering::Less) => {}
             Some(std::cmp::Ordering::Equal) => best.push((mapping, rank)),
@@ -177,13 +186,36 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
         [(only, _)] => Ok(only),
         [] => {
             let kind = if kind.is_empty() { "this message".to_owned() } else { format!("{kind} messages") };
-            Err(Box::new(held("no-mapping", format!("no mapping file reads {kind} of this sender"), "write a mapping that accepts this type, or release the message by hand", document.findings())))
+            Err(Box::new(held(
+                "no-mapping",
+                format!("no mapping file reads {kind} of this sender"),
+                "write a mapping that accepts this type, or release the message by hand",
+                document.findings(),
+            )))
         }
         many => {
-            let names = many.iter().map(|(mapping, _)| format!("{} ({})", mapping.id, mapping.origin.shown())).collect::<Vec<_>>().join(" and ");
-            Err(Box::new(held("two-mappings", format!("{names} would both read this message"), "let `when` of the two exclude each other", document.findings())))
+            let names =
+                many.iter().map(|(mapping, _)| format!("{} ({})", mapping.id, mapping.origin.shown())).collect::<Vec<_>>().join(" and ");
+            Err(Box::new(held(
+                "two-mappings",
+                format!("{names} would both read this message"),
+                "let `when` of the two exclude each other",
+                document.findings(),
+            )))
         }
     }
+}
+
+/// `ADT^A28`, or `ADT^*` for all of a kind.
+fn accepts(accepted: &str, kind: &str) -> bool {
+    accepted == kind || accepted.strip_suffix('*').is_some_and(|start| kind.starts_with(start))
+}
+
+/// Can one message be of both.
+fn meet(a: &str, b: &str) -> bool {
+    accepts(a, b)
+        || accepts(b, a)
+        || a.strip_suffix('*').zip(b.strip_suffix('*')).is_some_and(|(a, b)| a.starts_with(b) || b.starts_with(a))
 }
 
 /// 0 for files of no sender, 1 or 2 for what a site file says of this one; `None`: another sender's file.
@@ -264,18 +296,32 @@ pub(super) fn clashes(mappings: &[Mapping], sources: &[Source], report: &Report)
             at..at + if at == 0 { 0 } else { "accepts".len() }
         };
         for other in mappings.iter().take(index).filter(|other| other.dialect == mapping.dialect && other.sender == mapping.sender) {
-            let both: Vec<&str> = mapping.accepts.iter().filter(|kind| other.accepts.contains(kind)).map(String::as_str).collect();
+            let both: Vec<&str> =
+                mapping.accepts.iter().filter(|kind| other.accepts.iter().any(|theirs| meet(kind, theirs))).map(String::as_str).collect();
             if mapping.when.is_none() && other.when.is_none() && !both.is_empty() {
                 let message = format!("{} and {} would both read {}", mapping.id, other.id, both.join(", "));
-                report.error(source, Mistake::new(TWO_FILES, span(), message).help("take the type out of one of them, or give one a `when`"));
+                report
+                    .error(source, Mistake::new(TWO_FILES, span(), message).help("take the type out of one of them, or give one a `when`"));
             }
         }
-        let passed_over = mappings.iter().filter(|other| mapping.sender.is_some() && other.sender.is_none() && other.dialect == mapping.dialect && other.when.is_some());
-        for other in passed_over.filter(|other| Some(other.id.as_str()) != mapping.extends.as_deref() && other.accepts.iter().any(|kind| mapping.accepts.contains(kind))) {
+        let passed_over = mappings
+            .iter()
+            .filter(|other| mapping.sender.is_some() && other.sender.is_none() && other.dialect == mapping.dialect && other.when.is_some());
+        for other in passed_over.filter(|other| {
+            Some(other.id.as_str()) != mapping.extends.as_deref()
+                && other.accepts.iter().any(|theirs| mapping.accepts.iter().any(|kind| meet(kind, theirs)))
+        }) {
             let replaced = mappings.iter().any(|site| site.sender == mapping.sender && site.extends.as_deref() == Some(other.id.as_str()));
             if !replaced {
-                let message = format!("messages of this sender that `{}` would read by its `when` are read by `{}`: a sender's own file comes first", other.id, mapping.id);
-                report.warn(source, Mistake::new(SURPRISE, span(), message).help(format!("add a file for this sender that extends = \"{}\", if it should", other.id)));
+                let message = format!(
+                    "messages of this sender that `{}` would read by its `when` are read by `{}`: a sender's own file comes first",
+                    other.id, mapping.id
+                );
+                report.warn(
+                    source,
+                    Mistake::new(SURPRISE, span(), message)
+                        .help(format!("add a file for this sender that extends = \"{}\", if it should", other.id)),
+                );
             }
         }
     }

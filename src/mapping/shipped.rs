@@ -2,8 +2,10 @@
 //!
 //! # Invariants
 //!
-//! - The hash covers names and bytes of every file, each with its length, so that no two bundles share one by moving text.
-//! - A directory is read as it is; hidden files and what is neither TOML nor CSV is left out.
+//! - The hash covers names and bytes of every file that says what messages mean, each with its length, so that no two
+//!   bundles share one by moving text. Directories of postcodes and practices are not among them: they say where a
+//!   child belongs, may be very large, and are read by routing.
+//! - Hidden files and what is neither TOML nor CSV is left out.
 
 use std::path::Path;
 
@@ -18,10 +20,12 @@ use crate::names::BundleHash;
 #[folder = "mappings/"]
 struct Shipped;
 
+/// The folder of routing's directory files.
+const DIRECTORIES: &str = "directories";
 /// How deep folders of a mappings directory may nest.
 const DEPTH_MAX: usize = 6;
 
-/// The shipped files.
+/// The shipped files, with the small directory files that routing begins with.
 pub(super) fn files() -> Files {
     let wanted = Shipped::iter().filter(|name| is_ours(name));
     wanted.filter_map(|name| Some((name.to_string(), Shipped::get(&name)?.data.into_owned()))).collect()
@@ -44,7 +48,7 @@ fn collect(dir: &Path, prefix: &str, depth: usize, files: &mut Files) -> std::io
         let path = entry.path();
         // Through links too: sites keep their own files elsewhere and link them in.
         if path.is_dir() {
-            if depth < DEPTH_MAX {
+            if depth < DEPTH_MAX && name != DIRECTORIES {
                 collect(&path, &format!("{prefix}{name}/"), depth + 1, files)?;
             }
         } else if is_ours(&name) {
@@ -61,7 +65,7 @@ fn is_ours(name: &str) -> bool {
 /// SHA-256 over all files.
 pub(super) fn hash(files: &Files) -> BundleHash {
     let mut sum = Sha256::new();
-    for (name, bytes) in files {
+    for (name, bytes) in files.iter().filter(|(name, _)| !name.split('/').any(|part| part == DIRECTORIES)) {
         for part in [name.as_bytes(), bytes] {
             sum.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             sum.update(part);

@@ -71,7 +71,8 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
     let document = Document::V2(Box::new(message));
     let evaluation = select::with(mapping, &document, How { allow_test_numbers: true, explain: true, keep: false });
     let Document::V2(message) = &document else { return Vec::new() };
-    let bytes: Vec<std::ops::Range<usize>> = evaluation.reading.provenance.iter().filter_map(|one: &Provenance| one.bytes.clone()).collect();
+    let bytes: Vec<std::ops::Range<usize>> =
+        evaluation.reading.provenance.iter().filter_map(|one: &Provenance| one.bytes.clone()).collect();
     let named = named(mapping);
     let mut covered = Vec::new();
     for segment in 0..message.segment_count() {
@@ -85,7 +86,9 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
             let repetitions = message.repetitions(whole);
             let many = repetitions.len() > 1;
             for (at, repetition) in repetitions.into_iter().enumerate().filter(|(_, repetition)| !repetition.text.is_empty()) {
-                let inside = |range: &std::ops::Range<usize>| repetition.start <= range.start && range.end <= repetition.start + repetition.text.len();
+                let inside = |range: &std::ops::Range<usize>| {
+                    repetition.start <= range.start && range.end <= repetition.start + repetition.text.len()
+                };
                 let how = if bytes.iter().any(inside) || (id == "MSH" && READ_BY_US.contains(&field)) {
                     Coverage::Used
                 } else if named.contains(&(id, field)) || named.contains(&(id, 0)) {
@@ -104,8 +107,14 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
 fn named(mapping: &Mapping) -> HashSet<(&str, usize)> {
     let rules = mapping.records.iter().flat_map(|record| &record.rules);
     let conditions = mapping.records.iter().flat_map(|record| record.when.iter().chain(record.check.iter().map(|(check, _)| check)));
-    let conditions = conditions.chain(rules.clone().filter_map(|rule| rule.when.as_ref())).chain(mapping.when.as_ref()).chain(mapping.ignores.iter().map(|ignore| &ignore.when));
-    let paths = rules.flat_map(|rule| &rule.sources).chain(conditions.flat_map(|condition| condition.paths())).chain(mapping.lets.iter().flat_map(|one| &one.sources));
+    let conditions = conditions
+        .chain(rules.clone().filter_map(|rule| rule.when.as_ref()))
+        .chain(mapping.when.as_ref())
+        .chain(mapping.ignores.iter().map(|ignore| &ignore.when));
+    let paths = rules
+        .flat_map(|rule| &rule.sources)
+        .chain(conditions.flat_map(|condition| condition.paths()))
+        .chain(mapping.lets.iter().flat_map(|one| &one.sources));
     let overs = mapping.records.iter().filter_map(|record| match &record.over {
         Some(Over::Field(path)) => Some(path),
         _ => None,

@@ -147,7 +147,10 @@ pub(super) fn load(source: &Source, report: &Report) -> Sheet {
 /// `# safety = true`, `# width = 2` before the header.
 fn comments(text: &str) -> (bool, usize) {
     let head = text.lines().take_while(|line| line.starts_with('#') || line.trim().is_empty());
-    let said: String = head.map(|line| line.replace(['#', ' ', ',', ';'], " ").replace(" = ", "=").replace("= ", "=").replace(" =", "=")).collect::<Vec<_>>().join(" ");
+    let said: String = head
+        .map(|line| line.replace(['#', ' ', ',', ';'], " ").replace(" = ", "=").replace("= ", "=").replace(" =", "="))
+        .collect::<Vec<_>>()
+        .join(" ");
     let value = |key: &str| said.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     (value("safety") == Some("true"), value("width").and_then(|digits| digits.parse().ok()).unwrap_or(0))
 }
@@ -156,8 +159,13 @@ fn header(cells: &[String], span: &Range<usize>, source: &Source, report: &Repor
     if cells.first().map(String::as_str) == Some("from") && cells.get(1).map(String::as_str) == Some("to") {
         return true;
     }
-    let help = if cells.iter().any(|cell| cell.contains(';')) { "separate the columns by commas, not semicolons" } else { "begin with: from,to,display,note" };
-    report.error(source, Mistake::new(TABLE_COLUMNS, span.clone(), "the first line must name the columns, `from` and `to` first").help(help));
+    let help = if cells.iter().any(|cell| cell.contains(';')) {
+        "separate the columns by commas, not semicolons"
+    } else {
+        "begin with: from,to,display,note"
+    };
+    report
+        .error(source, Mistake::new(TABLE_COLUMNS, span.clone(), "the first line must name the columns, `from` and `to` first").help(help));
     false
 }
 
@@ -181,9 +189,17 @@ fn row(sheet: &mut Sheet, cells: Vec<String>, span: Range<usize>, (source, repor
         let spaced = cell.trim() != cell && name != "note" && name != "display";
         let quoted = cell.contains(['"', '\u{201c}', '\u{201d}', '\u{2018}']) && (name == "from" || name == "to");
         if spaced {
-            error(TABLE_TEXT, format!("{cell:?} in column `{name}` has a space before or after it"), "remove it: codes are compared letter by letter");
+            error(
+                TABLE_TEXT,
+                format!("{cell:?} in column `{name}` has a space before or after it"),
+                "remove it: codes are compared letter by letter",
+            );
         } else if quoted {
-            error(TABLE_TEXT, format!("{cell:?} in column `{name}` has a quotation mark in it"), "remove it: codes are written without quotation marks");
+            error(
+                TABLE_TEXT,
+                format!("{cell:?} in column `{name}` has a quotation mark in it"),
+                "remove it: codes are written without quotation marks",
+            );
         }
     }
     for (column, name) in ["from", "to"].into_iter().enumerate() {
@@ -216,7 +232,13 @@ fn is_digits(text: &str) -> bool {
 
 /// A spreadsheet writes `4` for `04`. Told by `width`, or by rows of the same column that kept their zeros.
 fn zeros(sheet: &Sheet, width: usize, source: &Source, report: &Report) {
-    let zeroed: Vec<usize> = sheet.rows.iter().map(|row| row.cell(0)).filter(|code| is_digits(code) && code.starts_with('0') && code.len() > 1).map(str::len).collect();
+    let zeroed: Vec<usize> = sheet
+        .rows
+        .iter()
+        .map(|row| row.cell(0))
+        .filter(|code| is_digits(code) && code.starts_with('0') && code.len() > 1)
+        .map(str::len)
+        .collect();
     for row in &sheet.rows {
         let code = row.cell(0);
         if !is_digits(code) || code.starts_with('0') {
@@ -226,7 +248,12 @@ fn zeros(sheet: &Sheet, width: usize, source: &Source, report: &Report) {
         if code.len() < width || padded.is_some() {
             let wanted = if code.len() < width { width } else { code.len() + 1 };
             let mistake = Mistake::new(TABLE_ZEROS, row.span.clone(), format!("code {code:?} has probably lost its leading zero"));
-            report.error(source, mistake.label("a spreadsheet does this on saving").help(format!("write it as {code:0>wanted$}, and mark the column as text")));
+            report.error(
+                source,
+                mistake
+                    .label("a spreadsheet does this on saving")
+                    .help(format!("write it as {code:0>wanted$}, and mark the column as text")),
+            );
         }
     }
 }

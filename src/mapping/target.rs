@@ -117,7 +117,8 @@ impl Model {
 }
 
 fn shape(name: &str, definition: &Value, definitions: &serde_json::Map<String, Value>, names: &[String]) -> Shape {
-    let required: Vec<&str> = definition.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        definition.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = definition.get("properties").and_then(Value::as_object);
     let fields = properties.into_iter().flatten().map(|(field, schema)| {
         let ours = name == "Child" && matches!(field.as_str(), "hub" | "merged_into" | "status");
@@ -271,6 +272,7 @@ impl Target {
         self.path.join(".")
     }
 
+    #[cfg(test)]
     /// Finds a dotted path below a shape; the error is how many parts of it are right.
     pub fn find(shape: usize, dotted: &str) -> Result<Self, usize> {
         let model = Model::get();

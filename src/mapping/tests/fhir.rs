@@ -55,7 +55,8 @@ fn document(patient: &Value) -> String {
     json!({ "resourceType": "Bundle", "type": "message", "entry": [
         { "resource": { "resourceType": "MessageHeader", "meta": { "lastUpdated": "2026-04-01T09:30:00+01:00" },
             "event": { "system": "https://fhir.nhs.uk/STU3/CodeSystem/EventType-1", "code": "pds-birth-notification-1" } } },
-        { "resource": patient } ] }).to_string()
+        { "resource": patient } ] })
+    .to_string()
 }
 
 fn patient() -> Value {
@@ -66,7 +67,8 @@ fn patient() -> Value {
 
 fn read(patient: &Value) -> Reading {
     let body = document(patient);
-    bundle(&[("birth.toml", BIRTH), SEX]).read(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
+    bundle(&[("birth.toml", BIRTH), SEX])
+        .read(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
 }
 
 #[test]
@@ -75,8 +77,14 @@ fn a_document_becomes_a_statement_with_places() {
     assert_eq!(said(&reading), Vec::<String>::new());
     let statement = serde_json::to_value(&reading.statements[0]).unwrap();
     assert_eq!(statement["event"]["at"], json!({ "value": "2026-04-01T09:30:00+01:00", "precision": "second" }));
-    assert_eq!(statement["child"]["identifiers"], json!([{ "value": "9990000018", "system": "https://fhir.nhs.uk/Id/nhs-number", "use": "current" }]));
-    assert_eq!(statement["child"]["names"], json!([{ "family": "SPECIMEN", "given": ["LEILA", "NOOR"], "use": "official" }, { "family": "OTHER", "use": "usual" }]));
+    assert_eq!(
+        statement["child"]["identifiers"],
+        json!([{ "value": "9990000018", "system": "https://fhir.nhs.uk/Id/nhs-number", "use": "current" }])
+    );
+    assert_eq!(
+        statement["child"]["names"],
+        json!([{ "family": "SPECIMEN", "given": ["LEILA", "NOOR"], "use": "official" }, { "family": "OTHER", "use": "usual" }])
+    );
     assert_eq!((&statement["child"]["sex"], &statement["child"]["birth"]["multiple"]), (&json!("2"), &json!(true)));
     let from = |field: &str| reading.provenance.iter().find(|one| one.field == field).map(|one| one.from.clone()).unwrap_or_default();
     assert_eq!(from("child.names[0].given[1]"), "Bundle.entry[1].resource.name[0].given[1]");
@@ -89,8 +97,13 @@ fn a_missing_date_and_an_unknown_code_hold_the_document() {
     patient["gender"] = json!("other");
     patient.as_object_mut().unwrap().shift_remove("birthDate");
     let reading = read(&patient);
-    assert_eq!(said(&reading), ["Hold child.sex: code \"other\" at Bundle.entry[1].resource.gender is not in table sex",
-        "Hold child.birth.date: $patient.birthDate is empty, and the field is required"]);
+    assert_eq!(
+        said(&reading),
+        [
+            "Hold child.sex: code \"other\" at Bundle.entry[1].resource.gender is not in table sex",
+            "Hold child.birth.date: $patient.birthDate is empty, and the field is required"
+        ]
+    );
     assert_eq!(reading.outcome, Outcome::Held);
 }
 
@@ -113,7 +126,12 @@ fn what_belongs_to_hl7_v2_is_refused() {
 
 #[test]
 fn broken_documents_are_held_and_never_quoted() {
-    for (format, body) in [(Format::Stu3Json, "{\"resourceType\": \"SECRET"), (Format::Stu3Xml, "<Bundle><SECRET"), (Format::R4Json, "[1,2]"), (Format::R4Xml, "")] {
+    for (format, body) in [
+        (Format::Stu3Json, "{\"resourceType\": \"SECRET"),
+        (Format::Stu3Xml, "<Bundle><SECRET"),
+        (Format::R4Json, "[1,2]"),
+        (Format::R4Xml, ""),
+    ] {
         let bundle = bundle(&[("birth.toml", BIRTH), SEX]);
         let reading = bundle.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, false);
         assert_eq!(reading.outcome, Outcome::Held, "{body}");

@@ -42,15 +42,29 @@ fn obx(condition: &str, kind: &str, value: &str) -> String {
 #[test]
 fn two_samples_in_one_message_stay_apart() {
     let lines = [obx("PKU", "STATUS", "04"), obx("SCD", "STATUS", "06"), obx("SCD", "SUBCODE", "0602"), obx("PKU", "STATUS", "08")];
-    let segments = ["PID||", "OBR|1||A1|NBS|||20260401", &lines[0], &lines[1], &lines[2], "NTE|1||first", "OBR|2||A2|NBS|||20260402", &lines[3], "NTE|1||second"];
+    let segments = [
+        "PID||",
+        "OBR|1||A1|NBS|||20260401",
+        &lines[0],
+        &lines[1],
+        &lines[2],
+        "NTE|1||first",
+        "OBR|2||A2|NBS|||20260402",
+        &lines[3],
+        "NTE|1||second",
+    ];
     let (statement, reading) = read(TWO_SAMPLES, &segments);
     assert_eq!(said(&reading), Vec::<String>::new());
     let spots = &statement["blood_spots"];
-    assert_eq!(spots[0]["outcomes"], json!([{ "condition": "PKU", "nbs_status": "04", "result_status": "final" },
-        { "condition": "SCD", "nbs_status": "06", "outcome_text": "0602", "result_status": "final" }]));
+    assert_eq!(
+        spots[0]["outcomes"],
+        json!([{ "condition": "PKU", "nbs_status": "04", "result_status": "final" },
+        { "condition": "SCD", "nbs_status": "06", "outcome_text": "0602", "result_status": "final" }])
+    );
     assert_eq!(spots[1]["outcomes"], json!([{ "condition": "PKU", "nbs_status": "08", "result_status": "final" }]));
     assert_eq!((&spots[0]["comment"], &spots[1]["comment"]), (&json!("first"), &json!("second")));
-    let fields: Vec<&str> = reading.provenance.iter().map(|one| one.field.as_str()).filter(|field| field.contains("[1].outcomes")).collect();
+    let fields: Vec<&str> =
+        reading.provenance.iter().map(|one| one.field.as_str()).filter(|field| field.contains("[1].outcomes")).collect();
     assert_eq!(fields, ["blood_spots[1].outcomes[0].condition", "blood_spots[1].outcomes[0].nbs_status"]);
 }
 
@@ -80,9 +94,15 @@ fn a_check_that_fails_holds_and_names_the_segment() {
 
 #[test]
 fn a_required_field_that_is_missing_in_one_of_many_says_in_which() {
-    let (_, reading) = read(TWO_SAMPLES, &["PID||", "OBR|1||A1|NBS", &obx("PKU", "STATUS", "04"), "OBR|2|||NBS", &obx("PKU", "OTHER", "04")]);
-    assert_eq!(said(&reading), ["Hold sample.key: OBR-3.1 is empty in OBR[2], and the field is required",
-        "Hold result.nbs_status: OBX[3.1 = \"STATUS\"]-5.1 is empty in OBX[2], and the field is required"]);
+    let (_, reading) =
+        read(TWO_SAMPLES, &["PID||", "OBR|1||A1|NBS", &obx("PKU", "STATUS", "04"), "OBR|2|||NBS", &obx("PKU", "OTHER", "04")]);
+    assert_eq!(
+        said(&reading),
+        [
+            "Hold sample.key: OBR-3.1 is empty in OBR[2], and the field is required",
+            "Hold result.nbs_status: OBX[3.1 = \"STATUS\"]-5.1 is empty in OBX[2], and the field is required"
+        ]
+    );
 }
 
 #[test]
@@ -93,7 +113,9 @@ fn a_record_without_anything_that_identifies_it_is_held() {
 
 #[test]
 fn two_babies_in_one_message_are_two_statements() {
-    let text = format!("{HEAD}{}", r#"
+    let text = format!(
+        "{HEAD}{}",
+        r#"
 [[record]]
 name = "child"
 type = "child"
@@ -124,7 +146,8 @@ over   = "NK1"
 [record.fields]
 kind        = { value = "12" }
 name.family = { from = 'NK1-2.1' }
-"#);
+"#
+    );
     let body = a28(&["PID|||A1~A2||||||||||||||||||||||1", "NK1|1|ONE", "PID|||B1||||||||||||||||||||||2", "NK1|1|TWO"]);
     let reading = bundle(&[("t.toml", &text)]).read(&v2(&body), false);
     assert_eq!(said(&reading), Vec::<String>::new());
@@ -160,7 +183,10 @@ system = { from = 'PID-3.4', as = "v2-authority" }
     let (statement, reading) = read(rules, &["PID|||L1^^^RJ1~9990000018^^^NHS~9990000019^^^NHS~L2^^^RJ1"]);
     let values: Vec<&str> = statement["child"]["identifiers"].as_array().unwrap().iter().map(|id| id["value"].as_str().unwrap()).collect();
     assert_eq!(values, ["9990000018", "L1", "L2"]);
-    assert_eq!(said(&reading), ["Warning nhs.value: \"9990000019\" at PID-3[3].1 is no NHS number: the check digit does not fit; one of the digits is wrong"]);
+    assert_eq!(
+        said(&reading),
+        ["Warning nhs.value: \"9990000019\" at PID-3[3].1 is no NHS number: the check digit does not fit; one of the digits is wrong"]
+    );
 }
 
 #[test]
@@ -191,7 +217,10 @@ value  = { from = 'NK1-5.1' }
 "#;
     let (statement, reading) = read(rules, &["PID||", "NK1|1|ONE|12||1~2", "NK1|2||13", "NK1|3"]);
     assert_eq!(said(&reading), Vec::<String>::new());
-    assert_eq!(statement["child"]["relations"], json!([{ "kind": "12", "name": { "family": "ONE" }, "telecoms": [{ "value": "1" }, { "value": "2" }] }, { "kind": "13" }]));
+    assert_eq!(
+        statement["child"]["relations"],
+        json!([{ "kind": "12", "name": { "family": "ONE" }, "telecoms": [{ "value": "1" }, { "value": "2" }] }, { "kind": "13" }])
+    );
 }
 
 #[test]

@@ -72,7 +72,10 @@ expect.issues = []
 fn expectations_that_are_not_met_say_what_came() {
     let cases = [
         ("expect.child.sex = \"1\"", "child.sex: expected \"1\", came \"2\""),
-        ("expect.child.birth.date = \"2026-04\"", "child.birth.date: expected \"2026-04\", came {\"value\":\"2026-04-01\",\"precision\":\"day\"}"),
+        (
+            "expect.child.birth.date = \"2026-04\"",
+            "child.birth.date: expected \"2026-04\", came {\"value\":\"2026-04-01\",\"precision\":\"day\"}",
+        ),
         ("expect.child.religion = \"x\"", "child.religion: expected \"x\", nothing came"),
         ("expect.contact.2.kind = \"x\"", "contact.2: was expected, and did not come"),
         ("expect.counts = { contact = 1 }", "contact: 1 records were expected, 2 came"),
@@ -103,6 +106,8 @@ fn a_sample_can_be_changed_in_place() {
         "drop = [\"PD1-3\"]\nexpect.absent = [\"child.gp.practice_ods\"]",
         "move = { \"OBX[1]\" = \"before OBR[1]\" }\nexpect.held = true\nexpect.issues = ['OBX[1] belongs to no OBR']",
         "insert = { \"after NK1[2]\" = [\"NK1|3|GRAN|05\", \"NK1|4|AUNT|99\"] }\nexpect.contact.2.kind = \"05\"\nexpect.contact.3.kind = \"99\"",
+        "insert = { \"NK1[2]\" = \"NK1|x|GRAN|05\", \"ZZZ[1]\" = \"ZZZ|1\" }\nexpect.contact.1.kind = \"05\"\nexpect.counts = { contact = 3 }",
+        "insert = { \"NK1[3]\" = \"NK1|x|GRAN|05\" }\nexpect.contact.2.kind = \"05\"",
         "insert = { \"before NK1[1]\" = \"NK1|0|GRAN|05\" }\nexpect.contact.0.kind = \"05\"",
     ];
     for test in passes {
@@ -125,7 +130,10 @@ fn names_in_a_test_that_do_not_exist_are_refused() {
     check("expect.child.sex = \"7\"", "`child.sex` can never be \"7\"");
     check("expect.child.birth.date = { valu = \"1\" }", "`child.birth.date` has no field `valu`");
     check("expect.contact.0.knid = \"1\"", "`contact` has no field `knid` | did you mean `kind`?");
-    check("expect.absent = [\"child.gp.practise\"]", "`child` has no field `gp.practise` | known here: `practice_ods`, `practitioner_code`, `from`, `to`");
+    check(
+        "expect.absent = [\"child.gp.practise\"]",
+        "`child` has no field `gp.practise` | known here: `practice_ods`, `practitioner_code`, `from`, `to`",
+    );
     check("expect.cleared = [\"contact.0.kind\"]", "only fields of the child can be cleared");
     check("expect.counts = { contacts = 1 }", "there is no record `contacts` | did you mean `contact`?");
     check("sett = { }\nexpect.held = true", "[[test]] has no key `sett` | did you mean `set`?");

@@ -7,7 +7,7 @@ mod inline;
 mod limits;
 mod rules;
 mod selection;
-mod tmp_content;
+mod shipped;
 
 use super::*;
 
@@ -19,6 +19,7 @@ schema = 1
 format = "hl7v2"
 accepts = ["ADT^A28", "ORU^R01"]
 zone = "Europe/London"
+null = "clear"
 
 [[record]]
 name = "event"
@@ -47,7 +48,18 @@ pub(super) fn mistakes(list: &[(&str, &str)]) -> Vec<String> {
         Ok(bundle) => bundle.warnings().to_vec(),
         Err(said) => said,
     };
-    said.iter().map(|one| format!("{} {}:{} {}{}", one.code, one.file, one.line, one.message, one.help.as_ref().map_or_else(String::new, |help| format!(" | {help}")))).collect()
+    said.iter()
+        .map(|one| {
+            format!(
+                "{} {}:{} {}{}",
+                one.code,
+                one.file,
+                one.line,
+                one.message,
+                one.help.as_ref().map_or_else(String::new, |help| format!(" | {help}"))
+            )
+        })
+        .collect()
 }
 
 pub(super) fn v2(body: &str) -> Input<'_> {
@@ -62,7 +74,11 @@ pub(super) fn a28(segments: &[&str]) -> String {
 
 /// `field: text` of every finding with its level's first letter.
 pub(super) fn said(reading: &Reading) -> Vec<String> {
-    reading.findings.iter().map(|one| format!("{:?} {}{}{}", one.level, one.field, if one.field.is_empty() { "" } else { ": " }, one.text)).collect()
+    reading
+        .findings
+        .iter()
+        .map(|one| format!("{:?} {}{}{}", one.level, one.field, if one.field.is_empty() { "" } else { ": " }, one.text))
+        .collect()
 }
 
 /// Reads an A28 with the rules of a child; the first statement as JSON, and what was said.

@@ -22,8 +22,18 @@ fn a_code_goes_through_its_table_or_its_policy() {
     check("sex = { from = 'PID-8', table = \"sex\" }", "PID|||||||20260401|F", json!({ "sex": "2" }), &[]);
     check("sex = { from = 'PID-8', table = \"sex\" }", "PID|||||||20260401|Q", json!({}), &[&format!("Hold {unknown}")]);
     check("sex = { from = 'PID-8', table = \"sex\", unmapped = \"warn\" }", "PID||||||||Q", json!({}), &[&format!("Warning {unknown}")]);
-    check("sex = { from = 'PID-8', table = \"sex\", unmapped = \"use:9\" }", "PID||||||||Q", json!({ "sex": "9" }), &[&format!("Warning {unknown}")]);
-    check("language = { from = 'PID-8', table = \"sex\", unmapped = \"keep\" }", "PID||||||||Q", json!({ "language": "Q" }), &["Warning child.language: code \"Q\" at PID-8 is not in table sex"]);
+    check(
+        "sex = { from = 'PID-8', table = \"sex\", unmapped = \"use:9\" }",
+        "PID||||||||Q",
+        json!({ "sex": "9" }),
+        &[&format!("Warning {unknown}")],
+    );
+    check(
+        "language = { from = 'PID-8', table = \"sex\", unmapped = \"keep\" }",
+        "PID||||||||Q",
+        json!({ "language": "Q" }),
+        &["Warning child.language: code \"Q\" at PID-8 is not in table sex"],
+    );
     check("sex = { from = 'PID-8', table = \"sex\", default = \"0\" }", "PID||||||||", json!({ "sex": "0" }), &[]);
     check("sex = { from = 'PID-8', table = \"sex\", default = \"0\" }", "PID||||||||Q", json!({}), &[&format!("Hold {unknown}")]);
     check("sex = { from = 'PID-8', table = \"sex\" }", "PID||||||||F^Female", json!({ "sex": "2" }), &[]);
@@ -34,7 +44,7 @@ fn a_finding_says_rule_place_bytes_and_remedy() {
     let (_, reading) = read_child("sex = { from = 'PID-8', table = \"sex\" }", &[SEX], &["PID||||||||Q"]);
     let finding = &reading.findings[0];
     let body = a28(&["PID||||||||Q"]);
-    assert_eq!((finding.code.as_str(), finding.at.as_str(), finding.rule.as_str()), ("unmapped-code", "PID-8", "mappings/t.toml:19"));
+    assert_eq!((finding.code.as_str(), finding.at.as_str(), finding.rule.as_str()), ("unmapped-code", "PID-8", "mappings/t.toml:20"));
     assert_eq!(&body[finding.bytes.clone().unwrap()], "Q");
     assert_eq!(finding.help, "add a row to tables/sex.csv");
 }
@@ -48,7 +58,10 @@ fn a_value_that_cannot_be_converted_meets_its_policy() {
     let (_, reading) = read_child(&rule(""), &[], &["PID|||||||20261301"]);
     assert!(said(&reading)[0].starts_with("Hold child.birth.date: \"20261301\" at PID-7 is no date"), "{:?}", said(&reading));
     let (_, reading) = read_child(&rule(", on_error = \"warn\""), &[], &["PID|||||||20261301"]);
-    assert_eq!((reading.findings[0].level, reading.findings[0].code.as_str(), reading.outcome.clone()), (Level::Warning, "bad-value", Outcome::Mapped));
+    assert_eq!(
+        (reading.findings[0].level, reading.findings[0].code.as_str(), reading.outcome.clone()),
+        (Level::Warning, "bad-value", Outcome::Mapped)
+    );
     let (_, reading) = read_child(&rule(", on_error = \"reject\""), &[], &["PID|||||||20261301"]);
     assert_eq!((reading.findings[0].level, reading.findings[0].rejects()), (Level::Hold, true));
 }
@@ -57,7 +70,12 @@ fn a_value_that_cannot_be_converted_meets_its_policy() {
 fn required_means_that_absence_holds_the_message() {
     let rule = "birth.date = { from = 'PID-7', as = \"date\", required = true }";
     check(rule, "PID||", json!({}), &["Hold child.birth.date: PID-7 is empty, and the field is required"]);
-    check("language = { from = ['PID-15', 'PID-16'], required = true }", "PID||", json!({}), &["Hold child.language: PID-15, PID-16 is empty, and the field is required"]);
+    check(
+        "language = { from = ['PID-15', 'PID-16'], required = true }",
+        "PID||",
+        json!({}),
+        &["Hold child.language: PID-15, PID-16 is empty, and the field is required"],
+    );
 }
 
 #[test]
@@ -78,11 +96,49 @@ fn checks_are_made_after_conversion() {
     let rule = "birth.weight_g = { from = 'ZBA-4', as = \"integer\", min = 200, max = 7000, on_error = \"warn\" }";
     for (sent, said_of) in [("3200", None), ("200", None), ("199", Some("is below 200")), ("7000", None), ("7001", Some("is above 7000"))] {
         let (_, reading) = read_child(rule, &[], &["PID||", &format!("ZBA||||{sent}")]);
-        assert_eq!(said(&reading), said_of.map(|why| format!("Warning child.birth.weight_g: \"{sent}\" at ZBA-4 {why}")).into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            said(&reading),
+            said_of.map(|why| format!("Warning child.birth.weight_g: \"{sent}\" at ZBA-4 {why}")).into_iter().collect::<Vec<_>>()
+        );
     }
-    check("language = { from = 'PID-15', length = \"2..3\" }", "PID|||||||||||||||engl", json!({}), &["Hold child.language: \"engl\" at PID-15 has 4 characters; 2 to 3 are expected"]);
-    check("language = { from = 'PID-15', pattern = \"[a-z]{2}\" }", "PID|||||||||||||||EN", json!({}), &["Hold child.language: \"EN\" at PID-15 does not look like [a-z]{2}"]);
+    check(
+        "language = { from = 'PID-15', length = \"2..3\" }",
+        "PID|||||||||||||||engl",
+        json!({}),
+        &["Hold child.language: \"engl\" at PID-15 has 4 characters; at most 3 are expected"],
+    );
+    check("language = { from = 'PID-15', length = 3 }", "PID|||||||||||||||eng", json!({ "language": "eng" }), &[]);
+    check(
+        "language = { from = 'PID-15', pattern = \"[a-z]{2}\" }",
+        "PID|||||||||||||||EN",
+        json!({}),
+        &["Hold child.language: \"EN\" at PID-15 does not look like [a-z]{2}"],
+    );
     check("sex = { from = 'PID-8' }", "PID||||||||M", json!({}), &["Hold child.sex: \"M\" at PID-8 is not one of 1, 2, 9, 0"]);
+}
+
+#[test]
+fn a_date_number_or_truth_value_knows_its_own_converter() {
+    check(
+        "birth.date = { from = 'PID-7' }\nbirth.birth_order = { from = 'PID-25' }\nbirth.multiple = { from = 'PID-24' }",
+        "PID|||||||20260401|||||||||||||||||Y|2",
+        json!({ "birth": { "date": { "value": "2026-04-01", "precision": "day" }, "birth_order": 2, "multiple": true } }),
+        &[],
+    );
+}
+
+#[test]
+fn all_values_of_a_text_are_lines_and_a_long_rule_may_be_a_table_of_its_own() {
+    let rules = "[record.fields.\"gp.practice_ods\"]\nfrom = 'PD1-3.3'\n[record.fields.language]\nfrom = 'NTE[*]-3'\nall = true";
+    let (statement, _) = read_child(rules, &[], &["PID||", "PD1|||^^G1", "NTE|1||one", "NTE|2||", "NTE|3||two"]);
+    assert_eq!((&statement["child"]["gp"]["practice_ods"], &statement["child"]["language"]), (&json!("G1"), &json!("one\ntwo")));
+}
+
+#[test]
+fn a_day_is_read_where_its_time_is_wrong() {
+    let (statement, reading) = read_child("birth.date = { from = 'PID-7' }", &[], &["PID|||||||202601052575"]);
+    assert_eq!(statement["child"]["birth"]["date"], json!({ "value": "2026-01-05", "precision": "day" }));
+    assert_eq!(said(&reading), ["Warning child.birth.date: \"202601052575\" at PID-7 has no such time of day; the day alone is taken"]);
 }
 
 #[test]
@@ -94,7 +150,7 @@ fn null_clears_absent_does_not() {
     assert_eq!(statement["clears"], json!(["gp.practice_ods"]));
     let (statement, _) = read_child(rules, &[], &["PID||", "PD1|||"]);
     assert_eq!(statement["clears"], json!(null));
-    let ignoring = with_child(rules).replace("zone =", "null = \"ignore\"\nzone =");
+    let ignoring = with_child(rules).replace("null = \"clear\"", "null = \"ignore\"");
     let reading = bundle(&[("t.toml", &ignoring)]).read(&v2(&a28(&["PID||", "PD1|||\"\""])), false);
     assert_eq!(reading.statements[0].clears, Vec::<String>::new());
 }
@@ -131,7 +187,10 @@ fn names_lose_no_letters() {
 fn a_lost_zero_is_restored_and_said() {
     let (statement, reading) = read_child("language = { from = 'OBX-5.1', as = \"nbs-code\" }", &[], &["PID||", "OBX|||||303"]);
     assert_eq!(statement["child"]["language"], json!("0303"));
-    assert_eq!((reading.findings[0].level, reading.findings[0].code.as_str(), reading.findings[0].at.as_str()), (Level::Info, "zero-restored", "OBX-5.1"));
+    assert_eq!(
+        (reading.findings[0].level, reading.findings[0].code.as_str(), reading.findings[0].at.as_str()),
+        (Level::Info, "zero-restored", "OBX-5.1")
+    );
     assert_eq!(reading.outcome, Outcome::Mapped);
 }
 
@@ -153,7 +212,10 @@ fn a_code_needs_its_code_and_a_lone_system_goes() {
     let rules = "sex = { from = 'PID-8', table = \"sex\" }\n[[record]]\nname = \"imm\"\ntype = \"immunisation\"\n[record.fields]\noccurrence = { from = 'RXA-3', as = \"datetime\" }\n\
         vaccine.system = { value = \"http://snomed.info/sct\" }\nvaccine.code = { from = 'RXA-5.1' }\nvaccine.display = { from = 'RXA-5.2' }\nperformer = { from = 'RXA-10.2', all = true }\nprimary_source = { from = 'RXA-9', as = \"boolean\" }";
     let imms = |rxa: &str| read_child(rules, &[SEX], &["PID||", rxa]).0["immunisations"][0].clone();
-    assert_eq!(imms("RXA|||20260401||1^Vax||||1|9^WHO")["vaccine"], json!({ "system": "http://snomed.info/sct", "code": "1", "display": "Vax" }));
+    assert_eq!(
+        imms("RXA|||20260401||1^Vax||||1|9^WHO")["vaccine"],
+        json!({ "system": "http://snomed.info/sct", "code": "1", "display": "Vax" })
+    );
     assert_eq!(imms("RXA|||20260401||^Vax")["vaccine"], json!({ "system": "http://snomed.info/sct", "code": "", "display": "Vax" }));
     assert_eq!(imms("RXA|||20260401||")["vaccine"], json!(null));
     assert_eq!(imms("RXA|||20260401||1^Vax||||Y|9^WHO")["primary_source"], json!(true));
@@ -164,12 +226,19 @@ fn explain_names_field_place_bytes_steps_and_rule() {
     let body = ["PID|||||A^B~SAMPLE^ONE^^^^^L|||F"];
     let rules = "sex = { from = 'PID-8', table = \"sex\" }\n[let]\nname = ['PID-5[7 = \"L\"]']\n[[record]]\nname = \"name\"\ntype = \"name\"\n[record.fields]\nfamily = { from = '$name.1.1', as = \"name\" }";
     let (_, reading) = read_child(rules, &[SEX], &body);
-    let shown: Vec<String> = reading.provenance.iter().map(|one| format!("{} = {} <- {} {:?} {} [{}]", one.field, one.value, one.from, one.raw, one.steps.join(", "), one.rule)).collect();
-    assert_eq!(shown, [
-        "event.kind = person <-  \"\" constant [t.toml:13]",
-        "child.sex = 2 <- PID-8 \"F\" table tables/sex.csv:3 [t.toml:19]",
-        "child.names[0].family = SAMPLE <- PID-5[2].1.1 \"SAMPLE\" name [t.toml:26]",
-    ]);
+    let shown: Vec<String> = reading
+        .provenance
+        .iter()
+        .map(|one| format!("{} = {} <- {} {:?} {} [{}]", one.field, one.value, one.from, one.raw, one.steps.join(", "), one.rule))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "event.kind = person <-  \"\" constant [t.toml:14]",
+            "child.sex = 2 <- PID-8 \"F\" table tables/sex.csv:3 [t.toml:20]",
+            "child.names[0].family = SAMPLE <- PID-5[2].1.1 \"SAMPLE\" name [t.toml:27]",
+        ]
+    );
     assert_eq!(&a28(&body)[reading.provenance[2].bytes.clone().unwrap()], "SAMPLE");
 }
 

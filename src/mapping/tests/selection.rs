@@ -37,9 +37,22 @@ fn a_type_that_no_file_accepts_is_held() {
 }
 
 #[test]
+fn a_file_may_accept_all_messages_of_a_kind() {
+    let all = file("all", "").replace("\"ADT^A28\", \"ORU^R01\"", "\"ADT^*\"");
+    assert_eq!(chosen(&[("all.toml", all.clone())], &a28(&["PID||"])), "all");
+    assert!(chosen(&[("all.toml", all.clone())], &a28(&["PID||"]).replace("ADT^A28", "ORU^R01")).starts_with("no-mapping"));
+    assert!(
+        mistakes(&[("all.toml", &all), ("b.toml", &file("b", ""))])[0].starts_with("M070 b.toml:7 b and all would both read ADT^A28 |")
+    );
+}
+
+#[test]
 fn two_equally_good_files_hold_the_message_and_two_plain_ones_do_not_compile() {
     let list = [("a.toml", file("a", "when = 'exists(PID)'")), ("b.toml", file("b", "when = 'exists(MSH)'"))];
-    assert_eq!(chosen(&list, &a28(&["PID||"])), "two-mappings a (mappings/a.toml:2) and b (mappings/b.toml:2) would both read this message");
+    assert_eq!(
+        chosen(&list, &a28(&["PID||"])),
+        "two-mappings a (mappings/a.toml:2) and b (mappings/b.toml:2) would both read this message"
+    );
     let said = mistakes(&[("a.toml", &file("a", "")), ("b.toml", &file("b", ""))]);
     assert_eq!(said, ["M070 b.toml:7 b and a would both read ADT^A28, ORU^R01 | take the type out of one of them, or give one a `when`"]);
 }
@@ -47,9 +60,13 @@ fn two_equally_good_files_hold_the_message_and_two_plain_ones_do_not_compile() {
 #[test]
 fn a_site_file_that_passes_over_a_condition_is_warned_about() {
     let site = "[mapping]\nid = \"s\"\nversion = \"1\"\nschema = 1\nextends = \"plain\"\nsender = { facility = \"RJ1\" }\n";
-    let said = mistakes(&[("plain.toml", &file("plain", "")), ("birth.toml", &file("birth", "when = 'exists(ZU7)'")), ("sites/rj1/s.toml", site)]);
+    let said =
+        mistakes(&[("plain.toml", &file("plain", "")), ("birth.toml", &file("birth", "when = 'exists(ZU7)'")), ("sites/rj1/s.toml", site)]);
     assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("M090 sites/rj1/s.toml:1 messages of this sender that `birth` would read by its `when` are read by `s`"), "{said:?}");
+    assert!(
+        said[0].starts_with("M090 sites/rj1/s.toml:1 messages of this sender that `birth` would read by its `when` are read by `s`"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -83,21 +100,25 @@ family = { from = 'PID-5.1' }
     assert_eq!((site.language.as_deref(), site.religion.as_deref(), site.birth.weight_g), (Some("cy"), None, Some(2518)));
     assert_eq!((site.sex, site.names[0].family.as_deref()), (Some(crate::canon::Sex::NotSpecified), Some("FAM")));
     let other = &bundle.read(&v2(&body.replace("|RJ1|", "|RJ2|")), false).statements[0].child;
-    assert_eq!((other.language.as_deref(), other.religion.as_deref(), other.sex), (Some("en"), Some("rel"), Some(crate::canon::Sex::Female)));
+    assert_eq!(
+        (other.language.as_deref(), other.religion.as_deref(), other.sex),
+        (Some("en"), Some("rel"), Some(crate::canon::Sex::Female))
+    );
     let unknown = bundle.read(&v2(&body.replace("|F|", "|Q|")), false);
     assert_eq!(unknown.findings[0].help, "add a row to tables/sex.csv, or sites/rj1/tables/sex.csv");
     let resolved = bundle.resolved("rj1/t").unwrap();
     assert!(resolved.contains("language = { value = \"cy\" }"), "{resolved}");
     let lines: Vec<&str> = resolved.lines().filter(|line| line.contains("# sites/rj1/t.toml:") || line.contains("# t.toml:")).collect();
-    assert!(lines.iter().any(|line| line.starts_with("sex =") && line.ends_with("# t.toml:19")), "{resolved}");
+    assert!(lines.iter().any(|line| line.starts_with("sex =") && line.ends_with("# t.toml:20")), "{resolved}");
     assert!(!resolved.contains("religion"), "{resolved}");
 }
 
 #[test]
 fn an_ignored_message_says_why_and_where_that_is_written() {
-    let text = format!("{}[[ignore]]\nwhen = 'PV1-2 = \"B\"'\nreason = \"an obstetric patient\"\n", with_child("language = { from = 'PID-15' }"));
+    let text =
+        format!("{}[[ignore]]\nwhen = 'PV1-2 = \"B\"'\nreason = \"an obstetric patient\"\n", with_child("language = { from = 'PID-15' }"));
     let reading = bundle(&[("t.toml", &text)]).read(&v2(&a28(&["PID||", "PV1||B"])), false);
-    assert_eq!(reading.outcome, Outcome::Ignored("an obstetric patient [mappings/t.toml:21]".to_owned()));
+    assert_eq!(reading.outcome, Outcome::Ignored("an obstetric patient [mappings/t.toml:22]".to_owned()));
     assert!(reading.statements.is_empty());
 }
 
@@ -109,7 +130,10 @@ fn the_hash_knows_every_byte_and_name() {
     assert_eq!(first, hash(&[("t.toml", &text)]));
     assert_ne!(first, hash(&[("u.toml", &text)]));
     assert_ne!(first, hash(&[("t.toml", &text), ("tables/x.csv", "from,to\na,b\n")]));
-    assert_ne!(hash(&[("t.toml", &text), ("tables/x.csv", "from,to\na,b\n")]), hash(&[("t.toml", &text), ("tables/x.csv", "from,to\na,c\n")]));
+    assert_ne!(
+        hash(&[("t.toml", &text), ("tables/x.csv", "from,to\na,b\n")]),
+        hash(&[("t.toml", &text), ("tables/x.csv", "from,to\na,c\n")])
+    );
 }
 
 #[test]

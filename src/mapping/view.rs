@@ -1,0 +1,108 @@
+//! A message as rules see it, whatever its dialect: what paths find, where, and what a record may see.
+//!
+//! # Not here
+//!
+//! Finding itself: `eval_v2.rs` for segments, `eval_fhir.rs` for trees.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::condition::{Ask, Condition};
+use super::path::Path;
+use super::record::Record;
+
+/// Something that a path found.
+#[derive(Clone, Debug)]
+pub(super) struct Hit<'d, P> {
+    /// The text, unescaped; never blank.
+    pub text: Cow<'d, str>,
+    /// HL7 null; the text is then two quotation marks.
+    pub null: bool,
+    /// Where.
+    pub place: P,
+}
+
+/// How much a path without selectors means, and how deep.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mode {
+    /// Without a component, the first component.
+    pub scalar: bool,
+    /// Without a selector, all of them.
+    pub every: bool,
+}
+
+/// The scopes of a record's instances.
+pub(super) struct Entered<S> {
+    /// One for each instance.
+    pub scopes: Vec<S>,
+    /// Places that belong to no instance, with what they should belong to: `OBX[1]`, `OBR`.
+    pub orphans: Vec<(String, String)>,
+    /// The field that `over` names was sent as null.
+    pub cleared: bool,
+}
+
+impl<S> Entered<S> {
+    /// One instance that sees what its parent sees.
+    pub fn same(scope: S) -> Self {
+        Self { scopes: vec![scope], orphans: Vec::new(), cleared: false }
+    }
+}
+
+/// A message as paths see it.
+pub(super) trait View<'d> {
+    /// What a record's paths may see.
+    type Scope: Clone;
+    /// A place in the message.
+    type Place: Clone;
+    /// The whole message.
+    fn root(&self) -> Self::Scope;
+    /// Shows values that are not blank, in order, until one is such.
+    fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
+    /// The first value that is not blank.
+    fn first(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Option<Hit<'d, Self::Place>> {
+        let mut first = None;
+        self.any(scope, path, mode, &mut |hit| {
+            first = Some(hit);
+            true
+        });
+        first
+    }
+    /// Is anything there that is not null.
+    fn exists(&self, scope: &Self::Scope, path: &Path) -> bool {
+        self.any(scope, path, Mode { scalar: false, every: true }, &mut |hit| !hit.null)
+    }
+    /// How many segments, repetitions or nodes there are.
+    fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
+    /// The instances of a record.
+    fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scope>;
+    /// `PID-3[2].1`
+    fn place(&self, place: &Self::Place) -> String;
+    /// Bytes of the message text.
+    fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
+    /// What a scope stands on, `OBR[1]`; empty for the whole message.
+    fn stands_on(&self, scope: &Self::Scope) -> String;
+    /// The work allowed for one message is used up.
+    fn is_exhausted(&self) -> bool;
+}
+
+struct Asking<'q, V, S> {
+    view: &'q V,
+    scope: &'q S,
+}
+
+impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
+    fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(hit.text.trim()))
+    }
+    fn count(&self, path: &Path) -> usize {
+        self.view.count(self.scope, path)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.view.exists(self.scope, path)
+    }
+}
+
+/// Does a condition hold in a scope.
+pub(super) fn holds<'d, V: View<'d>>(view: &V, scope: &V::Scope, condition: &Condition) -> bool {
+    condition.holds(&Asking { view, scope })
+}
