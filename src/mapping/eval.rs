@@ -117,43 +117,22 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
         }
     }
     if pairs.is_empty() {
-        let text = "the message names no child that this mapping can read".to_owned();
-        engine.say(
-            Level::Hold,
-            "no-child",
-            (String::new(), String::new(), None),
-            mapping.origin.shown(),
-            text,
-            "see the record of type child in this file",
-        );
+        engine.say_of_all("no-child", "the message names no child that this mapping can read", "see the record of type child in this file");
     }
     let mut out = assemble::Assembled::new(keep);
     for (event, child) in pairs {
         match event {
             Some(event) => out.statement(mapping, event, child, &mut engine.findings),
-            None => {
-                let text = "no event record of this mapping applies to this message".to_owned();
-                engine.say(
-                    Level::Hold,
-                    "no-event",
-                    (String::new(), String::new(), None),
-                    mapping.origin.shown(),
-                    text,
-                    "see the records of type event in this file",
-                );
-            }
+            None => engine.say_of_all(
+                "no-event",
+                "no event record of this mapping applies to this message",
+                "see the records of type event in this file",
+            ),
         }
     }
     if view.is_exhausted() || engine.instances >= INSTANCES_MAX {
-        let text = "reading this message would take more work than one message may cost".to_owned();
-        engine.say(
-            Level::Hold,
-            "too-much",
-            (String::new(), String::new(), None),
-            mapping.origin.shown(),
-            text,
-            "look at the message: it repeats segments or nodes thousands of times",
-        );
+        let help = "look at the message: it repeats segments or nodes thousands of times";
+        engine.say_of_all("too-much", "reading this message would take more work than one message may cost", help);
     }
     let findings = engine.findings;
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
@@ -181,6 +160,12 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
+    }
+
+    /// Something that holds the message and is nobody's field.
+    fn say_of_all(&mut self, code: &str, text: &str, help: &str) {
+        let rule = self.mapping.origin.shown();
+        self.say(Level::Hold, code, (String::new(), String::new(), None), rule, text.to_owned(), help);
     }
 
     /// The scopes of a record's instances; orphans are said, null lists are collected.

@@ -51,8 +51,9 @@ nbs_status = { from = 'OBX[*]-5.1', as = "nbs-code", on_error = "warn" }
 
 const SEX: (&str, &str) = ("tables/sex.csv", "from,to\nM,1\nF,2\n");
 
-pub(super) fn wide() -> Bundle {
-    bundle(&[("t.toml", &with_child(WIDE)), SEX])
+pub(super) fn wide() -> &'static Bundle {
+    static BUNDLE: std::sync::LazyLock<Bundle> = std::sync::LazyLock::new(|| bundle(&[("t.toml", &with_child(WIDE)), SEX]));
+    &BUNDLE
 }
 
 pub(super) fn read_bytes(bundle: &Bundle, format: Format, body: &[u8]) -> Reading {
@@ -92,11 +93,11 @@ proptest! {
     fn no_bytes_make_reading_panic(body in proptest::collection::vec(any::<u8>(), 0..400), tail in "[A-Z0-9|^~&\\\\\"\r ]{0,300}") {
         let bundle = wide();
         for format in [Format::Hl7v2, Format::Stu3Json, Format::R4Xml] {
-            read_bytes(&bundle, format, &body);
+            read_bytes(bundle, format, &body);
         }
         let message = format!("{}PID|1||{tail}", a28(&[]));
-        let first = read_bytes(&bundle, Format::Hl7v2, message.as_bytes());
-        let again = read_bytes(&bundle, Format::Hl7v2, message.as_bytes());
+        let first = read_bytes(bundle, Format::Hl7v2, message.as_bytes());
+        let again = read_bytes(bundle, Format::Hl7v2, message.as_bytes());
         prop_assert_eq!((first.outcome, first.findings, first.statements), (again.outcome, again.findings, again.statements));
     }
 
@@ -104,7 +105,7 @@ proptest! {
     fn segments_in_any_order_are_read_without_panic(order in proptest::collection::vec(0_usize..9, 0..14)) {
         let known = ["PID|||A^^^X~\"\"||B^C^^^^^L||20260401|F", "NK1|1|A^B~C^D|12", "OBR|1||A1", "OBX|1||PKU|g|4", "NTE|1||x", "PD1|||\"\"", "OBX|2||SCD|g|04~05", "junk", "PID|||"];
         let segments: Vec<&str> = order.iter().map(|at| known[*at]).collect();
-        let reading = read_bytes(&wide(), Format::Hl7v2, a28(&segments).as_bytes());
+        let reading = read_bytes(wide(), Format::Hl7v2, a28(&segments).as_bytes());
         prop_assert!(reading.outcome == Outcome::Held || !reading.statements.is_empty());
     }
 

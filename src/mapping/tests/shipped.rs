@@ -68,7 +68,7 @@ fn every_public_message_is_mapped_held_or_ignored_and_never_a_panic() {
             _ => continue,
         };
         for format in formats {
-            for bundle in [&wide, &any, &shipped] {
+            for bundle in [wide, &any, &shipped] {
                 let reading = limits::read_bytes(bundle, *format, &body);
                 let held = reading.findings.iter().any(|finding| finding.level == Level::Hold);
                 assert_eq!(reading.outcome == Outcome::Held, held, "{name}");
