@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::Present;
 use crate::clock;
 use crate::mapping::{Bundle, Input, Level, Outcome, Reading};
 use crate::names::SourceName;
@@ -109,8 +110,10 @@ pub fn start(
     reader: Reader,
     drain: CancellationToken,
     runtime: Handle,
+    present: Present,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("filer".into()).spawn(move || {
+        let _present = present;
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
         let mut filer = Filer { ledger, reader, drain, runtime, waiting: std::collections::VecDeque::new(), threads };
         while let Err(error) = filer.run(&data) {

@@ -33,7 +33,7 @@ use self::filer::{Reader, SourceProfile};
 use crate::clock;
 use crate::config::Settings;
 use crate::destinations::{FhirDestination, Kind, Profile};
-use crate::intake::{Addresses, Clock, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
+use crate::intake::{Addresses, Clock, Controls, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
 use crate::names::{DestinationName, SourceName};
 use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, Recipient};
 
@@ -69,6 +69,32 @@ pub struct Running {
     payers: Vec<JoinHandle<()>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     draining: Arc<AtomicBool>,
+    missing: Arc<AtomicBool>,
+    controls: Controls,
+}
+
+/// Who files and pays, and whether one of them is missing.
+#[derive(Clone)]
+struct Roll {
+    ends: CancellationToken,
+    missing: Arc<AtomicBool>,
+}
+
+impl Roll {
+    fn present(&self) -> Present {
+        Present(self.clone())
+    }
+}
+
+/// Held by everyone who files or pays. Who leaves before the end of work is missed, and the broker says so.
+pub struct Present(Roll);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        if !self.0.ends.is_cancelled() && !self.0.missing.swap(true, Ordering::AcqRel) {
+            tracing::error!("broker.incomplete: a thread that files or pays has ended; restart the broker and report the panic above");
+        }
+    }
 }
 
 impl Running {
@@ -97,11 +123,11 @@ impl Running {
             sources: Arc::new(profiles(&settings.sources)),
             allow_test_numbers: settings.allow_test_numbers,
         };
-        let mut threads = vec![
-            filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current())
-                .map_err(|error| no_thread(&error))?,
-        ];
-        let payers = start_payers(&settings, &ledger, &work_ends, &mut threads)?;
+        let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
+        let missing = Arc::clone(&roll.missing);
+        let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
+        let mut threads = vec![filing.map_err(|error| no_thread(&error))?];
+        let payers = start_payers(&settings, &ledger, &roll, &mut threads)?;
         let opening = Opening {
             config: settings.intake.clone(),
             sources: settings.sources.clone(),
@@ -111,10 +137,24 @@ impl Running {
             patience: Patience::default(),
         };
         let intake = Intake::bind(opening).await.map_err(|error| StartError { text: error.to_string(), exit: 71 })?;
-        let addresses = intake.addresses();
+        let (addresses, controls) = (intake.addresses(), intake.controls());
         let draining = Arc::new(AtomicBool::new(false));
         let doors = tokio::spawn(intake.run(doors_close.clone()));
-        Ok(Self { addresses, ledger, active, settings, doors_close, work_ends, doors, reader, payers, threads, draining })
+        Ok(Self {
+            addresses,
+            ledger,
+            active,
+            settings,
+            doors_close,
+            work_ends,
+            doors,
+            reader,
+            payers,
+            threads,
+            draining,
+            missing,
+            controls,
+        })
     }
 
     /// The ledger, for the commands that run a broker inside themselves.
@@ -124,9 +164,7 @@ impl Running {
 
     /// True while every thread that files and pays lives.
     pub fn is_whole(&self) -> bool {
-        !self.doors.is_finished()
-            && !self.threads.iter().any(std::thread::JoinHandle::is_finished)
-            && !self.payers.iter().any(JoinHandle::is_finished)
+        !self.doors.is_finished() && !self.missing.load(Ordering::Acquire)
     }
 
     /// What an admin door may ask of this broker.
@@ -137,13 +175,15 @@ impl Running {
             settings: Arc::clone(&self.settings),
             reader: self.reader.clone(),
             draining: Arc::clone(&self.draining),
+            missing: Arc::clone(&self.missing),
+            controls: self.controls.clone(),
             runtime: Handle::current(),
         })
     }
 
     /// Loads mappings and directories anew, all or nothing. Gives the hash of what is active.
     pub async fn reload(&self) -> Result<String, bundle::Refused> {
-        self.active.reload(&self.settings, &self.ledger, clock::now()).await
+        reload(&self.active, &self.settings, &self.ledger, &self.controls).await
     }
 
     /// Resolves when the ledger's writer has ended: the broker must stop.
@@ -170,8 +210,16 @@ impl Running {
             }
         });
         let _ended = tokio::time::timeout(Duration::from_secs(5), joined).await;
+        let _ended = tokio::time::timeout(Duration::from_secs(10), self.ledger.close()).await;
         if self.ledger.is_broken() { 74 } else { 0 }
     }
+}
+
+/// Mappings and directories all or nothing; then the certificates, all or nothing.
+async fn reload(active: &Active, settings: &Settings, ledger: &Ledger, controls: &Controls) -> Result<String, bundle::Refused> {
+    let hash = active.reload(settings, ledger, clock::now()).await?;
+    controls.reload_tls().map_err(|error| bundle::Refused { mistakes: vec![error.to_string()] })?;
+    Ok(hash)
 }
 
 fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
@@ -206,7 +254,7 @@ fn rule(destination: &crate::destinations::Config) -> DestinationRule {
 fn start_payers(
     settings: &Settings,
     ledger: &Ledger,
-    ends: &CancellationToken,
+    roll: &Roll,
     threads: &mut Vec<std::thread::JoinHandle<()>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut payers = Vec::new();
@@ -215,15 +263,18 @@ fn start_payers(
         match &destination.kind {
             Kind::Store { hub, path } => {
                 let file = settings.store_file(hub, path.as_deref());
-                threads.push(
-                    payer::start_store(name, file, ledger.clone(), ends.clone(), Handle::current()).map_err(|error| no_thread(&error))?,
-                );
+                let paying = payer::start_store(name, file, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
+                threads.push(paying.map_err(|error| no_thread(&error))?);
             }
             Kind::Fhir { concurrency, profile, .. } => {
                 let receiver = FhirDestination::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
                 let receiver = payer::FhirReceiver { name, receiver, profile: *profile, concurrency: concurrency.unwrap_or(8) };
-                payers.push(tokio::spawn(payer::pay_fhir(receiver, ledger.clone(), ends.clone())));
+                let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());
+                payers.push(tokio::spawn(async move {
+                    let _present = present;
+                    payer::pay_fhir(receiver, ledger, ends).await;
+                }));
             }
         }
     }

@@ -9,6 +9,7 @@ use super::bundle::Active;
 use super::filer::Reader;
 use crate::clock;
 use crate::config::Settings;
+use crate::intake::Controls;
 use crate::names::{Format, Seq, SourceName};
 use crate::store::{Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
 
@@ -45,6 +46,8 @@ pub struct BrokerOperations {
     pub(super) settings: Arc<Settings>,
     pub(super) reader: Reader,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) missing: Arc<AtomicBool>,
+    pub(super) controls: Controls,
     pub(super) runtime: Handle,
 }
 
@@ -54,6 +57,7 @@ impl Operations for BrokerOperations {
         vec![
             ("store".to_owned(), no(self.ledger.is_broken(), "a write of the ledger failed; the broker stops")),
             ("disk".to_owned(), no(self.ledger.is_full(), "no room on the disk of the ledger; make room and it goes on by itself")),
+            ("workers".to_owned(), no(self.missing.load(Ordering::Acquire), "a thread that files or pays has ended; restart the broker")),
             ("doors".to_owned(), no(self.draining.load(Ordering::Acquire), "the broker is draining")),
         ]
     }
@@ -89,7 +93,9 @@ impl Operations for BrokerOperations {
     }
 
     fn reload(&self) -> Result<String, String> {
-        self.runtime.block_on(self.active.reload(&self.settings, &self.ledger, clock::now())).map_err(|refused| refused.to_string())
+        self.runtime
+            .block_on(super::reload(&self.active, &self.settings, &self.ledger, &self.controls))
+            .map_err(|refused| refused.to_string())
     }
 
     fn charset(&self, source: &str) -> Option<String> {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Present;
 use crate::clock;
 use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
 use crate::names::DestinationName;
@@ -42,8 +43,10 @@ pub fn start_store(
     ledger: Ledger,
     drain: CancellationToken,
     runtime: Handle,
+    present: Present,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("pay-{name}")).spawn(move || {
+        let _present = present;
         let mut failures = 0;
         loop {
             let payer = StorePayer { name: &name, ledger: &ledger, drain: &drain, runtime: &runtime };

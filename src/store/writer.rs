@@ -80,6 +80,7 @@ enum Command {
     File(Vec<Prepared>, oneshot::Sender<()>),
     Settle(Settled, oneshot::Sender<bool>),
     Act(Act, oneshot::Sender<Result<(), StoreError>>),
+    Close,
 }
 
 /// The durable memory of the broker. Clones share the one writer.
@@ -103,7 +104,6 @@ struct Shared {
     debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<u64>>,
     outcomes: Mutex<HashMap<i64, Vec<oneshot::Sender<Standing>>>>,
     stopped: tokio_util::sync::CancellationToken,
-    _lock: std::fs::File,
 }
 
 impl Ledger {
@@ -136,9 +136,9 @@ impl Ledger {
             debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
             outcomes: Mutex::default(),
             stopped: tokio_util::sync::CancellationToken::new(),
-            _lock: lock,
         });
-        let writer = Writer::new(connection, rules, Arc::clone(&shared), appended).map_err(|error| broken(&ledger_file(data), &error))?;
+        let writer =
+            Writer::new(connection, rules, Arc::clone(&shared), appended, lock).map_err(|error| broken(&ledger_file(data), &error))?;
         let stopped = shared.stopped.clone();
         std::thread::Builder::new()
             .name("ledger-writer".into())
@@ -159,6 +159,12 @@ impl Ledger {
     /// No new entries from now on; what is in hand is still done.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
+    }
+
+    /// Ends the writer after what it has in hand, folds the log in and gives up the lock. Whoever asks later is told that it has stopped.
+    pub async fn close(&self) {
+        let _gone = self.commands.send(Command::Close).await;
+        self.stopped().await;
     }
 
     /// Resolves when the writer has ended: after a broken write, or when all handles are gone.
@@ -320,6 +326,9 @@ impl std::fmt::Debug for Ledger {
 
 struct Writer {
     connection: Connection,
+    /// Given up when the writer ends, and not before.
+    _lock: std::fs::File,
+    closing: bool,
     rules: FilingRules,
     shared: Arc<Shared>,
     last_seq: i64,
@@ -350,7 +359,7 @@ struct Done {
 }
 
 impl Writer {
-    fn new(connection: Connection, rules: FilingRules, shared: Arc<Shared>, last_seq: i64) -> rusqlite::Result<Self> {
+    fn new(connection: Connection, rules: FilingRules, shared: Arc<Shared>, last_seq: i64, lock: std::fs::File) -> rusqlite::Result<Self> {
         let mut sources = HashMap::new();
         {
             let mut statement = connection.prepare("SELECT name, id FROM source")?;
@@ -362,6 +371,8 @@ impl Writer {
         let controls = Controls::read(&connection)?;
         Ok(Self {
             connection,
+            _lock: lock,
+            closing: false,
             rules,
             shared,
             last_seq,
@@ -392,6 +403,9 @@ impl Writer {
             if !self.do_turn(turn) {
                 return;
             }
+            if self.closing && self.filings.is_empty() {
+                return self.close();
+            }
         }
     }
 
@@ -400,6 +414,7 @@ impl Writer {
             Command::Append(append) => turn.appends.push(*append),
             Command::Settle(settled, done) => turn.settles.push((settled, done)),
             Command::Act(act, done) => turn.acts.push((act, done)),
+            Command::Close => self.closing = true,
             Command::File(prepared, done) => {
                 self.queued_count += prepared.len() as u64;
                 self.filing_waits.push_back((self.queued_count, done));
