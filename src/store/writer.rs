@@ -37,10 +37,10 @@ use crate::outbox::Settlement;
 const QUEUE_MAX: usize = 8_192;
 /// Appends of one transaction.
 const TURN_APPENDS_MAX: usize = 1_024;
-/// Filing may use so much of a turn while senders wait for their answers.
-const FILING_BUDGET: Duration = Duration::from_micros(1_500);
-/// Filing of a turn when nobody waits.
-const FILING_BUDGET_QUIET: Duration = Duration::from_millis(20);
+/// Filing may use so much of a turn while senders wait for their answers; one entry is filed in any case.
+const FILING_BUDGET: Duration = Duration::from_micros(300);
+/// Filing of a turn when nobody waits: a sender that comes meanwhile waits no longer than this for its turn to begin.
+const FILING_BUDGET_QUIET: Duration = Duration::from_millis(1);
 /// Beyond this size the write-ahead log is folded into the database by the writer itself.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Beyond this size it is folded beside the writer.
