@@ -23,7 +23,7 @@ use crate::store::{Ledger, LedgerReader, Prepared, PreparedOutcome, StoreError, 
 /// Entries read in one go.
 const BATCH: usize = 128;
 /// After a pause, so long is waited for company.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(10);
 /// Batches that may wait before the writer.
 const AHEAD: usize = 2;
 

@@ -26,7 +26,7 @@ use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
 /// Debts paid to a store in one transaction.
 const STORE_BATCH: usize = 256;
 /// After a pause, so long is waited for company before a store is written.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(25);
 /// Debts looked at in one go for a receiver that takes them one by one.
 const WINDOW: usize = 512;
 /// Pages of [`WINDOW`] looked through for lanes that may go.

@@ -351,7 +351,11 @@ const ROWS: &[Row] = &[
         plant: |e| e.record.identifiers = vec![Identifier { status: None, ..nhs("9990000018", "") }],
     },
     Row { what: "no number", rule: Some("unverified-number"), plant: |e| e.record.identifiers.clear() },
-    Row { what: "two current numbers", rule: Some("unverified-number"), plant: |e| e.record.identifiers.push(nhs("9990000026", "01")) },
+    Row {
+        what: "two current numbers",
+        rule: Some("unverified-number"),
+        plant: |e| e.record.identifiers.extend([nhs("9990000018", "01"), nhs("9990000026", "01")]),
+    },
     Row { what: "an event overtaken by a later one", rule: Some("superseded"), plant: |e| e.superseded = true },
     Row { what: "a deletion", rule: Some("delete-not-sent"), plant: |e| e.statement.event.action = Action::Delete },
 ];

@@ -33,11 +33,16 @@ CREATE TABLE IF NOT EXISTS event(
 CREATE INDEX IF NOT EXISTS event_child ON event(child_id, id);
 ";
 
+/// Events after which the write-ahead log is folded in and begun again; its file keeps its length.
+const FOLD_AFTER: usize = 4_096;
+
 /// A hub's store, open for writing.
 #[derive(Debug)]
 pub struct HubStore {
     connection: Connection,
     file: PathBuf,
+    /// Events applied since the log was folded into the database.
+    unfolded: usize,
 }
 
 impl HubStore {
@@ -49,7 +54,7 @@ impl HubStore {
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(|error| failed(&error))?;
         connection.execute_batch(TABLES).map_err(|error| failed(&error))?;
         super::schema::checkpoint(&connection, "TRUNCATE").map_err(|error| failed(&error))?;
-        Ok(Self { connection, file: file.to_path_buf() })
+        Ok(Self { connection, file: file.to_path_buf(), unfolded: 0 })
     }
 
     /// Applies events in their order, all in one durable transaction; what is known already is skipped.
@@ -66,9 +71,10 @@ impl HubStore {
             }
         }
         transaction.commit()?;
-        let long = std::fs::metadata(self.file.with_extension("db-wal")).is_ok_and(|meta| 32 * 1024 * 1024 < meta.len());
-        if long {
-            super::schema::checkpoint(&self.connection, "TRUNCATE")?;
+        self.unfolded += events.len();
+        if FOLD_AFTER < self.unfolded {
+            super::schema::checkpoint(&self.connection, "RESTART")?;
+            self.unfolded = 0;
         }
         Ok(())
     }

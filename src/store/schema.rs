@@ -117,7 +117,7 @@ pub(super) fn prepare(connection: &Connection, writes: bool) -> rusqlite::Result
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
-        connection.pragma_update(None, "cache_size", -65_536)?;
+        connection.pragma_update(None, "cache_size", -16_384)?;
     } else {
         connection.pragma_update(None, "query_only", "ON")?;
         connection.pragma_update(None, "cache_size", -16_384)?;

@@ -37,14 +37,17 @@ use crate::outbox::Settlement;
 const QUEUE_MAX: usize = 8_192;
 /// Appends of one transaction.
 const TURN_APPENDS_MAX: usize = 1_024;
-/// Filing may use so much of a turn while senders wait for their answers; one entry is filed in any case.
-const FILING_BUDGET: Duration = Duration::from_micros(300);
-/// Filing of a turn when nobody waits: a sender that comes meanwhile waits no longer than this for its turn to begin.
-const FILING_BUDGET_QUIET: Duration = Duration::from_millis(1);
-/// Beyond this size the write-ahead log is folded into the database by the writer itself.
-const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Beyond this size it is folded beside the writer.
-const WAL_BYTES_FOLD: u64 = 4 * 1024 * 1024;
+/// Filing may use so much of a turn while senders are about, and only of every second turn while one waits for its answer.
+const FILING_BUDGET: Duration = Duration::from_micros(250);
+/// Filing of a turn when no sender was about for [`SENDERS_GONE`].
+const FILING_BUDGET_QUIET: Duration = Duration::from_millis(5);
+/// After so long without an append nobody is taken to be about.
+const SENDERS_GONE: Duration = Duration::from_millis(50);
+/// When the write-ahead log has so many frames (64 MiB), the writer folds it and begins it again from its start. The file keeps
+/// its length: writing over it needs no new blocks, and so no commit of the file system's own journal.
+const WAL_FRAMES_MAX: i64 = 16_384;
+/// How often the log is folded into the database beside the writer.
+const FOLD_EVERY: Duration = Duration::from_millis(200);
 /// Bodies of this size and more are compressed.
 const ZSTD_BYTES_MIN: usize = 4 * 1024;
 /// Given up when the disk is full, so that deliveries can still be noted.
@@ -99,6 +102,8 @@ struct Shared {
     appended: AtomicI64,
     /// Turns done: the watchdog looks at it.
     turns: AtomicU64,
+    /// Frames in the write-ahead log when it was last folded.
+    wal_frames: AtomicI64,
     new_entries: tokio::sync::Notify,
     /// For each destination, counts up when debts were made or put back.
     debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<u64>>,
@@ -132,6 +137,7 @@ impl Ledger {
             full: AtomicBool::new(false),
             appended: AtomicI64::new(appended),
             turns: AtomicU64::new(0),
+            wal_frames: AtomicI64::new(0),
             new_entries: tokio::sync::Notify::new(),
             debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
             outcomes: Mutex::default(),
@@ -339,6 +345,8 @@ struct Writer {
     filing_waits: VecDeque<(u64, oneshot::Sender<()>)>,
     filed_count: u64,
     queued_count: u64,
+    senders_seen: std::time::Instant,
+    filed_last_turn: bool,
 }
 
 #[derive(Default)]
@@ -382,6 +390,8 @@ impl Writer {
             filing_waits: VecDeque::new(),
             filed_count: 0,
             queued_count: 0,
+            senders_seen: clock::tick(),
+            filed_last_turn: false,
         })
     }
 
@@ -548,8 +558,16 @@ impl Writer {
 
     /// Files from the front of the queue until the budget of this turn is used up.
     fn file_some(&mut self, senders_wait: bool, put_back: &mut Vec<Prepared>, done: &mut Done) -> rusqlite::Result<()> {
-        let budget = if senders_wait { FILING_BUDGET } else { FILING_BUDGET_QUIET };
         let started = clock::tick();
+        if senders_wait {
+            self.senders_seen = started;
+            self.filed_last_turn = !self.filed_last_turn;
+            if !self.filed_last_turn {
+                return Ok(());
+            }
+        }
+        let is_quiet = SENDERS_GONE < started.duration_since(self.senders_seen);
+        let budget = if is_quiet { FILING_BUDGET_QUIET } else { FILING_BUDGET };
         let mut through = None;
         while let Some(prepared) = self.filings.pop_front() {
             let (seq, is_release) = (prepared.seq, prepared.released_by.is_some());
@@ -645,10 +663,11 @@ impl Writer {
     }
 
     fn fold_if_long(&mut self) {
-        if wal_bytes(&self.shared.data) < WAL_BYTES_MAX {
+        if self.shared.wal_frames.load(Ordering::Relaxed) < WAL_FRAMES_MAX {
             return;
         }
-        if let Err(error) = checkpoint(&self.connection, "TRUNCATE") {
+        self.shared.wal_frames.store(0, Ordering::Relaxed);
+        if let Err(error) = checkpoint(&self.connection, "RESTART") {
             metrics::counter!("chis_store_checkpoints_total", "result" => "failed").increment(1);
             tracing::warn!(error = %error, "store.checkpoint: the log could not be folded in; it is tried again");
         }
@@ -667,12 +686,18 @@ fn start_folding(shared: Arc<Shared>) -> Result<(), StoreError> {
     let connection = Connection::open(&file).map_err(|error| broken(&file, &error))?;
     super::schema::prepare(&connection, true).map_err(|error| broken(&file, &error))?;
     let spawned = std::thread::Builder::new().name("ledger-folding".into()).spawn(move || {
+        let mut folded = 0;
         while !shared.stopped.is_cancelled() {
-            std::thread::sleep(Duration::from_millis(200));
-            if wal_bytes(&shared.data) < WAL_BYTES_FOLD {
+            std::thread::sleep(FOLD_EVERY);
+            let turns = shared.turns.load(Ordering::Relaxed);
+            if turns == folded {
                 continue;
             }
+            folded = turns;
             let outcome = checkpoint(&connection, "PASSIVE");
+            if let Ok((frames, _)) = outcome {
+                shared.wal_frames.store(frames, Ordering::Relaxed);
+            }
             metrics::counter!("chis_store_checkpoints_total", "result" => if outcome.is_ok() { "ok" } else { "failed" }).increment(1);
             if let Err(error) = outcome {
                 tracing::warn!(error = %error, "store.checkpoint: the log could not be folded in; it is tried again");
@@ -744,10 +769,6 @@ fn pack(files: &std::collections::BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, 
         files.iter().map(|(name, bytes)| (name, String::from_utf8_lossy(bytes))).collect();
     let json = serde_json::to_vec(&text).map_err(|error| unfit(error.to_string()))?;
     zstd::bulk::compress(&json, 3).map_err(|error| unfit(error.to_string()))
-}
-
-fn wal_bytes(data: &Path) -> u64 {
-    std::fs::metadata(data.join("ledger.db-wal")).map_or(0, |meta| meta.len())
 }
 
 fn lock(data: &Path) -> Result<std::fs::File, StoreError> {
