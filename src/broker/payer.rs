@@ -173,7 +173,8 @@ pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: Cancellatio
         concurrency,
         ledger,
         blocked: HashMap::new(),
-        flying: HashSet::new(),
+        flying: HashMap::new(),
+        debts: None,
         flights: JoinSet::new(),
         failures: 0,
         rest_until: None,
@@ -187,14 +188,14 @@ pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: Cancellatio
         }
         let wake = lanes.next_wake();
         tokio::select! {
-            Some(landed) = lanes.flights.join_next() => lanes.land(landed).await,
+            Some(landed) = lanes.flights.join_next_with_id() => lanes.land_all(landed).await,
             _ = made.changed() => {}
             () = tokio::time::sleep_until(wake) => {}
             () = drain.cancelled() => {}
         }
     }
-    while let Some(landed) = lanes.flights.join_next().await {
-        lanes.land(landed).await;
+    while let Some(landed) = lanes.flights.join_next_with_id().await {
+        lanes.land_all(landed).await;
     }
 }
 
@@ -205,6 +206,8 @@ struct Flight {
     settlement: Settlement,
 }
 
+type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
+
 struct Lanes {
     name: DestinationName,
     receiver: Arc<FhirDestination>,
@@ -213,8 +216,9 @@ struct Lanes {
     ledger: Ledger,
     /// Lanes that back off, by child.
     blocked: HashMap<i64, Instant>,
-    /// Lanes with an attempt under way.
-    flying: HashSet<i64>,
+    /// Lanes with an attempt under way, by child.
+    flying: HashMap<i64, tokio::task::Id>,
+    debts: Option<LedgerReader>,
     flights: JoinSet<Flight>,
     failures: u32,
     rest_until: Option<Instant>,
@@ -233,46 +237,58 @@ impl Lanes {
             return Ok(());
         }
         for debt in self.eligible(room - self.flying.len()).await? {
-            self.flying.insert(debt.child);
+            let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
             let data = (self.profile == Profile::ParentRecord).then(|| self.ledger.data().to_path_buf());
-            self.flights.spawn(async move { fly(&receiver, debt, data).await });
+            let flight = self.flights.spawn(async move { fly(&receiver, debt, data).await });
+            self.flying.insert(child, flight.id());
         }
         Ok(())
     }
 
-    async fn eligible(&self, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
-        let (data, name) = (self.ledger.data().to_path_buf(), self.name.clone());
-        let mut seen: HashSet<i64> = self.flying.iter().chain(self.blocked.keys()).copied().collect();
+    /// The oldest debts of lanes that may go. Looks at debts and lanes first and reads what is to be sent only for the chosen.
+    async fn eligible(&mut self, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
+        let debts = match self.debts.take() {
+            Some(debts) => debts,
+            None => LedgerReader::open(self.ledger.data())?,
+        };
+        let name = self.name.clone();
+        let mut seen: HashSet<i64> = self.flying.keys().chain(self.blocked.keys()).copied().collect();
         let looked = tokio::task::spawn_blocking(move || {
-            let debts = LedgerReader::open(&data)?;
-            seen.extend(debts.held_lanes(name.as_str())?.into_iter().map(|(child, _)| child));
-            let (mut chosen, mut after) = (Vec::new(), 0);
-            for _ in 0..PAGES_MAX {
-                let page = debts.owed(name.as_str(), after, WINDOW)?;
-                let Some(last) = page.last().map(|debt| debt.id) else { break };
-                for debt in page {
-                    // The first debt of a lane that was met decides for the whole lane.
-                    if seen.insert(debt.child) && chosen.len() < room {
-                        chosen.push(debt);
-                    }
-                }
-                if room <= chosen.len() {
-                    break;
-                }
-                after = last;
-            }
-            Ok(chosen)
+            let chosen = choose(&debts, &name, &mut seen, room);
+            (debts, chosen)
         });
-        looked.await.unwrap_or_else(|_| Ok(Vec::new()))
+        // Without an answer (the look panicked) a new reader is opened the next time.
+        let Ok((debts, chosen)) = looked.await else { return Ok(Vec::new()) };
+        self.debts = Some(debts);
+        chosen
     }
 
-    async fn land(&mut self, landed: Result<Flight, tokio::task::JoinError>) {
-        let Ok(flight) = landed else {
-            // The attempt panicked; which lane it was is not known, so all in the air may be tried again.
-            metrics::counter!("chis_panics_total").increment(1);
-            self.flying.clear();
-            return;
+    /// Takes what has landed, notes all of it in one turn of the ledger, and frees the lanes.
+    async fn land_all(&mut self, first: Landed) {
+        let mut landed = vec![first];
+        while let Some(next) = self.flights.try_join_next_with_id() {
+            landed.push(next);
+        }
+        let flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
+        let children: Vec<i64> = flights.iter().map(|flight| flight.child).collect();
+        // Only a noted outcome settles a debt; otherwise it is found again and paid under the same key.
+        let _noted =
+            self.ledger.settle(flights.into_iter().map(|flight| (flight.debt, flight.attempts, flight.settlement)).collect()).await;
+        for child in children {
+            self.flying.remove(&child);
+        }
+    }
+
+    /// Draws the conclusions of one attempt. None for one that panicked: its lane may be tried again at once.
+    fn land(&mut self, landed: Landed) -> Option<Flight> {
+        let flight = match landed {
+            Ok((_, flight)) => flight,
+            Err(panicked) => {
+                metrics::counter!("chis_panics_total").increment(1);
+                self.flying.retain(|_, id| *id != panicked.id());
+                return None;
+            }
         };
         let outcome = match &flight.settlement {
             Settlement::Delivered => "delivered",
@@ -306,15 +322,33 @@ impl Lanes {
                 metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => outcome).increment(1);
             }
         }
-        // Only a noted outcome frees the lane; otherwise the same debt is found again and paid under the same key.
-        let _noted = self.ledger.settle(vec![(flight.debt, flight.attempts, flight.settlement)]).await;
-        self.flying.remove(&flight.child);
+        Some(flight)
     }
 
     fn next_wake(&self) -> Instant {
         let soonest = self.blocked.values().copied().chain(self.rest_until).min();
         soonest.unwrap_or_else(|| later(Duration::from_secs(60)))
     }
+}
+
+fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
+    seen.extend(debts.held_lanes(name.as_str())?.into_iter().map(|(child, _)| child));
+    let (mut chosen, mut after) = (Vec::new(), 0);
+    for _ in 0..PAGES_MAX {
+        let page = debts.owed_lanes(name.as_str(), after, WINDOW)?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        // The first debt of a lane that was met decides for the whole lane.
+        for (debt, child) in page {
+            if seen.insert(child) && chosen.len() < room {
+                chosen.extend(debts.owed_debt(debt)?);
+            }
+        }
+        if room <= chosen.len() {
+            break;
+        }
+    }
+    Ok(chosen)
 }
 
 /// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.

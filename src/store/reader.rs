@@ -257,9 +257,21 @@ impl LedgerReader {
         let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event
             WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'pending' AND d.id > ?2
             ORDER BY d.id LIMIT ?3";
-        self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
-        })
+        self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], owed_debt)
+    }
+
+    /// Debts of a destination that wait after `after`, oldest first: debt and lane, without what is to be sent.
+    pub fn owed_lanes(&self, destination: &str, after: i64, limit: usize) -> Result<Vec<(i64, i64)>, StoreError> {
+        let sql =
+            "SELECT id, child FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state = 'pending' AND id > ?2
+            ORDER BY id LIMIT ?3";
+        self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// One debt that waits, with what is to be sent.
+    pub fn owed_debt(&self, debt: i64) -> Result<Option<OwedDebt>, StoreError> {
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event WHERE d.id = ?1 AND d.state = 'pending'";
+        Ok(self.list(sql, [debt], owed_debt)?.pop())
     }
 
     /// A child as it is now, with the accounts that may see it: what decides whether something that waited may still be said.
@@ -325,6 +337,10 @@ impl LedgerReader {
             .map_err(|_| StoreError { text: format!("a mapping bundle in {} is damaged", self.file.display()), exit: 65 })?;
         Ok(text.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
     }
+}
+
+fn owed_debt(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwedDebt> {
+    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
 }
 
 fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {
