@@ -46,8 +46,10 @@ const SENDERS_GONE: Duration = Duration::from_millis(50);
 /// When the write-ahead log has so many frames (64 MiB), the writer folds it and begins it again from its start. The file keeps
 /// its length: writing over it needs no new blocks, and so no commit of the file system's own journal.
 const WAL_FRAMES_MAX: i64 = 16_384;
-/// How often the log is folded into the database beside the writer.
-const FOLD_EVERY: Duration = Duration::from_millis(200);
+/// How often it is asked whether the log should be folded into the database beside the writer.
+const FOLD_EVERY: Duration = Duration::from_millis(500);
+/// It is folded when so many frames (32 MiB) are not in the database yet, and when the writer has nothing to do.
+const FOLD_FRAMES: i64 = 8_192;
 /// Bodies of this size and more are compressed.
 const ZSTD_BYTES_MIN: usize = 4 * 1024;
 /// Given up when the disk is full, so that deliveries can still be noted.
@@ -686,18 +688,21 @@ fn start_folding(shared: Arc<Shared>) -> Result<(), StoreError> {
     let connection = Connection::open(&file).map_err(|error| broken(&file, &error))?;
     super::schema::prepare(&connection, true).map_err(|error| broken(&file, &error))?;
     let spawned = std::thread::Builder::new().name("ledger-folding".into()).spawn(move || {
-        let mut folded = 0;
+        let (mut seen, mut unfolded) = (0, false);
         while !shared.stopped.is_cancelled() {
             std::thread::sleep(FOLD_EVERY);
             let turns = shared.turns.load(Ordering::Relaxed);
-            if turns == folded {
+            let is_idle = turns == seen;
+            seen = turns;
+            unfolded |= !is_idle;
+            let Ok((frames, folded)) = checkpoint(&connection, "NOOP") else { continue };
+            shared.wal_frames.store(frames, Ordering::Relaxed);
+            // Folding makes every commit wait for the disk, so it is done seldom, or when nobody waits.
+            if !unfolded || (!is_idle && frames - folded < FOLD_FRAMES) {
                 continue;
             }
-            folded = turns;
+            unfolded = false;
             let outcome = checkpoint(&connection, "PASSIVE");
-            if let Ok((frames, _)) = outcome {
-                shared.wal_frames.store(frames, Ordering::Relaxed);
-            }
             metrics::counter!("chis_store_checkpoints_total", "result" => if outcome.is_ok() { "ok" } else { "failed" }).increment(1);
             if let Err(error) = outcome {
                 tracing::warn!(error = %error, "store.checkpoint: the log could not be folded in; it is tried again");
