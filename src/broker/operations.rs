@@ -18,6 +18,11 @@ pub trait Operations: Send + Sync + 'static {
     /// Each check of readiness by name; an error says what is wrong, without patient data. Ready is when none has one.
     fn ready(&self) -> Vec<(String, Result<(), String>)>;
 
+    /// What works less well than it should; the broker is ready all the same.
+    fn degraded(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A reader of the live ledger.
     fn reader(&self) -> Result<LedgerReader, StoreError>;
 
@@ -60,6 +65,13 @@ impl Operations for BrokerOperations {
             ("workers".to_owned(), no(self.missing.load(Ordering::Acquire), "a thread that files or pays has ended; restart the broker")),
             ("doors".to_owned(), no(self.draining.load(Ordering::Acquire), "the broker is draining")),
         ]
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let stale = self.active.stale.load();
+        let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
+        degraded.extend(self.active.directory.load().degraded());
+        degraded
     }
 
     fn reader(&self) -> Result<LedgerReader, StoreError> {

@@ -72,8 +72,8 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 async fn readyz(State(broker): State<Broker>, uri: Uri) -> Response {
-    let checks = match tokio::task::spawn_blocking(move || broker.ready()).await {
-        Ok(checks) => checks,
+    let (checks, degraded) = match tokio::task::spawn_blocking(move || (broker.ready(), broker.degraded())).await {
+        Ok(looked) => looked,
         Err(_) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "the checks could not be made", 70),
     };
     let is_ready = checks.iter().all(|(_, outcome)| outcome.is_ok());
@@ -84,8 +84,13 @@ async fn readyz(State(broker): State<Broker>, uri: Uri) -> Response {
         Err(what) => format!("[-] {name}: {what}\n"),
     };
     let lines: String = checks.iter().filter(|(_, outcome)| is_verbose || outcome.is_err()).map(line).collect();
-    let verdict = if is_ready { "ready\n" } else { "not ready\n" };
-    (status, format!("{lines}{verdict}")).into_response()
+    let lacks: String = degraded.iter().filter(|_| is_verbose).map(|what| format!("[!] {what}\n")).collect();
+    let verdict = match (is_ready, degraded.is_empty()) {
+        (true, true) => "ready\n",
+        (true, false) => "ready, degraded\n",
+        (false, _) => "not ready\n",
+    };
+    (status, format!("{lines}{lacks}{verdict}")).into_response()
 }
 
 async fn metrics() -> Response {
