@@ -153,25 +153,30 @@ impl Filer {
                 continue;
             };
             after = last.seq;
-            let prepared = self.prepare_all(&batch);
-            self.hand_over(prepared);
+            match self.prepare_all(&batch) {
+                Some(prepared) => self.hand_over(prepared),
+                // A thread died over its share: all that has no standing is read again from where filing stands.
+                None => {
+                    self.settle_down();
+                    after = entries.filed_through()?;
+                }
+            }
         }
     }
 
     /// Reads a batch, on as many threads as half the cores.
-    fn prepare_all(&self, batch: &[UnfiledEntry]) -> Vec<Prepared> {
+    fn prepare_all(&self, batch: &[UnfiledEntry]) -> Option<Vec<Prepared>> {
         let share = batch.len().div_ceil(self.threads).max(16);
         let mut shares = batch.chunks(share);
-        let Some(own) = shares.next() else { return Vec::new() };
+        let Some(own) = shares.next() else { return Some(Vec::new()) };
         std::thread::scope(|scope| {
             let others: Vec<_> =
                 shares.map(|share| scope.spawn(move || share.iter().map(|entry| self.reader.prepare(entry)).collect::<Vec<_>>())).collect();
             let mut prepared: Vec<Prepared> = own.iter().map(|entry| self.reader.prepare(entry)).collect();
             for other in others {
-                // `prepare` catches panics; a thread that still died leaves its entries unfiled, to be read at the next start.
-                prepared.extend(other.join().unwrap_or_default());
+                prepared.extend(other.join().ok()?);
             }
-            prepared
+            Some(prepared)
         })
     }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -354,27 +355,41 @@ fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>,
 /// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
 async fn fly(receiver: &FhirDestination, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
     let attempts = debt.attempts + 1;
-    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), &debt.body) {
-        (Ok(event), Some(body)) => match data.map(|data| may_still(&data, debt.child, event.clone())) {
-            Some(Err(settlement)) => settlement,
-            Some(Ok(())) | None => {
-                receiver.pay(&format!("{}/{}", event.event, event.version), &event.control_id, body, debt.attempts).await
+    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
+        (Ok(event), Some(body)) => {
+            let key = format!("{}/{}", event.event, event.version);
+            let control_id = event.control_id.clone();
+            match data.map(|data| as_of_now(&data, debt.child, event)) {
+                Some(Err(settlement)) => settlement,
+                // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
+                Some(Ok(fresh)) if fresh != body => {
+                    receiver.pay(&format!("{key}/{}", digest(&fresh)), &control_id, &fresh, debt.attempts).await
+                }
+                Some(Ok(_)) | None => receiver.pay(&key, &control_id, &body, debt.attempts).await,
             }
-        },
+        }
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
     };
     Flight { debt: debt.id, child: debt.child, attempts, settlement }
 }
 
-/// Whether parents may see this event of a child as the child is now.
-fn may_still(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<(), Settlement> {
+/// What parents may be told of this event as the child and the consents are now.
+fn as_of_now(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
     let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
-    let now = LedgerReader::open(data).and_then(|reader| reader.child_now(child)).map_err(|error| unread(error.text))?;
-    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
-    match parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now()) {
-        Ok(_body) => Ok(()),
-        Err(withheld) => Err(Settlement::Withdrawn { rule: withheld.rule }),
+    let reader = LedgerReader::open(data).map_err(|error| unread(error.text))?;
+    if let Some(rule) = reader.forbidden_to_parents(child, &event).map_err(|error| unread(error.text))? {
+        return Err(Settlement::Withdrawn { rule });
     }
+    let now = reader.child_now(child).map_err(|error| unread(error.text))?;
+    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
+    parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now())
+        .map_err(|withheld| Settlement::Withdrawn { rule: withheld.rule })
+}
+
+/// Tells bodies apart; no secret.
+fn digest(body: &[u8]) -> String {
+    let digest: [u8; 32] = Sha256::digest(body).into();
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A point on tokio's clock, which tests can pause.

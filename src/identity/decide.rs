@@ -97,6 +97,13 @@ impl Matching<'_> {
             Some((number, _)) => index.by_nhs_number(number)?.map(resolved),
             None => None,
         };
+        if self.is_a_baby() {
+            for id in self.statement.child.identifiers.iter().filter(|id| in_use(id)) {
+                if index.is_a_relations(&id.system, &id.value)? {
+                    return Ok(hold("identity-conflict", "an identifier of the baby is on record as its mother's or another relation's"));
+                }
+            }
+        }
         let mut by_local = Vec::new();
         for id in local_ids(&self.statement.child) {
             by_local.extend(index.by_local_id(&id.system, &id.value)?.map(resolved));
@@ -133,6 +140,13 @@ impl Matching<'_> {
         let mothers: Vec<(&str, &str)> =
             child.mother().into_iter().flat_map(|mother| &mother.identifiers).map(|id| (id.system.as_str(), id.value.as_str())).collect();
         child.identifiers.iter().any(|id| mothers.contains(&(id.system.as_str(), id.value.as_str())))
+    }
+
+    /// Born in the twelve months before the event.
+    fn is_a_baby(&self) -> bool {
+        let born = self.statement.child.birth.date.as_ref().and_then(first_day);
+        let (Some(born), Some(on)) = (born, self.event_date()) else { return false };
+        on.checked_sub(1.year()).is_ok_and(|earliest| earliest <= born)
     }
 
     /// More than a day ahead of the event, or over 130 years before it (canonical model, section 5).

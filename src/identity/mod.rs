@@ -58,6 +58,11 @@ pub trait ChildIndex {
     fn by_nhs_number(&self, number: NhsNumber) -> Result<Option<Sketch>, IndexError>;
     /// The child that has this local identifier (`system` is `urn:v2:<authority>` or a URI).
     fn by_local_id(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError>;
+
+    /// True where this identifier is on record as that of a child's mother or another relation.
+    fn is_a_relations(&self, _system: &str, _value: &str) -> Result<bool, IndexError> {
+        Ok(false)
+    }
 }
 
 /// Why it was decided so, step by step: kept with the event and shown by `child --why`.

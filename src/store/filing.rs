@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::index::{ChildRow, Index};
+use super::parents;
 use super::writer::row_id;
 use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
@@ -259,6 +260,7 @@ impl One<'_> {
             Match::Held { code, text, evidence } => return Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
         };
         let said = self.said();
+        self.refuse_other_childs_result(known.as_ref(), &evidence)?;
         let superseded = self.is_superseded(&said)?;
         let merges = !superseded && (known.is_none() || speaks_of_the_person(self.statement.event.kind));
         let (mut record, _changed) = match (&known, merges) {
@@ -315,6 +317,23 @@ impl One<'_> {
         let header = &self.statement.event;
         let key = header.key.as_deref().or_else(|| self.statement.blood_spots.first()?.key.as_deref())?;
         Some((header.publisher.as_deref().unwrap_or_else(|| self.prepared.source.as_str()), key))
+    }
+
+    /// One key of one publisher is one child's result. Where it was another child's, a person must look: otherwise the newer of two
+    /// babies' results would hide the other.
+    fn refuse_other_childs_result(&self, known: Option<&ChildRow>, evidence: &[Evidence]) -> Result<(), Failure> {
+        let Some((publisher, key)) = self.aggregate_key() else { return Ok(()) };
+        let sql = "SELECT child FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
+        let owner: Option<i64> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| row.get(0))
+            .optional()?;
+        if owner.is_none() || owner == known.map(|row| row.id) {
+            return Ok(());
+        }
+        let text = "this result was said of another child before, under the same id of its publisher".to_owned();
+        Err(Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence: evidence.to_vec() }))
     }
 
     /// True where a later version of the same aggregate is known (canonical model, section 1; STU3 events, section 9).
@@ -380,6 +399,11 @@ impl One<'_> {
                 statement.execute(params![identifier.system, identifier.value, row])?;
             }
         }
+        let sql = "INSERT INTO relation_identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for identifier in record.child.relations.iter().flat_map(|relation| &relation.identifiers) {
+            statement.execute(params![identifier.system, identifier.value, row])?;
+        }
         Ok((row, child, version))
     }
 
@@ -401,11 +425,11 @@ impl One<'_> {
                 Recipient::HubStore(hub) if hubs.contains(hub) => owed.debts.push((destination.name.clone(), None)),
                 Recipient::HubStore(_) => {}
                 Recipient::Record => owed.debts.push((destination.name.clone(), Some(destinations::whole_record(event)))),
-                Recipient::ParentRecord => match destinations::parent_record(event, &self.consents(child)?) {
+                Recipient::ParentRecord => match self.for_parents(event, child)? {
                     Ok(body) => owed.debts.push((destination.name.clone(), Some(body))),
-                    Err(withheld) => {
-                        metrics::counter!("chis_messages_withheld_total", "rule" => withheld.rule).increment(1);
-                        owed.withheld.insert(destination.name.as_str().to_owned(), withheld.rule);
+                    Err(rule) => {
+                        metrics::counter!("chis_messages_withheld_total", "rule" => rule).increment(1);
+                        owed.withheld.insert(destination.name.as_str().to_owned(), rule);
                     }
                 },
             }
@@ -413,10 +437,16 @@ impl One<'_> {
         Ok(owed)
     }
 
-    fn consents(&self, child: i64) -> Result<Vec<ProxyConsent>, Failure> {
+    /// What parents are told of this event, or the rule that forbids it.
+    fn for_parents(&self, event: &FiledEvent, child: i64) -> Result<Result<Vec<u8>, &'static str>, Failure> {
+        if let Some(rule) = parents::forbids(self.connection, child, self.row, event)? {
+            return Ok(Err(rule));
+        }
         let mut statement = self.connection.prepare_cached("SELECT consent FROM proxy_consent WHERE child = ?1")?;
         let texts: Vec<String> = statement.query_map([child], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+        let consents: Result<Vec<ProxyConsent>, _> = texts.iter().map(|text| serde_json::from_str(text)).collect();
+        let Ok(consents) = consents else { return Ok(Err("consent-unreadable")) };
+        Ok(destinations::parent_record(event, &consents).map_err(|withheld| withheld.rule))
     }
 
     fn keep_event(

@@ -52,6 +52,11 @@ impl ChildIndex for Index<'_> {
     fn by_local_id(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {
         self.by_identifier(system, value)
     }
+
+    fn is_a_relations(&self, system: &str, value: &str) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM relation_identifier WHERE system = ?1 AND value = ?2";
+        self.0.prepare_cached(sql).and_then(|mut statement| statement.exists(params![system, value])).map_err(unread)
+    }
 }
 
 type RawRow = (i64, Vec<u8>, i64, Vec<u8>);

@@ -8,6 +8,7 @@
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
@@ -16,6 +17,7 @@ mod controls;
 mod filing;
 mod hub;
 mod index;
+mod parents;
 mod reader;
 mod rows;
 mod schema;

@@ -274,12 +274,25 @@ impl LedgerReader {
         Ok(self.list(sql, [debt], owed_debt)?.pop())
     }
 
+    /// What else on record forbids telling parents this event of a child, as it is now.
+    pub fn forbidden_to_parents(&self, child: i64, event: &FiledEvent) -> Result<Option<&'static str>, StoreError> {
+        let sql = "SELECT id FROM event WHERE id >= ?1 AND id < ?2 AND child = ?3";
+        let rows: Vec<i64> = self.list(sql, params![event.seq.0 * 1_024, (event.seq.0 + 1) * 1_024, child], |row| row.get(0))?;
+        for row in rows {
+            if let Some(rule) = self.read(|connection| super::parents::forbids(connection, child, row, event))? {
+                return Ok(Some(rule));
+            }
+        }
+        Ok(None)
+    }
+
     /// A child as it is now, with the accounts that may see it: what decides whether something that waited may still be said.
     pub fn child_now(&self, child: i64) -> Result<Option<(Child, Vec<ProxyConsent>)>, StoreError> {
         let record: Option<Vec<u8>> =
             self.read(|c| c.query_row("SELECT record FROM child WHERE id = ?1", [child], |row| row.get(0)).optional())?;
         let Some(record) = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok()) else { return Ok(None) };
         let consents: Vec<String> = self.list("SELECT consent FROM proxy_consent WHERE child = ?1", [child], |row| row.get(0))?;
+        // A consent that cannot be read is none: nothing is told because of it.
         Ok(Some((record.child, consents.iter().filter_map(|consent| serde_json::from_str(consent).ok()).collect())))
     }
 

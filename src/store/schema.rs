@@ -44,9 +44,11 @@ CREATE TABLE child(
     record BLOB NOT NULL) STRICT;
 CREATE TABLE identifier(system TEXT NOT NULL, value TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY(system, value)) STRICT, WITHOUT ROWID;
 CREATE INDEX identifier_child ON identifier(child);
+CREATE TABLE relation_identifier(system TEXT NOT NULL, value TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY(system, value)) STRICT, WITHOUT ROWID;
 CREATE TABLE aggregate(
     kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL,
     version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
+CREATE INDEX aggregate_child ON aggregate(child, kind);
 CREATE TABLE event(
     id INTEGER PRIMARY KEY, child INTEGER NOT NULL, kind TEXT NOT NULL, at_us INTEGER NOT NULL, hub TEXT NOT NULL, basis TEXT NOT NULL,
     superseded INTEGER NOT NULL, evidence TEXT NOT NULL, withheld TEXT, body BLOB NOT NULL) STRICT;

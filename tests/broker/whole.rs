@@ -83,3 +83,60 @@ async fn a_held_message_is_filed_when_a_person_releases_it_after_the_cause_is_me
     assert_eq!(unknown.exit, 66);
     assert_eq!(running.stop().await, 0);
 }
+
+fn sample(name: &str) -> String {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
+    std::fs::read_to_string(file).unwrap().replace('\n', "\r")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_known_as_a_mothers_is_not_taken_for_a_babys() {
+    let data = tempfile::tempdir().unwrap();
+    let running = broker(data.path()).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    let birth = sample("02-term-baby-a01-birth.hl7");
+    line.exchange(birth.as_bytes()).await;
+    // Another baby, without PID-21, to which the hospital gave the mother's NHS number.
+    let other: Vec<String> = birth
+        .split('\r')
+        .map(|segment| match segment.split_once('|') {
+            Some(("MSH", _)) => segment.replace("MAT0000002", "OTHER"),
+            Some(("PID", _)) => {
+                let mut fields: Vec<&str> = segment.split('|').collect();
+                fields[3] = "9990000018^^^NHS^NH";
+                fields[21] = "";
+                fields.join("|")
+            }
+            _ => segment.to_owned(),
+        })
+        .filter(|segment| !segment.starts_with("NK1"))
+        .collect();
+    assert_eq!(line.exchange(other.join("\r").as_bytes()).await.code, "AA");
+    settled(data.path()).await;
+    let reader = LedgerReader::open(data.path()).unwrap();
+    assert_eq!(reader.standing(Seq(1)).unwrap(), Some(Standing::Filed));
+    let trace = reader.trace(Seq(2)).unwrap().unwrap();
+    assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("held", "identity-conflict"), "{trace:?}");
+    assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_under_the_same_accession_of_another_child_is_held_and_hides_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let running = broker(data.path()).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    for name in ["02-term-baby-a01-birth.hl7", "06-twin-two-a01-birth.hl7", "14-term-baby-oru-normal.hl7"] {
+        assert_eq!(line.exchange(sample(name).as_bytes()).await.code, "AA");
+    }
+    let normal = sample("14-term-baby-oru-normal.hl7");
+    let accession = normal.split('\r').find(|segment| segment.starts_with("OBR")).unwrap().split('|').nth(3).unwrap().to_owned();
+    let suspected = sample("15-twin-two-oru-suspected.hl7");
+    let other = suspected.split('\r').find(|segment| segment.starts_with("OBR")).unwrap().split('|').nth(3).unwrap().to_owned();
+    line.exchange(suspected.replace(&other, &accession).as_bytes()).await;
+    settled(data.path()).await;
+    let reader = LedgerReader::open(data.path()).unwrap();
+    assert_eq!(reader.standing(Seq(3)).unwrap(), Some(Standing::Filed));
+    let trace = reader.trace(Seq(4)).unwrap().unwrap();
+    assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("held", "identity-conflict"), "{trace:?}");
+    assert_eq!(running.stop().await, 0);
+}
