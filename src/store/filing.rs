@@ -145,6 +145,11 @@ pub(super) fn file_one(
             connection.prepare_cached("RELEASE entry")?.execute([])?;
             return Ok((standing, debts));
         }
+        // What this message breaks is this message's trouble; what the disk breaks is the ledger's.
+        Ok(Err(Failure::Sql(error))) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+            let text = "what this message says cannot stand beside what is on record; the broker's makers must look".to_owned();
+            Held::Person { code: "unfileable".into(), text, evidence: Vec::new() }
+        }
         Ok(Err(Failure::Sql(error))) => return Err(error),
         Ok(Err(Failure::Held(held))) => held,
         Err(_panic) => {
@@ -241,6 +246,14 @@ fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
     Ok(Uuid::from_slice(&bytes).unwrap_or_default())
 }
 
+/// The version of an aggregate that is on record.
+struct Aggregate {
+    child: i64,
+    at_us: i64,
+    version: i64,
+    deleted: bool,
+}
+
 /// One statement on its way into the record.
 struct One<'a> {
     connection: &'a Connection,
@@ -255,13 +268,21 @@ impl One<'_> {
     fn file(&self) -> Result<Vec<DestinationName>, Failure> {
         let index = Index(self.connection);
         let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
-            Match::Known(child, evidence) => (index.by_id(child).map_err(unindexed)?, None, evidence),
+            Match::Known(child, evidence) => {
+                let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
+                (Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence)
+            }
             Match::New(status, evidence) => (None, Some(status), evidence),
             Match::Held { code, text, evidence } => return Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
         };
         let said = self.said();
-        self.refuse_other_childs_result(known.as_ref(), &evidence)?;
-        let superseded = self.is_superseded(&said)?;
+        let stored = self.stored_aggregate()?;
+        if stored.as_ref().is_some_and(|stored| Some(stored.child) != known.as_ref().map(|row| row.id)) {
+            // Otherwise the newer of two babies' results would hide the other.
+            let text = "this result was said of another child before, under the same id of its publisher".to_owned();
+            return Err(Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence }));
+        }
+        let superseded = stored.is_some_and(|stored| self.is_superseded(&said, &stored));
         let merges = !superseded && (known.is_none() || speaks_of_the_person(self.statement.event.kind));
         let (mut record, _changed) = match (&known, merges) {
             (Some(row), false) => (row.record.clone(), Vec::new()),
@@ -319,36 +340,22 @@ impl One<'_> {
         Some((header.publisher.as_deref().unwrap_or_else(|| self.prepared.source.as_str()), key))
     }
 
-    /// One key of one publisher is one child's result. Where it was another child's, a person must look: otherwise the newer of two
-    /// babies' results would hide the other.
-    fn refuse_other_childs_result(&self, known: Option<&ChildRow>, evidence: &[Evidence]) -> Result<(), Failure> {
-        let Some((publisher, key)) = self.aggregate_key() else { return Ok(()) };
-        let sql = "SELECT child FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
-        let owner: Option<i64> = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| row.get(0))
-            .optional()?;
-        if owner.is_none() || owner == known.map(|row| row.id) {
-            return Ok(());
-        }
-        let text = "this result was said of another child before, under the same id of its publisher".to_owned();
-        Err(Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence: evidence.to_vec() }))
+    /// What is on record under the same key of the same publisher; one key is one child's result.
+    fn stored_aggregate(&self) -> rusqlite::Result<Option<Aggregate>> {
+        let Some((publisher, key)) = self.aggregate_key() else { return Ok(None) };
+        let sql = "SELECT child, at_us, version, deleted FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let stored = statement.query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| {
+            Ok(Aggregate { child: row.get(0)?, at_us: row.get(1)?, version: row.get(2)?, deleted: row.get(3)? })
+        });
+        stored.optional()
     }
 
     /// True where a later version of the same aggregate is known (canonical model, section 1; STU3 events, section 9).
-    fn is_superseded(&self, said: &Said) -> rusqlite::Result<bool> {
-        let Some((publisher, key)) = self.aggregate_key() else { return Ok(false) };
-        let sql = "SELECT at_us, version, deleted FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
-        let stored: Option<(i64, i64, bool)> = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((at_us, version, deleted)) = stored else { return Ok(false) };
+    fn is_superseded(&self, said: &Said, stored: &Aggregate) -> bool {
         let is_delete = self.statement.event.action == Action::Delete;
         // A tie: a deletion wins, then the higher version, then the later arrival.
-        Ok((said.at_us, is_delete, said.version) < (at_us, deleted, version))
+        (said.at_us, is_delete, said.version) < (stored.at_us, stored.deleted, stored.version)
     }
 
     fn keep_aggregate(&self, child: i64, said: &Said) -> rusqlite::Result<()> {
