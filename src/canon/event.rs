@@ -41,6 +41,10 @@ pub enum EventKind {
     Failsafe,
     /// A parent's account may see this child.
     ProxyConsent,
+    /// Facts of another kind, kept as a typed set: admission, referral, allergies, medication, investigations.
+    Observations,
+    /// A child protection fact; kept apart from everything else.
+    Safeguarding,
 }
 
 /// What the sender wants done with it.
@@ -127,4 +131,13 @@ pub struct Statement {
     /// Proxy consents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxy_consents: Vec<ProxyConsent>,
+    /// Facts of other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observation_sets: Vec<ObservationSet>,
+    /// Child protection facts. Kept in a table of their own and in no event, record or delivery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub safeguarding: Vec<SafeguardingFact>,
+    /// What the message says about identifiers themselves: merges, renamings, links, withdrawals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identity_changes: Vec<IdentityChange>,
 }

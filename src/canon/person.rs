@@ -70,6 +70,9 @@ pub struct Child {
     pub relations: Vec<Relation>,
     /// Registered practice.
     pub gp: Option<GpRegistration>,
+    /// Practices that the child was registered with before, as far as a sender named them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gp_history: Vec<GpRegistration>,
     /// Ethnic category, 16+1 letters.
     pub ethnic_category: Option<String>,
     /// Language, as sent.

@@ -80,6 +80,112 @@ pub struct Measurement {
     pub at: Option<Instant>,
 }
 
+/// A fact with its code, as sent: for what the model has no field of its own.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observation {
+    /// What sort of statement: `observation`, `procedure`, `condition`, `allergy`, `medication`, `referral`, `answer`, `plan`, `alert`, `contact`.
+    pub kind: Option<String>,
+    /// What was observed, done or asked.
+    pub code: Option<Code>,
+    /// The answer, where it is a code.
+    pub value: Option<Code>,
+    /// The answer, where it is a measured quantity.
+    pub qty: Option<Quantity>,
+    /// The answer in words, or a number, date or truth value as sent.
+    pub text: Option<String>,
+    /// When.
+    pub at: Option<Instant>,
+    /// Status as sent.
+    pub status: Option<String>,
+}
+
+/// A set of facts from one encounter, kept whole: the Digital Child Health events that have no aggregate of their own.
+/// Key: (publisher, Encounter.identifier); overwritten whole.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObservationSet {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// Which event: `admission-details`, `referral`, `allergies-and-adverse-reactions`, …
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// DCH encounter type.
+    pub encounter: Option<String>,
+    /// When.
+    pub at: Option<Instant>,
+    /// Until when.
+    pub until: Option<Instant>,
+    /// Site, ODS.
+    pub site: Option<String>,
+    /// Who says so.
+    pub performer: Option<String>,
+    /// Organisation, ODS.
+    pub org_ods: Option<String>,
+    /// Status as sent.
+    pub status: Option<String>,
+    /// The facts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Observation>,
+    /// Comment. Never shown to parents.
+    pub comment: Option<String>,
+}
+
+/// A child protection fact (FHIR R4 page, section 6). Only for professionals: never in a record, an event's body, a
+/// delivery, a log or a listing without a right of its own.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SafeguardingFact {
+    /// The publisher's id.
+    pub key: Option<String>,
+    /// What: on a child protection plan, looked-after, at risk.
+    pub code: Option<Code>,
+    /// The answer, where it is a code.
+    pub value: Option<Code>,
+    /// In words.
+    pub text: Option<String>,
+    /// Since.
+    pub from: Option<Instant>,
+    /// Until.
+    pub to: Option<Instant>,
+    /// Status as sent.
+    pub status: Option<String>,
+    /// Organisation, ODS.
+    pub org_ods: Option<String>,
+}
+
+/// What is done to identifiers (identity rules, section 3). The statement's `child` is the one who goes on (A40: PID-3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityAct {
+    /// A40, A34: `prior` is the record that is given up.
+    #[default]
+    Merge,
+    /// A47: one identifier was wrong and is now another.
+    Rename,
+    /// A24: both are the same person, nothing is given up.
+    Link,
+    /// A37: they are not.
+    Unlink,
+    /// A23, A29: the sender takes its record back; nothing is deleted.
+    Withdraw,
+}
+
+/// A merge, renaming, link, unlink or withdrawal of identifiers.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityChange {
+    /// What is done.
+    pub act: IdentityAct,
+    /// The other identifiers: MRG-1, the second PID of A24 and A37.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prior: Vec<Identifier>,
+}
+
 /// One score of an assessment.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -121,6 +227,9 @@ pub struct Review {
     /// Scores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<Score>,
+    /// Skills, findings and answers beside measurements and scores.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub observations: Vec<Observation>,
     /// Breast-feeding status 01, 02, 03.
     pub feeding: Option<String>,
     /// Concerns. Never shown to parents.

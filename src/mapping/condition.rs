@@ -5,7 +5,7 @@
 //! and-chain   = not { "and" not }
 //! not         = "not" not | "(" or-chain ")" | comparison
 //! comparison  = "exists(" path ")" | operand ("=" "!=" "<" "<=" ">" ">=") operand | operand "in" "(" literal { "," literal } ")"
-//! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")"
+//! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")" | "days(" path "," path ")"
 //! ```
 //!
 //! # Invariants
@@ -52,6 +52,8 @@ pub(super) enum Operand {
     Count(Path),
     /// How many characters the first value has.
     Length(Path),
+    /// Whole days from the first date to the second; nothing where one of them is no date.
+    Days(Path, Path),
 }
 
 /// How two operands are compared.
@@ -101,8 +103,8 @@ impl Condition {
             Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::paths).collect(),
             Self::Not(inner) => inner.paths(),
             Self::Exists(path) => vec![path],
-            Self::In(operand, _) => operand.path().into_iter().collect(),
-            Self::Compare(left, _, right) => left.path().into_iter().chain(right.path()).collect(),
+            Self::In(operand, _) => operand.paths(),
+            Self::Compare(left, _, right) => left.paths().into_iter().chain(right.paths()).collect(),
         }
     }
 }
@@ -130,19 +132,41 @@ impl Operand {
                 });
                 such(&length.to_string())
             }
+            Self::Days(from, to) => {
+                let (from, to) = (day(message, from), day(message, to));
+                let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
+                such(days.as_deref().unwrap_or_default())
+            }
         }
     }
 
     fn is_number(&self) -> bool {
-        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_))
+        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(..))
     }
 
-    fn path(&self) -> Option<&Path> {
+    fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Path(path) | Self::Count(path) | Self::Length(path) => Some(path),
-            Self::Text(_) | Self::Number(_) => None,
+            Self::Path(path) | Self::Count(path) | Self::Length(path) => vec![path],
+            Self::Days(from, to) => vec![from, to],
+            Self::Text(_) | Self::Number(_) => Vec::new(),
         }
     }
+}
+
+/// The day that the first value of a path says; of a year or month its first day.
+fn day(message: &dyn Ask, path: &Path) -> Option<jiff::civil::Date> {
+    let mut day = None;
+    message.any(path, &mut |text| {
+        let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
+        let whole = match digits.len() {
+            4 => format!("{digits}0101"),
+            6 => format!("{digits}01"),
+            _ => digits,
+        };
+        day = jiff::civil::Date::strptime("%Y%m%d", whole).ok();
+        true
+    });
+    day
 }
 
 fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
@@ -290,12 +314,36 @@ impl<'p> Parser<'p> {
         })
     }
 
-    /// `name(path)`, where the text goes on so.
-    fn function(&mut self, name: &str) -> Result<Option<Path>, Mistake> {
+    /// `name(`, where the text goes on so.
+    fn opens(&mut self, name: &str) -> bool {
         self.space();
         let opened = self.rest().strip_prefix(name).and_then(|rest| rest.trim_start().strip_prefix('('));
-        let Some(opened) = opened else { return Ok(None) };
+        let Some(opened) = opened else { return false };
         self.at = self.text.len() - opened.len();
+        true
+    }
+
+    /// `name(path, path)`, where the text goes on so.
+    fn function_of_two(&mut self, name: &str) -> Result<Option<(Path, Path)>, Mistake> {
+        if !self.opens(name) {
+            return Ok(None);
+        }
+        let first = self.path()?;
+        if !self.sign(",") {
+            return Err(self.wrong("a comma and a second path are expected here"));
+        }
+        let second = self.path()?;
+        if !self.sign(")") {
+            return Err(self.wrong("a closing parenthesis is expected here"));
+        }
+        Ok(Some((first, second)))
+    }
+
+    /// `name(path)`, where the text goes on so.
+    fn function(&mut self, name: &str) -> Result<Option<Path>, Mistake> {
+        if !self.opens(name) {
+            return Ok(None);
+        }
         let path = self.path()?;
         if !self.sign(")") {
             return Err(self.wrong("a closing parenthesis is expected here"));
@@ -309,6 +357,9 @@ impl<'p> Parser<'p> {
         }
         if let Some(path) = self.function("length")? {
             return Ok(Operand::Length(path));
+        }
+        if let Some((from, to)) = self.function_of_two("days")? {
+            return Ok(Operand::Days(from, to));
         }
         self.space();
         match self.rest().chars().next() {
@@ -327,7 +378,7 @@ impl<'p> Parser<'p> {
         let word: &str = self.rest().split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
         let called = !word.is_empty() && self.rest().get(word.len()..).is_some_and(|rest| rest.starts_with('('));
         let span = self.at..self.at + word.len();
-        let help = did_you_mean(word, ["exists", "count", "length", "not"]);
+        let help = did_you_mean(word, ["exists", "count", "length", "days", "not"]);
         if called { Err(Mistake::new(CONDITION, span, format!("there is no function `{word}`")).maybe_help(help)) } else { Ok(()) }
     }
 
@@ -449,7 +500,7 @@ mod tests {
 
     fn check(text: &str, holds: bool) {
         let message =
-            Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
+            Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("MSH-7", "202604290930+0100"), ("meta", "2026-04-02T01:00:00Z"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
         assert_eq!(parse(text, &path).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
     }
 
@@ -464,6 +515,11 @@ mod tests {
         check("PID-7 < \"2027\"", true);
         check("length(PID-7) > 8", false);
         check("length(PID-7) >= 8 and count(OBX) = 2", true);
+        check("days(PID-7, MSH-7) <= 28", true);
+        check("days(PID-7,MSH-7) < 28", false);
+        check("days(MSH-7, PID-7) = -28", true);
+        check("days(PID-7, meta) = 1", true);
+        check("days(PID-8, MSH-7) >= 0 or days(PID-9, MSH-7) >= 0 or days(PID-9, MSH-7) < 0", false);
         check("not exists(PID-9) and exists(PID-8)", true);
         check("exists(PID-30)", false);
         check("OBX = 'b'", true);

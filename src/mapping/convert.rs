@@ -35,6 +35,8 @@ pub(super) enum Converter {
     Integer,
     /// A decimal, kept as text.
     Decimal,
+    /// Kilograms to whole grams: `3.25` becomes 3250.
+    KgToG,
     /// `SE1 9ZZ`.
     Postcode,
     /// An ODS code.
@@ -65,6 +67,7 @@ pub(super) const CONVERTERS: &[(&str, Converter)] = &[
     ("time", Converter::Time),
     ("integer", Converter::Integer),
     ("decimal", Converter::Decimal),
+    ("kg-to-g", Converter::KgToG),
     ("postcode", Converter::Postcode),
     ("ods-code", Converter::OdsCode),
     ("gmc-code", Converter::GmcCode),
@@ -126,6 +129,7 @@ impl Converter {
             Self::Time => time_of_day(text).and_then(done),
             Self::Integer => integer(text).map(|number| Some(Converted::from(json!(number)))),
             Self::Decimal => decimal(text).and_then(done),
+            Self::KgToG => grams(text).map(|number| Some(Converted::from(json!(number)))),
             Self::Postcode => postcode(text).and_then(done),
             Self::OdsCode => ods_code(text).and_then(done),
             Self::GmcCode => gmc_code(text).and_then(done),
@@ -262,6 +266,18 @@ fn decimal(text: &str) -> Result<String, String> {
     }
 }
 
+/// Kilograms as whole grams, exactly: a fourth decimal is refused, not rounded.
+fn grams(text: &str) -> Result<i64, String> {
+    let digits = decimal(text)?;
+    let wrong = || "is no weight in kilograms to the gram".to_owned();
+    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
+    let (gram, rest) = fraction.split_at_checked(3).unwrap_or((fraction, ""));
+    if rest.bytes().any(|byte| byte != b'0') || digits.starts_with('-') {
+        return Err(wrong());
+    }
+    format!("{whole}{gram:0<3}").parse().map_err(|_| wrong())
+}
+
 /// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.
 fn postcode(text: &str) -> Result<String, String> {
     let wrong = || "is no UK postcode".to_owned();
@@ -371,6 +387,9 @@ mod tests {
             (Converter::Integer, "3200.0", json!(3200)),
             (Converter::Integer, "-1", json!(-1)),
             (Converter::Decimal, "3.10", json!("3.10")),
+            (Converter::KgToG, "3.25", json!(3250)),
+            (Converter::KgToG, "3", json!(3000)),
+            (Converter::KgToG, "0.5000", json!(500)),
             (Converter::V2Authority, "RJ122", json!("urn:v2:RJ122")),
             (Converter::NbsCode, "4", json!("04")),
             (Converter::NbsCode, "303", json!("0303")),
@@ -397,6 +416,8 @@ mod tests {
             (Converter::Postcode, "NOT KNOWN", "is no UK postcode"),
             (Converter::Postcode, "ÅE1 9ZZ", "is no UK postcode"),
             (Converter::Integer, "3.5", "is no whole number"),
+            (Converter::KgToG, "3.2501", "is no weight"),
+            (Converter::KgToG, "-3", "is no weight"),
             (Converter::Integer, "99999999999999999999", "is no whole number"),
             (Converter::NbsCode, "12345", "is no NBS"),
             (Converter::Nsts, "09", "is no NHS number status"),

@@ -206,7 +206,7 @@ pub(super) struct RecordType {
 pub(super) const RECORD_TYPES: &[RecordType] = &[
     RecordType { name: "event", shape: "EventHeader", home: Home::Event },
     RecordType { name: "child", shape: "Child", home: Home::Child },
-    RecordType { name: "identifier", shape: "Identifier", home: Home::Of(&[("child", "identifiers"), ("relation", "identifiers")]) },
+    RecordType { name: "identifier", shape: "Identifier", home: Home::Of(&[("child", "identifiers"), ("relation", "identifiers"), ("identity-change", "prior")]) },
     RecordType { name: "name", shape: "Name", home: Home::Of(&[("child", "names"), ("relation", "name")]) },
     RecordType { name: "address", shape: "Address", home: Home::Of(&[("child", "addresses"), ("relation", "address")]) },
     RecordType { name: "telecom", shape: "Telecom", home: Home::Of(&[("child", "telecoms"), ("relation", "telecoms")]) },
@@ -224,6 +224,11 @@ pub(super) const RECORD_TYPES: &[RecordType] = &[
     RecordType { name: "document", shape: "Document", home: Home::Statement("documents") },
     RecordType { name: "episode", shape: "EpisodeOfCare", home: Home::Statement("episodes") },
     RecordType { name: "task", shape: "FailsafeTask", home: Home::Statement("tasks") },
+    RecordType { name: "observation-set", shape: "ObservationSet", home: Home::Statement("observation_sets") },
+    RecordType { name: "observation", shape: "Observation", home: Home::Of(&[("observation-set", "items"), ("review", "observations")]) },
+    RecordType { name: "safeguarding-fact", shape: "SafeguardingFact", home: Home::Statement("safeguarding") },
+    RecordType { name: "identity-change", shape: "IdentityChange", home: Home::Statement("identity_changes") },
+    RecordType { name: "gp-history", shape: "GpRegistration", home: Home::Of(&[("child", "gp_history")]) },
     RecordType { name: "proxy-consent", shape: "ProxyConsent", home: Home::Statement("proxy_consents") },
 ];
 
