@@ -77,8 +77,7 @@ fn compile(settings: &Settings, files: &Files, prefix: &str, checked: &mut Check
 
 /// A sample that a test names: beside the mappings, else from the samples inside the program.
 pub fn samples_beside(dir: Option<&Path>, name: &str) -> Option<Vec<u8>> {
-    let beside =
-        dir.into_iter().flat_map(|dir| [dir.join(name), dir.join("samples").join(name), dir.join("..").join(name)]);
+    let beside = dir.into_iter().flat_map(|dir| [dir.join(name), dir.join("samples").join(name), dir.join("..").join(name)]);
     let shipped = name.trim_start_matches("../").trim_start_matches("samples/");
     beside.into_iter().find_map(|path| std::fs::read(path).ok()).or_else(|| Samples::get(shipped).map(|file| file.data.into_owned()))
 }

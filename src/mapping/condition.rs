@@ -34,7 +34,7 @@ pub(super) enum Condition {
     /// Something is there and not null.
     Exists(Path),
     /// Two operands compared.
-    Compare(Operand, Comparison, Operand),
+    Compare(Box<(Operand, Operand)>, Comparison),
     /// One of a list.
     In(Operand, Vec<String>),
 }
@@ -92,8 +92,8 @@ impl Condition {
             Self::Not(inner) => !inner.holds(message),
             Self::Exists(path) => message.exists(path),
             Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
-            Self::Compare(left, Comparison::Unequal, right) => !compare(left, Comparison::Equal, right, message),
-            Self::Compare(left, comparison, right) => compare(left, *comparison, right, message),
+            Self::Compare(sides, Comparison::Unequal) => !compare(&sides.0, Comparison::Equal, &sides.1, message),
+            Self::Compare(sides, comparison) => compare(&sides.0, *comparison, &sides.1, message),
         }
     }
 
@@ -104,7 +104,7 @@ impl Condition {
             Self::Not(inner) => inner.paths(),
             Self::Exists(path) => vec![path],
             Self::In(operand, _) => operand.paths(),
-            Self::Compare(left, _, right) => left.paths().into_iter().chain(right.paths()).collect(),
+            Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
 }
@@ -302,7 +302,7 @@ impl<'p> Parser<'p> {
                     self.at -= 1;
                     return Err(self.wrong("one = is enough"));
                 }
-                return Ok(Condition::Compare(left, comparison, self.operand()?));
+                return Ok(Condition::Compare(Box::new((left, self.operand()?)), comparison));
             }
         }
         let written = self.text.get(start..self.at).unwrap_or_default().trim();
@@ -499,8 +499,16 @@ mod tests {
     }
 
     fn check(text: &str, holds: bool) {
-        let message =
-            Fake(&[("PID-8", "2"), ("PID-7", "20260401"), ("MSH-7", "202604290930+0100"), ("meta", "2026-04-02T01:00:00Z"), ("OBX", "a"), ("OBX", "b"), ("PID-30", "\"\""), ("NK1[3.1 = \"12\"]", "x")]);
+        let message = Fake(&[
+            ("PID-8", "2"),
+            ("PID-7", "20260401"),
+            ("MSH-7", "202604290930+0100"),
+            ("meta", "2026-04-02T01:00:00Z"),
+            ("OBX", "a"),
+            ("OBX", "b"),
+            ("PID-30", "\"\""),
+            ("NK1[3.1 = \"12\"]", "x"),
+        ]);
         assert_eq!(parse(text, &path).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
     }
 

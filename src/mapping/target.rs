@@ -206,7 +206,11 @@ pub(super) struct RecordType {
 pub(super) const RECORD_TYPES: &[RecordType] = &[
     RecordType { name: "event", shape: "EventHeader", home: Home::Event },
     RecordType { name: "child", shape: "Child", home: Home::Child },
-    RecordType { name: "identifier", shape: "Identifier", home: Home::Of(&[("child", "identifiers"), ("relation", "identifiers"), ("identity-change", "prior")]) },
+    RecordType {
+        name: "identifier",
+        shape: "Identifier",
+        home: Home::Of(&[("child", "identifiers"), ("relation", "identifiers"), ("identity-change", "prior")]),
+    },
     RecordType { name: "name", shape: "Name", home: Home::Of(&[("child", "names"), ("relation", "name")]) },
     RecordType { name: "address", shape: "Address", home: Home::Of(&[("child", "addresses"), ("relation", "address")]) },
     RecordType { name: "telecom", shape: "Telecom", home: Home::Of(&[("child", "telecoms"), ("relation", "telecoms")]) },

@@ -261,7 +261,9 @@ fn records_must_belong_to_somebody() {
     );
     check(
         &with("name = \"id\"\ntype = \"identifier\"\nparent = \"event\""),
-        &["M011 t.toml:24 a record of type `identifier` cannot belong to `event` | its parent is a record of type child or relation or identity-change"],
+        &[
+            "M011 t.toml:24 a record of type `identifier` cannot belong to `event` | its parent is a record of type child or relation or identity-change",
+        ],
     );
     check(
         &with("name = \"held\"\ntype = \"identifier\""),
