@@ -53,7 +53,7 @@ pub(super) enum Operand {
     /// How many characters the first value has.
     Length(Path),
     /// Whole days from the first date to the second; nothing where one of them is no date.
-    Days(Path, Path),
+    Days(Box<(Path, Path)>),
 }
 
 /// How two operands are compared.
@@ -132,8 +132,8 @@ impl Operand {
                 });
                 such(&length.to_string())
             }
-            Self::Days(from, to) => {
-                let (from, to) = (day(message, from), day(message, to));
+            Self::Days(dates) => {
+                let (from, to) = (day(message, &dates.0), day(message, &dates.1));
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
                 such(days.as_deref().unwrap_or_default())
             }
@@ -141,13 +141,13 @@ impl Operand {
     }
 
     fn is_number(&self) -> bool {
-        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(..))
+        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(_))
     }
 
     fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Path(path) | Self::Count(path) | Self::Length(path) => vec![path],
-            Self::Days(from, to) => vec![from, to],
+            Self::Days(dates) => vec![&dates.0, &dates.1],
             Self::Text(_) | Self::Number(_) => Vec::new(),
         }
     }
@@ -359,7 +359,7 @@ impl<'p> Parser<'p> {
             return Ok(Operand::Length(path));
         }
         if let Some((from, to)) = self.function_of_two("days")? {
-            return Ok(Operand::Days(from, to));
+            return Ok(Operand::Days(Box::new((from, to))));
         }
         self.space();
         match self.rest().chars().next() {
