@@ -5,6 +5,7 @@
 //! and-chain   = not { "and" not }
 //! not         = "not" not | "(" or-chain ")" | comparison
 //! comparison  = "exists(" path ")" | operand ("=" "!=" "<" "<=" ">" ">=") operand | operand "in" "(" literal { "," literal } ")"
+//!             | operand "fits" literal
 //! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")" | "days(" path "," path ")"
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::ops::Range;
 
 use super::diagnostic::{CONDITION, Mistake, did_you_mean};
 use super::path::Path;
+use super::pattern::Pattern;
 
 /// How deep parentheses may nest.
 const DEPTH_MAX: usize = 40;
@@ -37,6 +39,8 @@ pub(super) enum Condition {
     Compare(Box<(Operand, Operand)>, Comparison),
     /// One of a list.
     In(Operand, Vec<String>),
+    /// The whole text fits a pattern; what is absent does not.
+    Fits(Operand, Pattern),
 }
 
 /// One side of a comparison.
@@ -92,6 +96,7 @@ impl Condition {
             Self::Not(inner) => !inner.holds(message),
             Self::Exists(path) => message.exists(path),
             Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
+            Self::Fits(operand, pattern) => operand.any(message, &mut |text| !text.is_empty() && pattern.fits(text)),
             Self::Compare(sides, Comparison::Unequal) => !compare(&sides.0, Comparison::Equal, &sides.1, message),
             Self::Compare(sides, comparison) => compare(&sides.0, *comparison, &sides.1, message),
         }
@@ -103,7 +108,7 @@ impl Condition {
             Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::paths).collect(),
             Self::Not(inner) => inner.paths(),
             Self::Exists(path) => vec![path],
-            Self::In(operand, _) => operand.paths(),
+            Self::In(operand, _) | Self::Fits(operand, _) => operand.paths(),
             Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
@@ -288,6 +293,9 @@ impl<'p> Parser<'p> {
         if self.word("in") {
             return Ok(Condition::In(left, self.list()?));
         }
+        if self.word("fits") {
+            return Ok(Condition::Fits(left, self.pattern()?));
+        }
         let signs = [
             ("!=", Comparison::Unequal),
             ("<=", Comparison::AtMost),
@@ -306,7 +314,7 @@ impl<'p> Parser<'p> {
             }
         }
         let written = self.text.get(start..self.at).unwrap_or_default().trim();
-        let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >= or in");
+        let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >=, in or fits");
         Err(if matches!(left, Operand::Path(_)) {
             mistake.help(format!("to ask whether it is there, write exists({written})"))
         } else {
@@ -403,6 +411,16 @@ impl<'p> Parser<'p> {
                 return Err(self.wrong("a comma or a closing parenthesis is expected here"));
             }
         }
+    }
+
+    fn pattern(&mut self) -> Result<Pattern, Mistake> {
+        self.space();
+        if !self.rest().starts_with(['"', '\'']) {
+            return Err(self.wrong("a quoted pattern is expected here: fits \"\\d+\""));
+        }
+        let start = self.at + 1;
+        let text = self.quoted()?;
+        Pattern::parse(&text).map_err(|(at, why)| Mistake::new(CONDITION, start + at.start..start + at.end, why))
     }
 
     fn quoted(&mut self) -> Result<String, Mistake> {
@@ -534,6 +552,8 @@ mod tests {
         check("OBX != 'b'", false);
         check("PID-8 in (\"1\", \"2\")", true);
         check("not (PID-8 in ('1', 2) or PID-9 = 'x')", false);
+        check("PID-7 fits '2026.*' and OBX fits \"[b-z]\"", true);
+        check("PID-7 fits '2026' or PID-9 fits '.*'", false);
         check("exists(NK1[3.1 = \"12\"]) or PID-9 = 'x'", true);
         check("NK1[3.1 = \"12\"]='x'", true);
     }
@@ -549,6 +569,8 @@ mod tests {
             ("PID-8 = 1 oder", 10, "and, or"),
             ("", 0, "something is missing"),
             ("PID-8 in 1", 9, "a list"),
+            ("PID-8 fits 1", 11, "a quoted pattern"),
+            ("PID-8 fits 'a('", 13, ""),
             ("PID#8 = 1", 0, "no path"),
             ("PID-8 = 1 and PID#9 = 1", 14, "no path"),
         ];

@@ -11,6 +11,8 @@
 //! - An event's debts are made with it or never: `reconcile` counts both.
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
+mod merging;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -232,6 +234,14 @@ fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
     Cow::Owned(timed)
 }
 
+/// A death that was taken back: a person looks (identity rules, section 7), and parents hear nothing before.
+fn look_at_removal(before: Option<&Child>, after: &mut Child) {
+    let status = |child: &Child| child.death.as_ref().and_then(|death| death.status.clone());
+    let (was, is) = (before.and_then(status), status(after));
+    let is_alive = is.as_deref().is_none_or(|is| is == "removed");
+    after.flags.birth_needs_review |= is_alive && was != is;
+}
+
 /// A child who lives outside the area of all hubs has moved out, and back in when a hub is responsible again.
 fn move_status(child: &mut Child, route: &HubAssignment) {
     match child.status {
@@ -255,6 +265,7 @@ struct Aggregate {
 }
 
 /// One statement on its way into the record.
+#[derive(Clone, Copy)]
 struct One<'a> {
     connection: &'a Connection,
     prepared: &'a Prepared,
@@ -266,6 +277,9 @@ struct One<'a> {
 
 impl One<'_> {
     fn file(&self) -> Result<Vec<DestinationName>, Failure> {
+        if !self.statement.identity_changes.is_empty() {
+            return self.change();
+        }
         let index = Index(self.connection);
         let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
@@ -288,6 +302,7 @@ impl One<'_> {
             (Some(row), false) => (row.record.clone(), Vec::new()),
             (row, _) => identity::merge(row.as_ref().map(|row| &row.record), self.statement, &said),
         };
+        look_at_removal(known.as_ref().map(|row| &row.record.child), &mut record.child);
         if let (Some(status), None) = (new_status, record.child.status) {
             record.child.status = Some(status);
         }
