@@ -197,6 +197,7 @@ impl Changing<'_> {
                 Ok(Found::Known(survivor.id))
             }
             (None, Some(other)) => {
+                let number = if self.is_superseded_nationally(&other)? { None } else { number };
                 self.matching.local_id_agrees(number, &other)?;
                 Ok(Found::Known(other.id))
             }
@@ -209,6 +210,20 @@ impl Changing<'_> {
                 Ok(Found::Unite(survivor.id, other.id))
             }
         }
+    }
+
+    /// The national record gives a child another NHS number: taken where name and sex agree too (identity rules, section 3).
+    fn is_superseded_nationally(&self, known: &Sketch) -> Result<bool, Hold> {
+        let said = self.matching.statement;
+        let current = known.child.nhs_number().map(|(number, _)| number);
+        if !said.event.national || current.is_none() || !priors(said).any(|id| id.nhs_number() == current) {
+            return Ok(false);
+        }
+        let family = compare_families(&said.child, &known.child);
+        if family == Compared::Differs || !sex_agrees(said.child.sex, known.child.sex) {
+            return hold("identity-mismatch", "the child whose NHS number is superseded has another family name or sex");
+        }
+        Ok(true)
     }
 
     /// A given-up identifier comes back for the very one that replaced it.
@@ -438,6 +453,23 @@ mod tests {
             ("rename mrn=D > mrn=C", "child 3"),
             ("rename mrn=Y nhs=9990000026/01 born=2026-01-05 sex=2 > mrn=Z", "child 1"),
             ("rename mrn=Y > mrn=Z", "unmatched"),
+        ];
+        for (words, expected) in cases {
+            check(&shelf, words, expected);
+        }
+    }
+
+    #[test]
+    fn a_number_superseded_by_the_national_record_is_another_number_of_the_same_child_where_name_and_sex_agree() {
+        let shelf = on_record(&["mrn=A nhs=9990000026/01 born=2026-01-05 family=EXAMPLE given=AMARA sex=2"]);
+        let cases = [
+            ("merge national nhs=9990000077/01 born=2026-01-05 family=EXAMPLE given=X sex=2 > nhs=9990000026", "child 1"),
+            ("merge national nhs=9990000077/01 born=2026-01-05 family=OTHER given=X sex=2 > nhs=9990000026", "identity-mismatch"),
+            ("merge national nhs=9990000077/01 born=2026-01-05 sex=1 > nhs=9990000026", "identity-mismatch"),
+            ("merge national nhs=9990000077/01 born=2026-01-06 > nhs=9990000026", "identity-mismatch"),
+            // A hospital cannot say so, and neither can the national record by a local identifier.
+            ("merge nhs=9990000077/01 born=2026-01-05 family=EXAMPLE given=X sex=2 > nhs=9990000026", "identity-conflict"),
+            ("merge national nhs=9990000077/01 born=2026-01-05 family=EXAMPLE given=X sex=2 > mrn=A", "identity-conflict"),
         ];
         for (words, expected) in cases {
             check(&shelf, words, expected);

@@ -7,5 +7,6 @@
 mod corpus;
 mod fhir;
 mod kill;
+mod merges;
 mod whole;
 mod world;

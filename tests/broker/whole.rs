@@ -140,3 +140,24 @@ async fn a_result_under_the_same_accession_of_another_child_is_held_and_hides_no
     assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("held", "identity-conflict"), "{trace:?}");
     assert_eq!(running.stop().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_read_by_the_delimiters_it_names_and_answered_with_them() {
+    let data = tempfile::tempdir().unwrap();
+    let running = broker(data.path()).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    let standard = person("A1", 1, "20260106101500", "EXAMPLE");
+    // The fifth character of 2.7, and a sender whose MSH names others altogether.
+    let truncating = person("A2", 1, "20260106111500", "EXAMPLE").replace("|^~\\&|", "|^~\\&#|").replace("|2.4|", "|2.7|");
+    let strange = person("A3", 1, "20260106121500", "EXAMPLE").replace('|', "!").replace('^', "%").replace('~', "*");
+    for (message, control_id) in [(standard, "A1"), (truncating, "A2"), (strange, "A3")] {
+        let answer = line.exchange(message.as_bytes()).await;
+        assert_eq!((answer.code.as_str(), answer.control_id.as_str()), ("AA", control_id));
+        assert_eq!(answer.whole[3..8], message[3..8]);
+    }
+    settled(data.path()).await;
+    let reader = LedgerReader::open(data.path()).unwrap();
+    let child = |seq: i64| reader.trace(Seq(seq)).unwrap().unwrap().events[0].child.clone();
+    assert_eq!((child(2), child(3)), (child(1), child(1)));
+    assert_eq!(running.stop().await, 0);
+}

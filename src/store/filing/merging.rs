@@ -65,8 +65,10 @@ impl One<'_> {
         let left: Vec<HubAssignment> = other.record.child.hub.clone().into_iter().collect();
         let mut owed = self.put(Some(survivor), record, said, evidence, &left)?;
         self.go_over(survivor, &other)?;
+        // What the other knew may have moved the survivor to another hub; the one it was with must hear of the other too.
         let goes_on = Index(self.connection).by_row(survivor.id).map_err(unindexed)?;
-        let hubs: Vec<HubAssignment> = goes_on.and_then(|row| row.record.child.hub).into_iter().collect();
+        let now = goes_on.and_then(|row| row.record.child.hub);
+        let hubs: Vec<HubAssignment> = survivor.record.child.hub.clone().into_iter().chain(now).collect();
         let mut gone = other.record.clone();
         gone.child.status = Some(ChildStatus::Merged);
         gone.child.merged_into = Some(ChildId(survivor.uuid));
