@@ -412,7 +412,7 @@ impl Builder<'_, '_> {
         }
         let wanted = match (self.kind(), converter) {
             (Kind::Integer | Kind::Boolean, _) if has_table => return,
-            (Kind::Integer, Some(Converter::Integer)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
+            (Kind::Integer, Some(Converter::Integer | Converter::KgToG)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
             (Kind::Date, Some(Converter::Date)) | (Kind::Instant, Some(Converter::Date | Converter::DateTime)) if !has_table => return,
             (Kind::Integer, _) => "integer",
             (Kind::Boolean, _) => "boolean",
@@ -521,7 +521,7 @@ impl Builder<'_, '_> {
 
     fn checks(&self, converter: Option<Converter>) -> Checks {
         let report = self.terms.report;
-        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal));
+        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal | Converter::KgToG));
         for key in ["min", "max"] {
             if self.section.get(key).is_some() && !numeric {
                 let mistake = Mistake::new(CHECK, self.section.key_span(key), format!("`{key}` compares numbers"));
