@@ -252,3 +252,24 @@ fn every_field_of_a_message_is_used_ignored_or_unmapped() {
     let of = |place: &str| covered.iter().find(|(at, _)| at == place).map(|(_, how)| *how);
     assert_eq!((of("PID-8"), of("PID-30")), (Some(Coverage::Ignored), Some(Coverage::Ignored)));
 }
+
+#[test]
+fn joined_values_are_one_text_before_they_are_converted() {
+    let rule = "religion = { from = ['PID-5.2', 'PID-5.1', 'PID-17'], all = true, join = \" \", as = \"name\" }";
+    check(rule, "PID|||||EXAMPLE^ANN  B", json!({ "religion": "ANN B EXAMPLE" }), &[]);
+    check(rule, "PID|||||", json!({}), &[]);
+    let rule = "religion = { from = ['PID-5.1', 'PID-5.2'], all = true, join = \"\", as = \"sct-code\" }";
+    check(rule, "PID|||||314081^000", json!({ "religion": "314081000" }), &[]);
+    let said = mistakes(&[("t.toml", &with_child("religion = { from = 'PID-5.1', join = \" \" }"))]);
+    assert_eq!(said, ["M021 t.toml:20 `join` makes one text of all that is found | write all = true beside it"]);
+}
+
+#[test]
+fn a_cell_is_a_list_where_the_field_is_one() {
+    let table = ("tables/vaccine.csv", "from,to,antigens\n34,34,A B\n35,35,\n");
+    let file = "language = { from = 'PID-15' }\n[[record]]\nname = \"given\"\ntype = \"immunisation\"\nparent = \"child\"\nover = \"RXA\"\n[record.fields]\nkey = { from = 'RXA-1' }\nantigens = { from = 'RXA-5.1', table = \"vaccine\", column = \"antigens\" }";
+    let (statement, reading) = read_child(file, &[table], &["PID||", "RXA|1||||34^SIX^SCT", "RXA|2||||35"]);
+    assert_eq!(said(&reading), Vec::<String>::new());
+    assert_eq!(statement["immunisations"][0]["antigens"], json!(["A", "B"]));
+    assert_eq!(statement["immunisations"][1]["antigens"], json!(null));
+}
