@@ -40,6 +40,7 @@ fn prepared(seq: i64, outcome: PreparedOutcome, findings: Value) -> Prepared {
         bundle: BundleHash::new("abc"),
         findings: findings.to_string(),
         outcome,
+        contents: Vec::new(),
         released_by: None,
     }
 }

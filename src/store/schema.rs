@@ -8,6 +8,7 @@
 //!     event      what was filed, with the record after it; never changes
 //!     child      the merged record; identifier points at it
 //!     aggregate  (kind, publisher, key): which event holds now, tombstones too
+//!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!
 //! # Invariants
@@ -85,6 +86,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
             });
         }
     }
+    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }
