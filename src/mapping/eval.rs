@@ -401,7 +401,12 @@ impl<'d, V: View<'d>> Engine<'_, V> {
 
     /// Everything that was found as one text, then converted as one.
     fn run_joined(&mut self, record: &Record, rule: &Rule, scope: &V::Scope, join: &str) -> Got<V::Place> {
-        let hits: Vec<_> = self.hits(rule, scope).into_iter().filter(|hit| !hit.null).collect();
+        let mut hits = self.hits(rule, scope);
+        hits.retain(|hit| !hit.null);
+        if hits.is_empty() {
+            hits = self.all_hits(&rule.fallback, rule.scalar, scope);
+            hits.retain(|hit| !hit.null);
+        }
         let Some(first) = hits.first() else {
             return rule.default.clone().map_or(Got::Absent, |default| Got::Constant(default, "default"));
         };
@@ -423,8 +428,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if !rule.all {
             return rule.sources.iter().find_map(|path| self.view.first(scope, path, mode)).into_iter().collect();
         }
+        self.all_hits(&rule.sources, rule.scalar, scope)
+    }
+
+    /// All values of all paths.
+    fn all_hits(&self, paths: &[Path], scalar: bool, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
+        let mode = Mode { scalar, every: false };
         let mut all = Vec::new();
-        for path in &rule.sources {
+        for path in paths {
             self.view.any(scope, path, mode, &mut |hit| {
                 all.push(hit);
                 false

@@ -33,6 +33,7 @@
 //! | rule | `column` | with `table`: this column instead of `to`; its empty cell says nothing |
 //! | | `all` | all values of all paths: a list, or lines of one text |
 //! | | `join` | with `all`: one text of all that was found, before it is converted |
+//! | | `else` | with `join`: what is joined where `from` finds nothing |
 //! | | `table` | where the field is a list, a cell is a list with spaces between |
 //! | | `as` | may be left out for dates, moments, whole numbers, truth values |
 //! | | `length` | `40` at most, `"10..40"` from and to |

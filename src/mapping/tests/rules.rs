@@ -260,6 +260,11 @@ fn joined_values_are_one_text_before_they_are_converted() {
     check(rule, "PID|||||", json!({}), &[]);
     let rule = "religion = { from = ['PID-5.1', 'PID-5.2'], all = true, join = \"\", as = \"sct-code\" }";
     check(rule, "PID|||||314081^000", json!({ "religion": "314081000" }), &[]);
+    let rule = "religion = { from = 'PID-17', else = ['PID-5.1', 'PID-5.2'], join = \"-\" }";
+    check(rule, "PID|||||A^B||||||||||||C", json!({ "religion": "C" }), &[]);
+    check(rule, "PID|||||A^B", json!({ "religion": "A-B" }), &[]);
+    let said = mistakes(&[("t.toml", &with_child("religion = { from = 'PID-17', else = 'PID-5' }"))]);
+    assert_eq!(said, ["M021 t.toml:20 what `else` finds is joined | write join = \"-\" beside it, or name the paths in `from`"]);
     let said = mistakes(&[("t.toml", &with_child("religion = { from = 'PID-5.1', join = \" \" }"))]);
     assert_eq!(said, ["M021 t.toml:20 `join` makes one text of all that is found | write all = true beside it"]);
 }
