@@ -279,7 +279,28 @@ pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluati
         }
     };
     evaluation.reading.contents = contents.into_inner();
+    hold_cut_contents(mapping, &mut evaluation.reading);
     evaluation
+}
+
+/// A line break inside a field makes a line that is no segment. Elsewhere that is a warning; a document would be filed
+/// without its second half, and nobody would see that from its hash.
+fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
+    if reading.contents.is_empty() || !reading.findings.iter().any(|finding| finding.code == "line-is-no-segment") {
+        return;
+    }
+    let finding = Finding {
+        level: Level::Hold,
+        code: "content-cut".to_owned(),
+        field: "document.sha256".to_owned(),
+        at: "OBX-5".to_owned(),
+        bytes: None,
+        rule: mapping.origin.shown(),
+        text: "OBX-5 may be cut: the message has lines that are no segments".to_owned(),
+        help: "ask the sender to escape line breaks as \\.br\\ and to send the document again".to_owned(),
+    };
+    reading.findings.push(finding);
+    reading.outcome = Outcome::Held;
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).

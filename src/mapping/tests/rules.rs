@@ -278,3 +278,32 @@ fn a_cell_is_a_list_where_the_field_is_one() {
     assert_eq!(statement["immunisations"][0]["antigens"], json!(["A", "B"]));
     assert_eq!(statement["immunisations"][1]["antigens"], json!(null));
 }
+
+const DOCUMENT: &str = "language = { from = 'PID-15' }
+[[record]]
+name = \"letter\"
+type = \"document\"
+parent = \"child\"
+[record.fields]
+sha256 = { from = 'OBX[2 = \"TX\"]-5[*]', all = true, join = \"\\n\", as = \"text-content\" }
+";
+
+#[test]
+fn a_content_travels_beside_the_statement_and_not_in_it() {
+    let (statement, reading) =
+        read_child(DOCUMENT, &[], &["PID||", "OBX|1|TX|||went home \\T\\ well ^ with ~mother", "OBX|2|TX|||on Monday"]);
+    assert_eq!(said(&reading), Vec::<String>::new());
+    let [content] = reading.contents.as_slice() else { panic!("{:?}", reading.contents) };
+    assert_eq!(String::from_utf8_lossy(&content.bytes), "went home & well ^ with \nmother\non Monday");
+    assert_eq!(statement["documents"][0]["sha256"], json!(content.sha256));
+    assert!(!statement.to_string().contains("home") && !format!("{reading:?}").contains("home"), "{reading:?}");
+}
+
+#[test]
+fn a_content_with_a_raw_line_break_is_held_and_not_filed_by_half() {
+    let (_, reading) = read_child(DOCUMENT, &[], &["PID||", "OBX|1|TX|||to be seen again\rin two weeks"]);
+    assert_eq!(reading.outcome, Outcome::Held);
+    assert!(said(&reading).contains(&"Hold document.sha256: OBX-5 may be cut: the message has lines that are no segments".to_owned()));
+    let (_, reading) = read_child(DOCUMENT, &[], &["PID||", "in two weeks"]);
+    assert_eq!(reading.outcome, Outcome::Mapped, "without a content it stays a warning");
+}
