@@ -414,7 +414,8 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         let whole = Hit { text: Cow::Owned(text), null: false, place: first.place.clone() };
         match self.convert(record, rule, &whole) {
             Ok(Some((value, steps))) => {
-                let from = if self.explain { vec![(kept(whole), steps)] } else { Vec::new() };
+                let each = |hit: Hit<'d, V::Place>| (kept(hit), steps.clone());
+                let from = if self.explain { hits.into_iter().map(each).collect() } else { Vec::new() };
                 Got::Value(if rule.target.kind == Kind::Texts { Value::Array(vec![value]) } else { value }, from)
             }
             Ok(None) => Got::Absent,
