@@ -3,7 +3,7 @@
 //! # Keys (a closed set)
 //!
 //! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `on_error`, `unmapped`;
-//! `min`, `max`, `length`, `pattern`; `all`; `note`.
+//! `min`, `max`, `length`, `pattern`; `all`, `join`, `else`; `note`.
 //!
 //! # Invariants
 //!
@@ -33,7 +33,7 @@ use super::target::{Kind, Target};
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
     "from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern",
-    "all", "note",
+    "all", "join", "else", "note",
 ];
 
 /// What happens to a value that cannot be converted.
@@ -146,6 +146,10 @@ pub(super) struct Rule {
     pub checks: Checks,
     /// All values, not the first.
     pub all: bool,
+    /// All values as one text, with this between them, before anything else is done with it.
+    pub join: Option<String>,
+    /// What is joined where the sources say nothing.
+    pub fallback: Vec<Path>,
     /// A code or number is the first component where the path names none; a text is the whole of it.
     pub scalar: bool,
     /// Where it is written.
@@ -260,8 +264,18 @@ impl Builder<'_, '_> {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
             self.error(mistake.help("remove `all`"));
         }
+        let join = self.section.text("join", report);
+        let fallback: Vec<Path> = self.section.texts("else", report).iter().filter_map(|text| self.source(text)).collect();
+        if join.is_some() && !all && fallback.is_empty() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("join"), "`join` makes one text of all that is found");
+            self.error(mistake.help("write all = true beside it"));
+        }
+        if join.is_none() && self.section.get("else").is_some() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("else"), "what `else` finds is joined");
+            self.error(mistake.help("write join = \"-\" beside it, or name the paths in `from`"));
+        }
         self.section.text("note", report);
-        let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
+        let scalar = table.is_some() || !converter.is_none_or(Converter::takes_whole_fields);
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         complete.then(|| Rule {
             target: self.raw.target.clone(),
@@ -277,6 +291,8 @@ impl Builder<'_, '_> {
             unmapped: unmapped.unwrap_or_else(|| self.raw.defaults.unmapped.clone()),
             checks: self.checks(converter),
             all,
+            join: join.map(|join| join.value.to_owned()),
+            fallback,
             scalar,
             origin: Origin::of(self.raw.source, self.raw.key_span.start),
             written: self.written(),
@@ -298,7 +314,9 @@ impl Builder<'_, '_> {
             )
             .help("write from = 'PID-8', or value = \"…\" for a constant"),
             (None, Some(_)) => {
-                for key in ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all"] {
+                for key in
+                    ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all", "join", "else"]
+                {
                     if self.section.get(key).is_some() {
                         self.error(
                             Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`"))
