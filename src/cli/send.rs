@@ -1,5 +1,6 @@
 //! `send`: a sender for trying things out. Each message waits for the answer to the one before, as hospital systems do.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
 use super::arguments::Send;
-use super::files::{self, Message};
+use super::files::{self, Message, Outside};
 use super::output::Out;
 use super::{Failure, Outcome, exit};
 use crate::clock;
@@ -111,7 +112,7 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
     let mut url =
         reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
-        url.set_path(door(message));
+        url.set_path(&door(message));
     }
     let media_type = match message.format {
         Format::Hl7v2 => "application/hl7-v2",
@@ -130,18 +131,20 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
     Ok(Answer { code: status.as_u16().to_string(), control_id: String::new(), text: issues(&body) })
 }
 
-fn door(message: &Message) -> &'static str {
-    match message.format {
-        Format::Hl7v2 => "/hl7v2",
-        Format::Stu3Xml | Format::Stu3Json => "/fhir/stu3/$process-message",
-        Format::R4Xml | Format::R4Json if message.is_transaction => "/fhir/r4",
-        Format::R4Xml | Format::R4Json => "/fhir/r4/$process-message",
+fn door(message: &Message) -> Cow<'static, str> {
+    match (message.format, &message.outside) {
+        (Format::Hl7v2, _) => "/hl7v2".into(),
+        (Format::Stu3Xml | Format::Stu3Json, _) => "/fhir/stu3/$process-message".into(),
+        (_, Outside::Message) => "/fhir/r4/$process-message".into(),
+        (_, Outside::Resources) => "/fhir/r4".into(),
+        (_, Outside::Resource(kind)) => format!("/fhir/r4/{kind}").into(),
     }
 }
 
-/// What an OperationOutcome says, its issues in one line.
+/// What an OperationOutcome says, its issues in one line; of a Bundle that answers, the outcome of its first entry: all say the same.
 fn issues(body: &[u8]) -> String {
-    let outcome: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let outcome = answer.pointer("/entry/0/response/outcome").unwrap_or(&answer);
     let says = |issue: &Value| {
         let text = issue.get("diagnostics").or_else(|| issue.get("details").and_then(|details| details.get("text")));
         text.and_then(Value::as_str).map(str::to_owned)
