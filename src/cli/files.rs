@@ -1,5 +1,6 @@
 //! Messages in files, as people keep them: HL7 v2 with line feeds, several in one file, FHIR of two releases in two syntaxes.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
@@ -45,6 +46,23 @@ pub fn read(path: &Path) -> Result<Vec<Message>, Failure> {
         ));
     }
     Ok(messages)
+}
+
+/// The path of the HTTP door for a message, and its media type.
+pub fn door(message: &Message) -> (Cow<'static, str>, &'static str) {
+    let path = match (message.format, &message.outside) {
+        (Format::Hl7v2, _) => "/hl7v2".into(),
+        (Format::Stu3Xml | Format::Stu3Json, _) => "/fhir/stu3/$process-message".into(),
+        (_, Outside::Message) => "/fhir/r4/$process-message".into(),
+        (_, Outside::Resources) => "/fhir/r4".into(),
+        (_, Outside::Resource(kind)) => format!("/fhir/r4/{kind}").into(),
+    };
+    let media_type = match message.format {
+        Format::Hl7v2 => "application/hl7-v2",
+        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
+        Format::Stu3Json | Format::R4Json => "application/fhir+json",
+    };
+    (path, media_type)
 }
 
 /// The messages in `bytes`.

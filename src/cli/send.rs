@@ -1,6 +1,5 @@
 //! `send`: a sender for trying things out. Each message waits for the answer to the one before, as hospital systems do.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
 use super::arguments::Send;
-use super::files::{self, Message, Outside};
+use super::files::{self, Message};
 use super::output::Out;
 use super::{Failure, Outcome, exit};
 use crate::clock;
@@ -109,16 +108,12 @@ pub fn client(patience: Duration) -> Result<reqwest::Client, Failure> {
 
 /// Posts `message` to `base`; where that has no path, to the door for its dialect.
 pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Result<Answer, Failure> {
+    let (door, media_type) = files::door(message);
     let mut url =
         reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
-        url.set_path(&door(message));
+        url.set_path(&door);
     }
-    let media_type = match message.format {
-        Format::Hl7v2 => "application/hl7-v2",
-        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
-        Format::Stu3Json | Format::R4Json => "application/fhir+json",
-    };
     let accept = if message.format == Format::Hl7v2 { media_type } else { "application/fhir+json" };
     let request = client.post(url).header("content-type", media_type).header("accept", accept).body(message.body.clone());
     let unreachable = |error: reqwest::Error| Failure::new(exit::UNREACHABLE, format!("{base} cannot be reached: {}", error.without_url()));
@@ -129,16 +124,6 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
         return Ok(Answer::of_mllp(&body));
     }
     Ok(Answer { code: status.as_u16().to_string(), control_id: String::new(), text: issues(&body) })
-}
-
-fn door(message: &Message) -> Cow<'static, str> {
-    match (message.format, &message.outside) {
-        (Format::Hl7v2, _) => "/hl7v2".into(),
-        (Format::Stu3Xml | Format::Stu3Json, _) => "/fhir/stu3/$process-message".into(),
-        (_, Outside::Message) => "/fhir/r4/$process-message".into(),
-        (_, Outside::Resources) => "/fhir/r4".into(),
-        (_, Outside::Resource(kind)) => format!("/fhir/r4/{kind}").into(),
-    }
 }
 
 /// What an OperationOutcome says, its issues in one line; of a Bundle that answers, the outcome of its first entry: all say the same.
