@@ -7,5 +7,6 @@
 mod corpus;
 mod fhir;
 mod kill;
+mod resources;
 mod whole;
 mod world;
