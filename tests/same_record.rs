@@ -2,7 +2,7 @@
 //!
 //! Pairs that people made (the same stem in the corpus, the same name after the number in `samples/`) are read as they are. Every XML file of
 //! both is paired with the JSON of its own tree, in which quantities are numbers, as JSON senders write them.
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
 
