@@ -15,6 +15,8 @@
 //!
 //! Running it: `eval.rs`.
 
+use std::ops::Range;
+
 use serde_json::Value;
 use toml::de::DeValue;
 
@@ -204,10 +206,17 @@ impl Terms<'_> {
         let path_of = |path: &str| path::compile(path, self.names).map(|(path, _)| path);
         let report = |mistake: Mistake| {
             let span = section.source.inside(&text.span, text.value, mistake.span.clone());
-            let code = if mistake.code == PATH { PATH } else { CONDITION };
+            let code = if mistake.code == PATH || mistake.code == TABLE { mistake.code } else { CONDITION };
             self.report.error(section.source, Mistake { span, code, ..mistake });
         };
-        condition::parse(text.value, &path_of).map_err(report).ok()
+        let table_of = |name: &str| (self.table)(name).ok_or_else(|| self.no_table(name, 0..name.len()));
+        condition::parse(text.value, &path_of, &table_of).map_err(report).ok()
+    }
+
+    fn no_table(&self, name: &str, span: Range<usize>) -> Mistake {
+        let near = super::diagnostic::nearest(name, self.table_names.iter().map(String::as_str));
+        let help = near.map_or_else(|| format!("create tables/{name}.csv"), |near| format!("did you mean `{near}`?"));
+        Mistake::new(TABLE, span, format!("there is no table {name:?}")).help(help)
     }
 }
 
@@ -374,11 +383,7 @@ impl Builder<'_, '_> {
             return None;
         };
         let Some(table) = (self.terms.table)(name.value) else {
-            let mistake = Mistake::new(TABLE, name.span, format!("there is no table {:?}", name.value));
-            let help = super::diagnostic::nearest(name.value, self.terms.table_names.iter().map(String::as_str));
-            self.error(
-                mistake.help(help.map_or_else(|| format!("create tables/{}.csv", name.value), |near| format!("did you mean `{near}`?"))),
-            );
+            self.error(self.terms.no_table(name.value, name.span));
             return None;
         };
         let column = self.section.text("column", report);

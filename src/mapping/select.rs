@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::convert::Surroundings;
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
@@ -50,7 +50,7 @@ impl Document {
     pub fn read(input: &Input<'_>) -> Result<Self, String> {
         let limits = fhir::Limits::default();
         let tree = |result: Result<Value, fhir::Problem>, release| {
-            result.map(|tree| Self::Fhir(tree, release)).map_err(|problem| problem.to_string())
+            result.map(|tree| Self::Fhir(in_bundle(tree), release)).map_err(|problem| problem.to_string())
         };
         match input.format {
             Format::Hl7v2 => {
@@ -71,7 +71,7 @@ impl Document {
         }
     }
 
-    /// Message type or event code; the kind of Bundle where there is no event.
+    /// Message type or event code; the type of the Bundle where there is no event, or of the resource that came alone.
     fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
@@ -110,6 +110,14 @@ impl Document {
     fn findings(&self) -> Vec<Finding> {
         let Self::V2(message) = self else { return Vec::new() };
         message.warnings().iter().map(tolerated).collect()
+    }
+}
+
+/// A resource that came alone, as a Bundle of this one: paths begin at a Bundle always. What it is called as a Bundle is its own type.
+fn in_bundle(tree: Value) -> Value {
+    match tree.get("resourceType").and_then(Value::as_str) {
+        Some(kind) if kind != "Bundle" => json!({ "resourceType": "Bundle", "type": kind, "entry": [{ "resource": tree }] }),
+        _ => tree,
     }
 }
 

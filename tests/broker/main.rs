@@ -9,5 +9,6 @@ mod documents;
 mod fhir;
 mod kill;
 mod merges;
+mod resources;
 mod whole;
 mod world;
