@@ -337,7 +337,11 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(value) = &rule.value {
             return Got::Constant(value.clone(), "constant");
         }
-        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        let is_list = rule.all || rule.target.kind == Kind::Texts;
+        match if is_list { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) } {
+            Got::Absent if rule.absent_clears => Got::Null,
+            got => got,
+        }
     }
 
     fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
