@@ -227,7 +227,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                     self.keep_constant(rule, &value, step, &mut made);
                     put(&mut made.fields, &rule.target.path, value);
                 }
-                Got::Null if self.mapping.null_clears && !rule.required => made.nulls.push(rule.field.clone()),
+                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => made.nulls.push(rule.field.clone()),
                 Got::Null | Got::Absent if rule.required => missing.push(rule),
                 Got::Null | Got::Absent | Got::Failed => {}
             }

@@ -163,6 +163,9 @@ fn what_is_left_out_is_cleared_where_a_rule_says_so() {
     assert_eq!(of(&["PID||||||||2"]), json!(null), "the rule does not apply");
     assert_eq!(of(&["PID||||||||1", "PD1|||^^A83001"]), json!(null), "a value");
     assert_eq!(of(&["PID||||||||1", "PD1|||^^?"]), json!(null), "a value that nobody can read is not none");
+    let ignoring = with_child(rules).replace("null = \"clear\"", "null = \"ignore\"");
+    let reading = bundle(&[("t.toml", &ignoring)]).read(&v2(&a28(&["PID||||||||1"])), false);
+    assert_eq!(reading.statements[0].clears, ["gp.practice_ods"], "whatever the file says of HL7 null");
 }
 
 #[test]
