@@ -235,7 +235,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                     self.keep_constant(rule, &value, step, &mut made);
                     put(&mut made.fields, &rule.target.path, value);
                 }
-                Got::Null if self.mapping.null_clears && !rule.required => made.nulls.push(rule.field.clone()),
+                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => made.nulls.push(rule.field.clone()),
                 Got::Null | Got::Absent if rule.required => missing.push(rule),
                 Got::Null | Got::Absent | Got::Failed => {}
             }
@@ -348,7 +348,11 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(join) = &rule.join {
             return self.run_joined(record, rule, scope, join);
         }
-        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        let is_list = rule.all || rule.target.kind == Kind::Texts;
+        match if is_list { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) } {
+            Got::Absent if rule.absent_clears => Got::Null,
+            got => got,
+        }
     }
 
     fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
