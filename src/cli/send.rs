@@ -117,6 +117,8 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
         Format::Hl7v2 => "application/hl7-v2",
         Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
         Format::Stu3Json | Format::R4Json => "application/fhir+json",
+        Format::CanonicalJson => "application/json",
+        Format::CsvRow => "text/csv",
     };
     let accept = if message.format == Format::Hl7v2 { media_type } else { "application/fhir+json" };
     let request = client.post(url).header("content-type", media_type).header("accept", accept).body(message.body.clone());
@@ -136,6 +138,8 @@ fn door(message: &Message) -> &'static str {
         Format::Stu3Xml | Format::Stu3Json => "/fhir/stu3/$process-message",
         Format::R4Xml | Format::R4Json if message.is_transaction => "/fhir/r4",
         Format::R4Xml | Format::R4Json => "/fhir/r4/$process-message",
+        // No door takes these: they come by `import`.
+        Format::CanonicalJson | Format::CsvRow => "/",
     }
 }
 

@@ -10,10 +10,12 @@
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
+//! - `files`: which entry stands at which place of which file.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
 mod controls;
+mod files;
 mod filing;
 mod hub;
 mod index;
@@ -23,6 +25,7 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};

@@ -331,7 +331,7 @@ impl LedgerReader {
         self.read(|connection| connection.prepare_cached(sql)?.query_map(params, each)?.collect())
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection).map_err(|error| broken(&self.file, &error))
     }
 
