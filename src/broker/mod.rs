@@ -10,7 +10,9 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+pub mod extract;
 pub mod filer;
+pub mod import;
 mod operations;
 pub mod payer;
 mod service;

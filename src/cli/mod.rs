@@ -15,6 +15,7 @@ mod check;
 mod demo;
 pub mod diagnostics;
 mod files;
+mod import;
 mod map;
 mod output;
 mod read;
@@ -157,6 +158,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Check(check) => check::check(&check, out),
         Command::Config(ConfigCommand::Default) => write!(out, "{}", crate::config::DEFAULT_TOML).map(|()| exit::OK).map_err(Failure::from),
         Command::Send(send) => send::send(&send, out),
+        Command::Import(import) => import::import(&import, out),
         Command::Map(MapCommand::Check(map)) => map::check(&map, out),
         Command::Map(MapCommand::Test(map)) => map::test(&map, out),
         Command::Map(MapCommand::Try(map)) => map::try_file(&map, out),

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Endings of files that are still being written.
 const UNFINISHED: [&str; 7] = ["tmp", "part", "partial", "filepart", "crdownload", "writing", "swp"];
@@ -23,7 +23,8 @@ const UNFINISHED: [&str; 7] = ["tmp", "part", "partial", "filepart", "crdownload
 pub(super) struct Listed {
     pub(super) name: OsString,
     pub(super) bytes: u64,
-    pub(super) modified: Option<SystemTime>,
+    /// Since 1970, by the clock of whoever keeps the file.
+    pub(super) modified: Option<Duration>,
 }
 
 /// A file to be taken, with its control file where there is one.
@@ -111,20 +112,15 @@ mod tests {
     use super::*;
 
     fn at(second: u64) -> Instant {
-        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(crate::intake::drop_watch::tests::start);
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(crate::clock::tick);
         *START + Duration::from_secs(second)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "any point will do")]
-    fn start() -> Instant {
-        Instant::now()
     }
 
     /// `NAME:BYTES:MTIME`
     fn listing(files: &[&str]) -> Vec<Listed> {
         let listed = |text: &&str| {
             let parts: Vec<&str> = text.split(':').collect();
-            let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(parts[2].parse().unwrap());
+            let modified = Duration::from_secs(parts[2].parse().unwrap());
             Listed { name: parts[0].into(), bytes: parts[1].parse().unwrap(), modified: Some(modified) }
         };
         files.iter().map(listed).collect()

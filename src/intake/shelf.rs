@@ -68,7 +68,8 @@ impl Shelf {
             // It may have gone meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
-                listed.push(Listed { name: entry.file_name(), bytes: metadata.len(), modified: metadata.modified().ok() });
+                let modified = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+                listed.push(Listed { name: entry.file_name(), bytes: metadata.len(), modified });
             }
         }
         Ok(listed)

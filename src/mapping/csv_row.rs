@@ -119,7 +119,7 @@ fn escape(value: &[u8], into: &mut Vec<u8>) {
             b'~' => br"\R\",
             b'&' => br"\T\",
             b'\\' => br"\E\",
-            b'\n' => br"\X0A\",
+            b'\n' => br"\.br\",
             b'\r' => continue,
             other => {
                 into.push(*other);

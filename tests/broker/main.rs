@@ -6,6 +6,8 @@
 
 mod corpus;
 mod fhir;
+mod files;
+mod import;
 mod kill;
 mod whole;
 mod world;

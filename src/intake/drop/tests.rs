@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use super::super::desk::{Clock, Patience};
 use super::super::settings::Config;
@@ -64,16 +63,11 @@ fn now() -> jiff::Timestamp {
     "2026-01-05T09:30:00Z".parse().unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "nothing waits here")]
-fn tick() -> Instant {
-    Instant::now()
-}
-
 fn folder(root: &Path, journal: &Kept, extra: &str) -> DropFolder<Kept> {
     let config: DropConfig =
         toml::from_str(&format!("folder = {:?}\nsource = \"mesh\"\nsettle_seconds = 0\n{extra}", root.display().to_string())).unwrap();
     let source: SourceConfig = toml::from_str("name = \"mesh\"").unwrap();
-    let clock = Clock { now, tick };
+    let clock = Clock { now, tick: crate::clock::tick };
     let sources = Sources::compile(&[source]).unwrap();
     let desk = Arc::new(Desk::new(&Config::default(), sources, journal.clone(), clock, Patience::default()));
     DropFolder::open(&config, &desk).unwrap()
