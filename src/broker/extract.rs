@@ -125,7 +125,7 @@ impl Extract {
     /// # Errors
     ///
     /// The file cannot be read on; or a quoted field does not end within the bound, so that nobody knows where the next row begins.
-    pub fn next(&mut self) -> io::Result<Option<Record>> {
+    pub fn take(&mut self) -> io::Result<Option<Record>> {
         let found = match &mut self.records {
             Records::Lines { input, line } => next_line(input, line)?,
             Records::Rows { reader, left, .. } => next_row(reader, left)?,
@@ -346,7 +346,7 @@ mod tests {
         let mut extract = Extract::open(file.path(), format).unwrap();
         let mut found = Vec::new();
         loop {
-            match extract.next() {
+            match extract.take() {
                 Ok(Some(record)) => found.push(match record.content {
                     Content::Bytes(bytes) => {
                         format!("{} {}", record.line, String::from_utf8_lossy(&bytes).trim().replace(['\r', '\n'], "/"))

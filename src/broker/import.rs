@@ -176,7 +176,7 @@ impl Importer {
             let mut batch = Vec::with_capacity(most);
             let mut read_error = None;
             while batch.len() < most {
-                match reading.extract.next() {
+                match reading.extract.take() {
                     Ok(Some(record)) if record.line <= before => progress.resumed += 1,
                     Ok(Some(record)) => {
                         progress.read = record.read;
@@ -276,7 +276,7 @@ impl Rehearsal {
         let mut reading = Records::open(order, &self.bundle, &self.sources, self.allow_test_numbers)?;
         let mut progress = Progress { bytes: reading.bytes, ..Progress::default() };
         let unread = |error| StartError { text: format!("{}: {error}", order.file.display()), exit: 65 };
-        while let Some(record) = reading.extract.next().map_err(unread)? {
+        while let Some(record) = reading.extract.take().map_err(unread)? {
             let place = record.line;
             progress.read = record.read;
             let entry = reading.entry(record);

@@ -14,7 +14,10 @@ use crate::names::Seq;
 
 /// Keeps in memory, as a ledger on disk would over the end of a process; takes so many appends and is full then.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<(Vec<(Entry, Option<Place>)>, Option<usize>)>>);
+struct Kept(Arc<Mutex<Inside>>);
+
+/// What is kept with its place, and how many more are taken; none: all.
+type Inside = (Vec<(Entry, Option<Place>)>, Option<usize>);
 
 impl Journal for Kept {
     async fn append(&self, entry: Entry) -> Result<Receipt, JournalError> {
