@@ -43,6 +43,10 @@ pub struct Record {
 /// paths that changed, in alphabetical order.
 pub fn merge(record: Option<&Record>, statement: &Statement, said: &Said) -> (Record, Vec<String>) {
     let before = record.cloned().unwrap_or_default();
+    // It says that there is news elsewhere and which number that stands under, which after a supersession is the old one.
+    if statement.event.notice {
+        return (before, Vec::new());
+    }
     let mut merging = Merging { record: before.clone(), statement, said, copy: copied(statement, said), other: None };
     merging.flags();
     // What is taken back is the result or the event; the details of the person in it are no news.

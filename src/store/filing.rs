@@ -23,10 +23,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::documents;
 use super::index::{ChildRow, Index};
 use super::parents;
 use super::writer::row_id;
-use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
 use crate::identity::{self, Evidence, Match, Record, Said};
@@ -59,6 +60,8 @@ pub struct Prepared {
     pub findings: String,
     /// What is to be done.
     pub outcome: PreparedOutcome,
+    /// Contents of documents, which the statements name by their hash.
+    pub contents: Vec<Content>,
     /// A person's reason, where a held entry is read again.
     pub released_by: Option<String>,
 }
@@ -222,6 +225,7 @@ fn file_statements(
         let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
         debts.extend(one.file()?);
     }
+    documents::keep(connection, statements, &prepared.contents)?;
     Ok(debts)
 }
 

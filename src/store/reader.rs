@@ -327,7 +327,7 @@ impl LedgerReader {
         })
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -336,11 +336,11 @@ impl LedgerReader {
         self.read(|connection| connection.prepare_cached(sql)?.query_map(params, each)?.collect())
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection).map_err(|error| broken(&self.file, &error))
     }
 
-    fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
         if !zstd {
             return Ok(bytes);
         }

@@ -9,6 +9,7 @@
 //!     child      the merged record; identifier points at it
 //!     merged     which record goes on in the place of which, and which event said so; both rows stay
 //!     aggregate  (kind, publisher, key): which event holds now, tombstones too
+//!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!
 //! # Invariants
@@ -88,6 +89,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
             });
         }
     }
+    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }

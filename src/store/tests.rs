@@ -46,6 +46,7 @@ fn held(seq: Seq) -> Prepared {
         bundle: BundleHash::new("none"),
         findings: String::new(),
         outcome: PreparedOutcome::Hold("unmapped-code".into()),
+        contents: Vec::new(),
         released_by: None,
     }
 }

@@ -5,7 +5,7 @@ use chis_broker::journal::Standing;
 use chis_broker::names::Seq;
 use chis_broker::store::{LedgerReader, hub_export};
 
-use crate::world::{Line, broker, nhs_number, person, settled};
+use crate::world::{Line, broker, nhs_number, person, sample, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hospitals_message_reaches_the_store_of_the_responsible_hub_and_no_other() {
@@ -82,11 +82,6 @@ async fn a_held_message_is_filed_when_a_person_releases_it_after_the_cause_is_me
     let unknown = tokio::task::spawn_blocking(move || operations.release(Seq(7), "no such entry").unwrap_err()).await.unwrap();
     assert_eq!(unknown.exit, 66);
     assert_eq!(running.stop().await, 0);
-}
-
-fn sample(name: &str) -> String {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
-    std::fs::read_to_string(file).unwrap().replace('\n', "\r")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -204,6 +204,17 @@ fn a_results_copy_of_the_address_moves_nobody() {
 }
 
 #[test]
+fn a_notice_changes_nothing_and_no_number_becomes_current_by_it() {
+    let has = |id: Identifier| about(Child { identifiers: vec![id], ..Child::default() });
+    let superseded = [(said(3, 1), has(nhs("9990000026", "01"))), (said(3, 2), has(nhs("9990000034", "01")))];
+    let record = merged(&superseded);
+    let mut notice = has(nhs("9990000026", "01"));
+    assert_ne!(merge(Some(&record), &notice, &said(3, 9)).0, record);
+    notice.event.notice = true;
+    assert_eq!(merge(Some(&record), &notice, &said(3, 9)), (record, Vec::new()));
+}
+
+#[test]
 fn an_address_that_begins_later_is_not_overtaken_by_an_older_word() {
     let day = 86_400_000_000;
     let start = Instant { value: "1970-01-21".to_owned(), precision: Precision::Day, raw: None };
