@@ -82,10 +82,7 @@ fn expectations_that_are_not_met_say_what_came() {
         ("expect.result.2.parent = \"sample.0\"", "result.2: belongs to sample.1, sample.0 was expected"),
         ("expect.absent = [\"child.sex\"]", "child.sex: should be absent, and is \"2\""),
         ("expect.cleared = [\"child.gp.practice_ods\"]", "child.gp.practice_ods: should be cleared, and is not"),
-        (
-            "set = { \"PD1-3\" = '\"\"' }\nexpect.cleared = []",
-            "child.gp.practice_ods: is cleared, and nothing should be",
-        ),
+        ("set = { \"PD1-3\" = '\"\"' }\nexpect.cleared = []", "child.gp.practice_ods: is cleared, and nothing should be"),
         ("expect.held = true", "should be held, and is not"),
         ("expect.ignored = true", "ignored: expected true, came no"),
         ("expect.issues = [\"a\"]", "this issue was expected: a"),

@@ -157,7 +157,8 @@ fn null_clears_absent_does_not() {
 
 #[test]
 fn what_is_left_out_is_cleared_where_a_rule_says_so() {
-    let rules = "gp.practice_ods = { from = 'PD1-3.3', as = \"ods-code\", absent = \"clear\", when = 'PID-8 = \"1\"', on_error = \"warn\" }";
+    let rules =
+        "gp.practice_ods = { from = 'PD1-3.3', as = \"ods-code\", absent = \"clear\", when = 'PID-8 = \"1\"', on_error = \"warn\" }";
     let of = |segments: &[&str]| read_child(rules, &[], segments).0["clears"].clone();
     assert_eq!(of(&["PID||||||||1"]), json!(["gp.practice_ods"]));
     assert_eq!(of(&["PID||||||||2"]), json!(null), "the rule does not apply");
