@@ -67,7 +67,7 @@ fn what_messages_have_and_rows_have_not_is_refused_when_the_file_is_loaded() {
     check(&with("sex = { from = 'SEKS' }"), &["M031 t.toml:19 `columns` declares no \"SEKS\" | known here: `ID`, `NHS No`, `SEX`, `DOB`, `NOTE`"]);
     check(
         &EXTRACT.replace("columns = [\"ID\", \"NHS No\", \"SEX\", \"DOB\", \"NOTE\"]", "columns = [\"DOB\", \"DOB\"]"),
-        &["M010 t.toml:6 column \"DOB\" is declared twice"],
+        &["M005 t.toml:6 column \"DOB\" is declared twice"],
     );
     check(
         &EXTRACT.replace("format = \"csv\"", "format = \"csv\"\naccepts = [\"ADT^A28\"]"),
