@@ -33,7 +33,7 @@ use super::batch::{BatchRules, settle_file};
 use super::control_file::{Transfer, read_control};
 use super::desk::Desk;
 use super::drop_watch::{Offer, Watch, ending, is_control, stem};
-use super::events::{self, EventDecision, Syntax, examine_event};
+use super::events::{self, EventDecision, ExaminedEvent, Syntax, Wanted, examine_event};
 use super::listener::IntakeError;
 use super::refusal::{Refusal, Told};
 use super::settings::{DropConfig, FhirRelease};
@@ -320,11 +320,11 @@ impl<J: Journal> DropFolder<J> {
         let looked = {
             let body = body.clone();
             let candidates = vec![Arc::clone(&source)];
-            tokio::task::spawn_blocking(move || examine_event(&body, syntax, release, &candidates)).await
+            tokio::task::spawn_blocking(move || examine_file(&body, (syntax, release), &candidates)).await
         };
         let examined = looked.unwrap_or_else(|_| {
             observe::ReadingBroke { source: &self.source, bytes }.say();
-            events::ExaminedEvent::broken(source)
+            ExaminedEvent::broken(source)
         });
         let entry = examined.entry(events::format(release, syntax), body, arrived);
         let Ok(receipt) = self.desk.keep(entry, Some(Place { file: mark, number: 1 })).await else { return Taken::NotNow };
@@ -342,6 +342,16 @@ impl<J: Journal> DropFolder<J> {
             }
         }
     }
+}
+
+/// A file does not come by a path that says what it holds: R4 has Bundles of resources beside messages.
+fn examine_file(body: &[u8], form: (Syntax, Release), candidates: &[Arc<Source>]) -> ExaminedEvent {
+    let as_message = examine_event(body, form, &Wanted::Message, candidates);
+    if form.1 == Release::Stu3 || !matches!(as_message.decision, EventDecision::Refuse(_)) {
+        return as_message;
+    }
+    let as_resources = examine_event(body, form, &Wanted::Resources, candidates);
+    if matches!(as_resources.decision, EventDecision::Refuse(_)) { as_message } else { as_resources }
 }
 
 enum Kind {

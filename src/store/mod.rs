@@ -8,6 +8,7 @@
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `documents`: contents of documents, by their hash.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `files`: which entry stands at which place of which file.
@@ -16,6 +17,7 @@
 
 mod controls;
 mod files;
+mod documents;
 mod filing;
 mod hub;
 mod index;
@@ -25,6 +27,7 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use documents::KeptDocument;
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};

@@ -64,7 +64,10 @@ fn dates_of_extracts_are_read_in_the_three_ways_in_which_they_are_written() {
 #[test]
 fn what_messages_have_and_rows_have_not_is_refused_when_the_file_is_loaded() {
     let check = |text: &str, expected: &[&str]| assert_eq!(mistakes(&[("t.toml", text)]), expected, "{text}");
-    check(&with("sex = { from = 'SEKS' }"), &["M031 t.toml:19 `columns` declares no \"SEKS\" | known here: `ID`, `NHS No`, `SEX`, `DOB`, `NOTE`"]);
+    check(
+        &with("sex = { from = 'SEKS' }"),
+        &["M031 t.toml:19 `columns` declares no \"SEKS\" | known here: `ID`, `NHS No`, `SEX`, `DOB`, `NOTE`"],
+    );
     check(
         &EXTRACT.replace("columns = [\"ID\", \"NHS No\", \"SEX\", \"DOB\", \"NOTE\"]", "columns = [\"DOB\", \"DOB\"]"),
         &["M005 t.toml:6 column \"DOB\" is declared twice"],
