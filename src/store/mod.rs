@@ -16,8 +16,8 @@
 //! - `hub`: a hub's own child health store.
 
 mod controls;
-mod documents;
 mod files;
+mod documents;
 mod filing;
 mod hub;
 mod index;
