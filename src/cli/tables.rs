@@ -137,9 +137,41 @@ pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()
     if let Some(record) = value.get("record") {
         writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
     }
+    for (condition, current) in value.get("outcomes").and_then(Value::as_object).into_iter().flatten() {
+        outcome(condition, current, out)?;
+    }
+    for aggregate in items(value, "aggregates") {
+        self::aggregate(aggregate, out)?;
+    }
     for event in items(value, "events") {
         writeln!(out, "message   {}", text(event, "seq"))?;
         event_lines(event, with_evidence, out)?;
+    }
+    Ok(())
+}
+
+/// The blood spot outcome that counts, and what later samples said beside it.
+fn outcome(condition: &str, current: &Value, out: &mut Out) -> io::Result<()> {
+    let said = |outcome: &Value| {
+        let words = [text(outcome, "nbs_status"), text(outcome, "nbs_substatus"), text(outcome, "outcome_text")];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    let later: String = items(current, "later").iter().map(|later| format!("; a later sample said {}", said(later))).collect();
+    let open = if current.get("is_final") == Some(&Value::Bool(false)) { ", not final" } else { "" };
+    let outcome = current.get("outcome").map(said).unwrap_or_default();
+    writeln!(out, "outcome   {condition}: {outcome}{open} (sample {} taken {}){later}", text(current, "key"), text(current, "taken"))
+}
+
+/// What stands under one key of a publisher.
+fn aggregate(aggregate: &Value, out: &mut Out) -> io::Result<()> {
+    let seqs: Vec<String> = items(aggregate, "seqs").iter().map(Value::to_string).collect();
+    let taken_back = if aggregate.get("deleted") == Some(&Value::Bool(true)) { ", taken back" } else { "" };
+    let (kind, key, publisher) = (text(aggregate, "kind"), text(aggregate, "key"), text(aggregate, "publisher"));
+    writeln!(out, "{kind:<9} {key} of {publisher}  message {} at {}{taken_back}", seqs.join(", "), text(aggregate, "at"))?;
+    for (list, facts) in aggregate.get("content").and_then(Value::as_object).into_iter().flatten() {
+        for fact in facts.as_array().into_iter().flatten() {
+            writeln!(out, "  {list} {fact}")?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::mask;
 use crate::mapping::{Bundle, Input, Provenance};
 use crate::names::{ChildId, Format, Seq};
-use crate::store::{EntryFilter, LedgerReader, StoreError};
+use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
 
 /// Whether values out of messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +130,16 @@ fn provenance(one: &Provenance, sight: Sight) -> Value {
 pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
     let view = reader.child(child)?.ok_or_else(|| ViewError::Missing(format!("no child {child} is on record")))?;
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
-    let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events });
+    let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)? });
     if sight == Sight::Masked {
+        if let Some(aggregates) = value.get_mut("aggregates") {
+            mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
+            show_seqs(aggregates, &view.aggregates);
+        }
+        if let Some(outcomes) = value.get_mut("outcomes") {
+            mask::mask(outcomes, &[]);
+        }
         if let Some(record) = value.get_mut("record") {
             mask::mask(record, &["hub", "basis", "status"]);
         }
@@ -144,6 +152,15 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
         }
     }
     Ok(value)
+}
+
+/// A list is looked into by the mask even where it is kept; which messages made an aggregate says nothing of the child.
+fn show_seqs(masked: &mut Value, aggregates: &[AggregateRow]) {
+    for (row, aggregate) in masked.as_array_mut().into_iter().flatten().zip(aggregates) {
+        if let Some(seqs) = row.get_mut("seqs") {
+            *seqs = json!(aggregate.seqs);
+        }
+    }
 }
 
 fn with_seq(seq: i64, event: &impl Serialize) -> Value {

@@ -8,11 +8,14 @@
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `aggregates`: which version of what is said under a publisher's key stands.
+//! - `safeguarding`: child protection facts, apart from everything else.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
+mod aggregates;
 mod controls;
 mod filing;
 mod hub;
@@ -20,6 +23,7 @@ mod index;
 mod parents;
 mod reader;
 mod rows;
+mod safeguarding;
 mod schema;
 mod writer;
 
@@ -31,3 +35,5 @@ pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_filing;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rows::*;
 use super::schema::{broken, ledger_file, open_for_reading};
-use crate::canon::{Child, ProxyConsent};
+use crate::canon::{Child, CurrentOutcome, ProxyConsent, Statement, current_outcomes};
 use crate::identity::Record;
 use crate::journal::Standing;
 use crate::names::{ChildId, Format, Seq, SourceName};
@@ -140,10 +140,33 @@ impl LedgerReader {
             self.read(|c| c.query_row(sql, [child.0.as_bytes().as_slice()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())?;
         let Some((id, version, record)) = row else { return Ok(None) };
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.child = ?1 ORDER BY v.id");
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.child = ?1 AND v.kind <> 'safeguarding' ORDER BY v.id"
+        );
         let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
-        Ok(Some(ChildView { child: child.to_string(), version, record: part("child"), said: part("said"), events }))
+        let (aggregates, outcomes) = self.read(|connection| aggregates(connection, id))?;
+        let (kept, said, record) = (part("kept"), part("said"), part("child"));
+        Ok(Some(ChildView { child: child.to_string(), version, record, said, kept, aggregates, outcomes, events }))
+    }
+
+    /// The child protection facts of a child. Who asks has a right of its own to them, and has been written down.
+    pub fn safeguarding(&self, child: ChildId) -> Result<Vec<SafeguardingRow>, StoreError> {
+        let sql = "SELECT f.publisher, f.key, f.at_us, f.seq, f.deleted, f.body FROM safeguarding f JOIN child c ON c.id = f.child
+            WHERE c.uuid = ?1 ORDER BY f.at_us, f.publisher, f.key";
+        self.list(sql, [child.0.as_bytes().as_slice()], |row| {
+            let facts: Option<String> = row.get(5)?;
+            let (publisher, key, at) = (row.get(0)?, row.get(1)?, moment(row.get(2)?));
+            Ok(SafeguardingRow { publisher, key, at, seq: row.get(3)?, deleted: row.get(4)?, facts: parse(facts.as_deref()) })
+        })
+    }
+
+    /// Which statement of an entry was filed for this child, from 0.
+    pub fn statements_about(&self, seq: Seq, child: ChildId) -> Result<Vec<usize>, StoreError> {
+        let sql = "SELECT v.id FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 AND c.uuid = ?3 ORDER BY v.id";
+        let rows: Vec<i64> =
+            self.list(sql, params![seq.0 * 1_024, (seq.0 + 1) * 1_024, child.0.as_bytes().as_slice()], |row| row.get(0))?;
+        Ok(rows.into_iter().filter_map(|row| usize::try_from(row % 1_024).ok()).collect())
     }
 
     /// Child ids whose current or former NHS number or local identifier this is.
@@ -370,17 +393,47 @@ fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {
     })
 }
 
+type Aggregates = (Vec<AggregateRow>, std::collections::BTreeMap<String, CurrentOutcome>);
+
+/// What stands under publishers' keys, and which blood spot outcomes count.
+fn aggregates(connection: &Connection, child: i64) -> rusqlite::Result<Aggregates> {
+    let (mut rows, mut spots) = (Vec::new(), Vec::new());
+    for standing in super::aggregates::of_child(connection, child, None)? {
+        let content = standing.content(connection)?;
+        let lists = content.as_ref().map(lists).unwrap_or_default();
+        // A message's own key without items of its own is kept for deletions; there is nothing to show.
+        if !standing.deleted && lists.as_object().is_some_and(serde_json::Map::is_empty) {
+            continue;
+        }
+        spots.extend(content.into_iter().filter(|_| !standing.deleted).flat_map(|content| content.blood_spots));
+        let super::aggregates::Standing { kind, publisher, key, at_us, deleted, parts } = standing;
+        let seqs = parts.iter().map(|part| part.event / 1_024).collect();
+        let content = if deleted { serde_json::Value::Null } else { lists };
+        rows.push(AggregateRow { kind, publisher, key, at: moment(at_us), seqs, deleted, content });
+    }
+    Ok((rows, current_outcomes(&spots)))
+}
+
+/// The lists of a statement that are not empty.
+fn lists(content: &Statement) -> serde_json::Value {
+    let mut lists = serde_json::to_value(content).unwrap_or_default();
+    if let Some(lists) = lists.as_object_mut() {
+        lists.retain(|name, _| name != "event" && name != "child");
+    }
+    lists
+}
+
 type EventWithRow = (i64, EventRow, Option<String>);
 
 fn event_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventWithRow> {
     let body: Vec<u8> = row.get(1)?;
     let child: Vec<u8> = row.get(2)?;
-    let evidence: String = row.get(7)?;
+    let (kind, evidence): (String, String) = (row.get(3)?, row.get(7)?);
     let event = serde_json::from_slice::<FiledEvent>(&body).map(|event| event.event.to_string()).unwrap_or_default();
     let view = EventRow {
         event,
         child: Uuid::from_slice(&child).map(|uuid| uuid.to_string()).unwrap_or_default(),
-        kind: row.get(3)?,
+        kind: if kind == "safeguarding" { "restricted".to_owned() } else { kind },
         at: moment(row.get(4)?),
         hub: row.get(5)?,
         basis: row.get(6)?,

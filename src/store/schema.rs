@@ -7,7 +7,8 @@
 //!     standing   seq | state | why: at most one row for each entry; none yet means waiting
 //!     event      what was filed, with the record after it; never changes
 //!     child      the merged record; identifier points at it
-//!     aggregate  (kind, publisher, key): which event holds now, tombstones too
+//!     aggregate  (kind, publisher, key): which events hold now and where in them, tombstones too
+//!     safeguarding  child protection facts; nothing else has them
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!
 //! # Invariants
@@ -23,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Format of the ledger; a newer one is refused.
-pub(super) const LEDGER_VERSION: i64 = 1;
+pub(super) const LEDGER_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -47,8 +48,14 @@ CREATE INDEX identifier_child ON identifier(child);
 CREATE TABLE relation_identifier(system TEXT NOT NULL, value TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY(system, value)) STRICT, WITHOUT ROWID;
 CREATE TABLE aggregate(
     kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL,
-    version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
+    version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, within TEXT, parts TEXT NOT NULL,
+    PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
 CREATE INDEX aggregate_child ON aggregate(child, kind);
+CREATE INDEX aggregate_within ON aggregate(publisher, within) WHERE within IS NOT NULL;
+CREATE TABLE safeguarding(
+    publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    version INTEGER NOT NULL, seq INTEGER NOT NULL, within TEXT, body TEXT, PRIMARY KEY(publisher, key)) STRICT, WITHOUT ROWID;
+CREATE INDEX safeguarding_child ON safeguarding(child);
 CREATE TABLE event(
     id INTEGER PRIMARY KEY, child INTEGER NOT NULL, kind TEXT NOT NULL, at_us INTEGER NOT NULL, hub TEXT NOT NULL, basis TEXT NOT NULL,
     superseded INTEGER NOT NULL, evidence TEXT NOT NULL, withheld TEXT, body BLOB NOT NULL) STRICT;
