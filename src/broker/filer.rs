@@ -64,7 +64,10 @@ impl Reader {
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());
         let (outcome, findings) = match reading {
-            Ok(reading) => outcome(reading),
+            Ok(reading) => {
+                let might_tell = mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
+                outcome(if might_tell { discreet(reading) } else { reading })
+            }
             Err(_panic) => {
                 metrics::counter!("chis_panics_total").increment(1);
                 let finding =
@@ -85,6 +88,17 @@ impl Reader {
             released_by: None,
         }
     }
+}
+
+/// Findings quote. What is said about a message with child protection facts keeps its place and loses its words; whoever has the
+/// right gets them by `msg explain`, which reads the message again.
+fn discreet(mut reading: Reading) -> Reading {
+    let says = reading.outcome != Outcome::Mapped || reading.statements.iter().any(|said| !said.safeguarding.is_empty());
+    for finding in reading.findings.iter_mut().filter(|_| says) {
+        finding.text = "the words are kept back: `msg explain --safeguarding` shows them".to_owned();
+        finding.help = String::new();
+    }
+    reading
 }
 
 fn outcome(reading: Reading) -> (PreparedOutcome, String) {

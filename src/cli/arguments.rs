@@ -239,7 +239,7 @@ pub enum MsgCommand {
     /// Lists messages, newest first
     List(MsgList),
     /// Shows one message as it was received
-    Show(MsgOne),
+    Show(MsgShow),
     /// What became of one message
     Trace(MsgOne),
     /// Where the values of one message came from
@@ -283,6 +283,23 @@ pub struct MsgOne {
     pub from: From,
 }
 
+/// `msg show`.
+#[derive(Args, Debug)]
+pub struct MsgShow {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// Show it even where it says child protection facts; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
 /// `msg explain`.
 #[derive(Args, Debug)]
 pub struct MsgExplain {
@@ -292,6 +309,9 @@ pub struct MsgExplain {
     /// A canonical field or its beginning, child.birth; without one all
     #[arg(value_name = "FIELD", default_value = "")]
     pub field: String,
+    /// Show child protection facts too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -312,6 +332,9 @@ pub struct Child {
     /// Show how each event was matched
     #[arg(long)]
     pub why: bool,
+    /// Show the child protection facts, which nothing else shows; written down
+    #[arg(long, requires_all = ["reveal", "child"], conflicts_with = "why")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

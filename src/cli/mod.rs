@@ -93,6 +93,7 @@ impl From<crate::console::views::ViewError> for Failure {
         match error {
             ViewError::Missing(text) => Self::new(exit::MISSING, text),
             ViewError::Asked(text) => Self::new(exit::USAGE, text),
+            ViewError::Forbidden(text) => Self::new(77, text),
             ViewError::Store(text, code) => Self::new(code, text),
         }
     }

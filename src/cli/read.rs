@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::arguments::{Child, HeldFormat, HeldList, HeldRelease, HubExport, MsgExplain, MsgList, MsgOne, Reconcile, Reload, Status};
+use super::arguments::{
+    Child, From, HeldFormat, HeldList, HeldRelease, HubExport, MsgExplain, MsgList, MsgOne, MsgShow, Reconcile, Reload, Reveal, Status,
+};
 use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
 use super::tables::{self, is_balanced, items};
@@ -36,14 +38,23 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
 }
 
 /// `msg show`.
-pub fn show(one: &MsgOne, out: &mut Out) -> Outcome {
-    let value = Source::of(&one.from)?.ask(&Query::Entry(one.seq), one.reveal.reveal.as_deref())?;
+pub fn show(one: &MsgShow, out: &mut Out) -> Outcome {
+    let value = ask(&one.from, &Query::Entry(one.seq), (&one.reveal, one.safeguarding))?;
     if one.from.json {
         out.json(&value)?
     } else {
         tables::entry(&value, out)?
     }
     Ok(exit::OK)
+}
+
+/// Asks for child protection facts too, where that was said with a reason.
+fn ask(from: &From, query: &Query, (reveal, safeguarding): (&Reveal, bool)) -> Result<Value, Failure> {
+    let source = Source::of(from)?;
+    match (&reveal.reveal, safeguarding) {
+        (Some(reason), true) => source.ask_safeguarding(query, reason),
+        (reason, _) => source.ask(query, reason.as_deref()),
+    }
 }
 
 /// `msg trace` and `held show`.
@@ -60,7 +71,7 @@ pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
 /// `msg explain`.
 pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
     let query = Query::Explain(explain.seq, explain.field.clone());
-    let value = Source::of(&explain.from)?.ask(&query, explain.reveal.reveal.as_deref())?;
+    let value = ask(&explain.from, &query, (&explain.reveal, explain.safeguarding))?;
     if explain.from.json {
         out.json(&value)?
     } else {
@@ -81,6 +92,15 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
             .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
         return found(&source.ask(&Query::Find(identifier.trim().to_owned()), None)?, child.from.json, out);
     };
+    if child.safeguarding {
+        let value = ask(&child.from, &Query::Safeguarding(id), (&child.reveal, true))?;
+        if child.from.json {
+            out.json(&value)?
+        } else {
+            tables::safeguarding(&value, out)?
+        }
+        return Ok(exit::OK);
+    }
     let value = source.ask(&Query::Child(id), child.reveal.reveal.as_deref())?;
     if child.from.json {
         out.json(&value)?
@@ -157,7 +177,7 @@ pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
     }
     let kind = if release.debt { "debts" } else { "held" };
     let path = format!("/api/v1/{kind}/{}/release", release.seq);
-    let request = Request { method: "POST", path, body: Some(json!({ "reason": release.reason })), reveal: None };
+    let request = Request::post(path, json!({ "reason": release.reason }));
     let value = source::call(&release.admin, &request).map_err(|failure| match failure.exit {
         exit::UNREACHABLE => Failure::new(exit::UNREACHABLE, format!("releasing needs the running broker: {}", failure.text)),
         _ => failure,
@@ -185,10 +205,9 @@ pub fn reconcile(reconcile: &Reconcile, out: &mut Out) -> Outcome {
 
 /// `status`.
 pub fn status(status: &Status, out: &mut Out) -> Outcome {
-    let get = |path: &str| Request { method: "GET", path: path.to_owned(), body: None, reveal: None };
-    let (code, checks) = source::call_text(&status.admin, &get("/readyz?verbose"))?;
-    let version = source::call(&status.admin, &get("/version"))?;
-    let account = source::call(&status.admin, &get("/api/v1/reconcile"));
+    let (code, checks) = source::call_text(&status.admin, &Request::get("/readyz?verbose"))?;
+    let version = source::call(&status.admin, &Request::get("/version"))?;
+    let account = source::call(&status.admin, &Request::get("/api/v1/reconcile"));
     let sum = |key: &str| {
         account
             .as_ref()
@@ -210,7 +229,7 @@ pub fn status(status: &Status, out: &mut Out) -> Outcome {
 
 /// `reload`.
 pub fn reload(reload: &Reload, out: &mut Out) -> Outcome {
-    let request = Request { method: "POST", path: "/api/v1/reload".into(), body: Some(json!({})), reveal: None };
+    let request = Request::post("/api/v1/reload", json!({}));
     let value = source::call(&reload.admin, &request)?;
     if reload.json {
         out.json(&value)?;

@@ -45,6 +45,9 @@ pub fn entry(value: &Value, out: &mut Out) -> io::Result<()> {
     if body == crate::console::mask::HIDDEN {
         return writeln!(out, "\nthe message itself is hidden; --reveal REASON shows it");
     }
+    if body == crate::console::views::RESTRICTED {
+        return writeln!(out, "\nthe message says child protection facts; --safeguarding --reveal REASON shows it");
+    }
     writeln!(out, "\n{}", body.replace('\r', "\n").trim_end())
 }
 
@@ -171,6 +174,24 @@ fn aggregate(aggregate: &Value, out: &mut Out) -> io::Result<()> {
     for (list, facts) in aggregate.get("content").and_then(Value::as_object).into_iter().flatten() {
         for fact in facts.as_array().into_iter().flatten() {
             writeln!(out, "  {list} {fact}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Child protection facts.
+pub fn safeguarding(value: &Value, out: &mut Out) -> io::Result<()> {
+    writeln!(out, "child     {}", text(value, "child"))?;
+    let rows = items(value, "safeguarding");
+    if rows.is_empty() {
+        writeln!(out, "no child protection fact is on record")?;
+    }
+    for row in rows {
+        let taken_back = if row.get("deleted") == Some(&Value::Bool(true)) { ", taken back" } else { "" };
+        let of = (text(row, "key"), text(row, "publisher"));
+        writeln!(out, "fact      {} of {}  message {} at {}{taken_back}", of.0, of.1, text(row, "seq"), text(row, "at"))?;
+        for fact in items(row, "facts") {
+            writeln!(out, "  {fact}")?;
         }
     }
     Ok(())

@@ -21,6 +21,9 @@ use crate::store::{EntryFilter, LedgerReader, StoreError};
 /// Carries the reason for which values are shown; without it they are masked.
 pub const REVEAL_HEADER: &str = "x-reveal-reason";
 
+/// `yes`: child protection facts are asked for too; only beside a reason.
+pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
+
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -40,6 +43,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/entries/{seq}/explain", get(explain))
         .route("/api/v1/children/find", post(find))
         .route("/api/v1/children/{child}", get(child))
+        .route("/api/v1/children/{child}/safeguarding", get(safeguarding))
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
@@ -156,6 +160,11 @@ async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, head
     look(broker, headers, what, move |reader, sight, _| views::child(reader, ChildId(child), sight)).await
 }
 
+async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {
+    let what = format!("child {child}");
+    look(broker, headers, what, move |reader, sight, _| views::safeguarding(reader, ChildId(child), sight)).await
+}
+
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
     look(broker, headers, "held list".to_owned(), |reader, sight, _| views::held(reader, sight)).await
 }
@@ -232,8 +241,13 @@ async fn look(
     if reason.as_deref() == Some("") {
         return refusal(StatusCode::BAD_REQUEST, "a reason for revealing is not empty", 64);
     }
+    let asked = headers.contains_key(SAFEGUARDING_HEADER);
     let shown = tokio::task::spawn_blocking(move || {
         let sight = match reason {
+            Some(reason) if asked => {
+                broker.audit("reveal-safeguarding", &what, &reason)?;
+                Sight::Safeguarding
+            }
             Some(reason) => {
                 broker.audit("reveal", &what, &reason)?;
                 Sight::Revealed
@@ -257,6 +271,7 @@ fn told(error: &ViewError) -> Response {
     match error {
         ViewError::Missing(text) => refusal(StatusCode::NOT_FOUND, text, 66),
         ViewError::Asked(text) => refusal(StatusCode::BAD_REQUEST, text, 64),
+        ViewError::Forbidden(text) => refusal(StatusCode::FORBIDDEN, text, 77),
         ViewError::Store(text, exit) if [69, 75].contains(exit) => refusal(StatusCode::SERVICE_UNAVAILABLE, text, *exit),
         ViewError::Store(text, exit) if [64, 66].contains(exit) => refusal(StatusCode::CONFLICT, text, *exit),
         ViewError::Store(text, exit) => refusal(StatusCode::INTERNAL_SERVER_ERROR, text, *exit),

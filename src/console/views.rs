@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::mask;
-use crate::mapping::{Bundle, Input, Provenance};
-use crate::names::{ChildId, Format, Seq};
+use super::reading::{Reread, Rereader, is_safeguarding};
+use crate::mapping::Provenance;
+use crate::names::{ChildId, Seq};
 use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
 
 /// Whether values out of messages are shown.
@@ -13,9 +14,14 @@ use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
 pub enum Sight {
     /// Hidden.
     Masked,
-    /// Shown; the reason is in the audit already.
+    /// Shown, but child protection facts; the reason is in the audit already.
     Revealed,
+    /// Child protection facts are shown too: asked for by name, and so written down.
+    Safeguarding,
 }
+
+/// Stands in place of a message that says child protection facts.
+pub const RESTRICTED: &str = "restricted";
 
 /// Why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +32,9 @@ pub enum ViewError {
     /// It could not be asked for like this.
     #[error("{0}")]
     Asked(String),
+    /// Nobody may see it like this.
+    #[error("{0}")]
+    Forbidden(String),
     /// The ledger could not be read: text and exit code.
     #[error("{0}")]
     Store(String, u8),
@@ -46,8 +55,9 @@ pub fn entries(reader: &LedgerReader, filter: &EntryFilter) -> Result<Value, Vie
 pub fn entry(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
     let body = match sight {
-        Sight::Revealed => String::from_utf8_lossy(&body).into_owned(),
         Sight::Masked => mask::HIDDEN.to_owned(),
+        Sight::Revealed if Rereader::new(reader).is_restricted(seq)? => RESTRICTED.to_owned(),
+        Sight::Revealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
 }
@@ -74,31 +84,20 @@ fn hide_trace(value: &mut Value) {
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&str>, sight: Sight) -> Result<Value, ViewError> {
-    let trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
-    let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
-    let hash = trace
-        .bundle
-        .ok_or_else(|| ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing)))?;
-    let files = reader
-        .bundle_files(&hash)?
-        .ok_or_else(|| ViewError::Missing(format!("the mapping files of bundle {hash} are not in the ledger")))?;
-    let bundle = Bundle::compile(&files, "")
-        .map_err(|_| ViewError::Store(format!("this program cannot compile bundle {hash}, which an older one used"), 65))?;
-    let format = Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
-    let input = Input { format, body: &body, default_charset: charset, allow_test_numbers: true };
-    let reading = bundle.read(&input, true);
-    let said: Vec<Value> = reading.provenance.iter().filter(|one| is_below(&one.field, field)).map(|one| provenance(one, sight)).collect();
+    let Reread { bundle, reading, is_restricted } = Rereader::new(reader).reread(seq, charset)?;
+    let about = reading.provenance.iter().filter(|one| is_below(&one.field, field));
+    let said: Vec<Value> = about.map(|one| provenance(one, sight)).collect();
     let mut findings = json(&reading.findings)?;
     if let Value::Array(items) = &mut findings {
         items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
     }
-    if sight == Sight::Masked {
+    if sight == Sight::Masked || (is_restricted && sight != Sight::Safeguarding) {
         mask::hide(&mut findings, &["text", "help"]);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
     }
-    Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": hash, "values": said, "findings": findings }))
+    Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": bundle, "values": said, "findings": findings }))
 }
 
 /// `child.names` is above `child.names[0].family`; an empty one is above all.
@@ -107,9 +106,9 @@ fn is_below(field: &str, asked: &str) -> bool {
     asked.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn provenance(one: &Provenance, sight: Sight) -> Value {
+pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
     let mut value = serde_json::to_value(one).unwrap_or_default();
-    if sight == Sight::Masked {
+    if sight == Sight::Masked || (is_safeguarding(one) && sight != Sight::Safeguarding) {
         mask::hide(&mut value, &["value", "raw"]);
         // The row of a table says which code it was.
         for step in value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -161,6 +160,14 @@ fn show_seqs(masked: &mut Value, aggregates: &[AggregateRow]) {
             *seqs = json!(aggregate.seqs);
         }
     }
+}
+
+/// The child protection facts of a child; only for whoever has the right.
+pub fn safeguarding(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
+    if sight != Sight::Safeguarding {
+        return Err(ViewError::Forbidden("child protection facts are asked for with --safeguarding and --reveal REASON".into()));
+    }
+    Ok(json!({ "child": child.to_string(), "safeguarding": json(&reader.safeguarding(child)?)? }))
 }
 
 fn with_seq(seq: i64, event: &impl Serialize) -> Value {

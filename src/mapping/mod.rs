@@ -303,6 +303,12 @@ impl Bundle {
         self.mappings.iter().map(|mapping| (mapping.id.clone(), show::summary(mapping))).collect()
     }
 
+    /// True where messages of this mapping may say child protection facts; what is said about such a message is not for everybody.
+    pub fn tells_of_safeguarding(&self, mapping: &MappingName) -> bool {
+        let tells = |mapping: &Mapping| mapping.records.iter().any(|record| record.kind.name == "safeguarding-fact");
+        self.mappings.iter().any(|known| known.id == *mapping && tells(known))
+    }
+
     /// Reads a message. Never panics on any input; `explain` fills provenance.
     pub fn read(&self, input: &Input<'_>, explain: bool) -> Reading {
         match Document::read(input) {

@@ -119,6 +119,12 @@ impl LedgerReader {
         Ok(Some(Trace { entry, mapping, bundle, findings: parse(findings.as_deref()), events, debts, withheld }))
     }
 
+    /// The bundle that spoke when the entry got its standing.
+    pub fn bundle_of(&self, seq: Seq) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT b.hash FROM standing t JOIN bundle b ON b.id = t.bundle WHERE t.seq = ?1";
+        self.read(|c| c.query_row(sql, [seq.0], |row| row.get(0)).optional())
+    }
+
     /// The mapping files of a bundle, as they were when it was active.
     pub fn bundle_files(&self, hash: &str) -> Result<Option<std::collections::BTreeMap<String, Vec<u8>>>, StoreError> {
         let packed: Option<Vec<u8>> =

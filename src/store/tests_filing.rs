@@ -369,3 +369,91 @@ async fn another_sex_of_the_same_child_is_filed_and_a_person_is_told() {
         assert_eq!(site.trace(seq).findings, json!(null), "{sex}");
     }
 }
+
+/// A word that stands in every field of the fact.
+const SECRET: &str = "QUIETWORD";
+
+fn protection(time: &str, event: Value, key: &str) -> Value {
+    let code = json!({ "code": SECRET, "display": SECRET, "system": SECRET });
+    let fact = json!({ "key": key, "code": code, "value": code, "text": SECRET, "status": SECRET, "org_ods": SECRET });
+    said("A", time, event, json!({ "safeguarding": [fact] }))
+}
+
+/// Every table of a database with every value that has `word` in it, as `table.column`.
+fn places_of(file: &std::path::Path, word: &str) -> Vec<String> {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let mut places = Vec::new();
+    for table in names("SELECT name FROM sqlite_schema WHERE type = 'table'") {
+        for column in names(&format!("SELECT name FROM pragma_table_info('{table}')")) {
+            let sql = format!("SELECT count(*) FROM {table} WHERE instr(CAST({column} AS BLOB), CAST('{word}' AS BLOB)) > 0");
+            if connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap() > 0 {
+                places.push(format!("{table}.{column}"));
+            }
+        }
+    }
+    places
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_protection_fact_is_in_its_own_table_and_nowhere_else() {
+    let mut site = Site::new().await;
+    let owed_before = site.reader().owed("region", 0, 100).unwrap().len();
+    let alone = site.file(protection("10:00", json!({ "kind": "safeguarding", "key": "M1", "publisher": SECRET }), SECRET)).await;
+    assert_eq!(site.reader().owed("region", 0, 100).unwrap().len(), owed_before, "what came for such facts alone goes to nobody");
+    let beside = site.file(protection("11:00", json!({ "kind": "person" }), "S2")).await;
+    assert_eq!(site.reader().owed("region", 0, 100).unwrap().len(), owed_before + 1);
+    for seq in [alone, beside] {
+        assert_eq!(site.trace(seq).entry.standing, "filed");
+    }
+    let ledger = site.folder.path().join("ledger.db");
+    let expected = ["safeguarding.publisher", "safeguarding.key", "safeguarding.body"];
+    let places = places_of(&ledger, SECRET);
+    assert!(places.iter().all(|place| expected.contains(&place.as_str())), "{places:?}");
+    assert_eq!(places.len(), expected.len(), "{places:?}");
+
+    // A hub's store, given all that is owed.
+    let store = site.folder.path().join("hub.db");
+    let events: Vec<crate::outbox::FiledEvent> =
+        site.reader().owed("region", 0, 100).unwrap().iter().map(|debt| serde_json::from_slice(&debt.event).unwrap()).collect();
+    HubStore::open(&store).unwrap().apply(&events).unwrap();
+    assert_eq!(places_of(&store, SECRET), Vec::<String>::new());
+    assert_eq!(places_of(&store, "safeguarding"), Vec::<String>::new());
+
+    // No listing tells that they are there.
+    let view = site.reader().child(site.child("A")).unwrap().unwrap();
+    let shown = serde_json::to_string(&(view, site.trace(alone), site.trace(beside))).unwrap();
+    assert!(!shown.contains(SECRET) && !shown.contains("safeguarding"), "{shown}");
+    assert_eq!(site.reader().reconcile(None, None).unwrap().unaccounted, 0);
+
+    let facts = site.reader().safeguarding(site.child("A")).unwrap();
+    assert_eq!((facts.len(), facts[0].facts[0]["text"].as_str()), (2, Some(SECRET)));
+    assert_eq!(site.reader().safeguarding(site.child("B")).unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_protection_facts_are_ordered_taken_back_and_held_as_aggregates_are() {
+    let event = |action: &str| json!({ "kind": "safeguarding", "key": "M1", "publisher": "LA1", "action": action });
+    let stands = |site: &Site| -> Vec<(String, bool, String)> {
+        let rows = site.reader().safeguarding(site.child("A")).unwrap();
+        rows.into_iter().map(|row| (row.key, row.deleted, row.at[11..16].to_owned())).collect()
+    };
+    let mut site = Site::new().await;
+    for time in ["10:00", "09:00"] {
+        site.file(protection(time, event("new"), "S1")).await;
+    }
+    assert_eq!(stands(&site), [("S1".to_owned(), false, "10:00".to_owned())]);
+    site.file(said("A", "11:00", event("delete"), json!({}))).await;
+    site.file(protection("10:30", event("new"), "S1")).await;
+    site.file(protection("10:30", event("new"), "S9")).await;
+    assert_eq!(stands(&site), [("M1".to_owned(), true, "11:00".to_owned()), ("S1".to_owned(), true, "11:00".to_owned())]);
+    assert_eq!(places_of(&site.folder.path().join("ledger.db"), SECRET), Vec::<String>::new(), "what was taken back is gone");
+    // The same key said of another child.
+    let mut other = protection("12:00", event("new"), "S1");
+    other["child"] = said("B", "12:00", json!({}), json!({}))["child"].clone();
+    let seq = site.file(other).await;
+    assert_eq!(site.trace(seq).entry.reason, "identity-conflict");
+}
