@@ -286,6 +286,7 @@ fn profiles(sources: &[SourceConfig]) -> HashMap<SourceName, SourceProfile> {
         Rank::National => 3,
         Rank::Maternity | Rank::Laboratory => 2,
         Rank::Pas => 1,
+        Rank::Practice => 4,
         Rank::Other => 0,
     };
     sources
