@@ -419,13 +419,15 @@ async fn open_parents_record(told: Arc<AtomicUsize>, closing: CancellationToken)
 }
 
 /// A folder that goes away with the demo.
-struct Folder {
-    path: PathBuf,
+pub(super) struct Folder {
+    /// Where.
+    pub path: PathBuf,
 }
 
 impl Folder {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("chis-broker-demo-{}", uuid::Uuid::now_v7()));
+    /// Makes one.
+    pub fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("chis-broker-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&path)
             .map_err(|error| Failure::new(exit::CANNOT_CREATE, format!("{} cannot be made: {error}", path.display())))?;
         Ok(Self { path })

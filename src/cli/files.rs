@@ -36,6 +36,22 @@ pub fn read(path: &Path) -> Result<Vec<Message>, Failure> {
     Ok(messages)
 }
 
+/// The path of the HTTP door for a message, and its media type.
+pub fn door(message: &Message) -> (&'static str, &'static str) {
+    let path = match message.format {
+        Format::Hl7v2 => "/hl7v2",
+        Format::Stu3Xml | Format::Stu3Json => "/fhir/stu3/$process-message",
+        Format::R4Xml | Format::R4Json if message.is_transaction => "/fhir/r4",
+        Format::R4Xml | Format::R4Json => "/fhir/r4/$process-message",
+    };
+    let media_type = match message.format {
+        Format::Hl7v2 => "application/hl7-v2",
+        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
+        Format::Stu3Json | Format::R4Json => "application/fhir+json",
+    };
+    (path, media_type)
+}
+
 /// The messages in `bytes`.
 pub fn split(bytes: &[u8]) -> Vec<Message> {
     let plain = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii();

@@ -12,9 +12,11 @@
 
 mod arguments;
 mod check;
+mod coverage;
 mod demo;
 pub mod diagnostics;
 mod files;
+mod lint;
 mod map;
 mod output;
 mod read;
@@ -162,6 +164,8 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Map(MapCommand::Test(map)) => map::test(&map, out),
         Command::Map(MapCommand::Try(map)) => map::try_file(&map, out),
         Command::Map(MapCommand::Show(map)) => map::show(&map, out),
+        Command::Map(MapCommand::Coverage(map)) => coverage::coverage(&map, out),
+        Command::LintSender(lint) => lint::lint(&lint, out),
         Command::Msg(MsgCommand::List(list)) => read::list(&list, out),
         Command::Msg(MsgCommand::Show(one)) => read::show(&one, out),
         Command::Msg(MsgCommand::Trace(one)) => read::trace(&one, out),

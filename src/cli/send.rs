@@ -108,16 +108,12 @@ pub fn client(patience: Duration) -> Result<reqwest::Client, Failure> {
 
 /// Posts `message` to `base`; where that has no path, to the door for its dialect.
 pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Result<Answer, Failure> {
+    let (door, media_type) = files::door(message);
     let mut url =
         reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
-        url.set_path(door(message));
+        url.set_path(door);
     }
-    let media_type = match message.format {
-        Format::Hl7v2 => "application/hl7-v2",
-        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
-        Format::Stu3Json | Format::R4Json => "application/fhir+json",
-    };
     let accept = if message.format == Format::Hl7v2 { media_type } else { "application/fhir+json" };
     let request = client.post(url).header("content-type", media_type).header("accept", accept).body(message.body.clone());
     let unreachable = |error: reqwest::Error| Failure::new(exit::UNREACHABLE, format!("{base} cannot be reached: {}", error.without_url()));
@@ -128,15 +124,6 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
         return Ok(Answer::of_mllp(&body));
     }
     Ok(Answer { code: status.as_u16().to_string(), control_id: String::new(), text: issues(&body) })
-}
-
-fn door(message: &Message) -> &'static str {
-    match message.format {
-        Format::Hl7v2 => "/hl7v2",
-        Format::Stu3Xml | Format::Stu3Json => "/fhir/stu3/$process-message",
-        Format::R4Xml | Format::R4Json if message.is_transaction => "/fhir/r4",
-        Format::R4Xml | Format::R4Json => "/fhir/r4/$process-message",
-    }
 }
 
 /// What an OperationOutcome says, its issues in one line.

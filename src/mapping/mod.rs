@@ -228,7 +228,7 @@ pub struct Bundle {
 pub enum Coverage {
     /// A canonical value came from it, or the reader itself needs it.
     Used,
-    /// A rule or condition looks at it and took nothing from it this time.
+    /// A rule or condition looks at it and took nothing from it this time, or the table `left-fields` says that nobody has to.
     Ignored,
     /// No rule of the mapping looks at it.
     Unmapped,

@@ -91,7 +91,7 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
                 };
                 let how = if bytes.iter().any(inside) || (id == "MSH" && READ_BY_US.contains(&field)) {
                     Coverage::Used
-                } else if named.contains(&(id, field)) || named.contains(&(id, 0)) {
+                } else if named.contains(&(id, field)) || is_left(mapping, id, field) {
                     Coverage::Ignored
                 } else {
                     Coverage::Unmapped
@@ -101,6 +101,12 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
         }
     }
     covered
+}
+
+/// True where the table of left fields names the field or its whole segment.
+fn is_left(mapping: &Mapping, id: &str, field: usize) -> bool {
+    let known = |place: &str| mapping.left.as_ref().is_some_and(|table| table.find(place, None).is_some());
+    known(id) || known(&format!("{id}-{field}"))
 }
 
 /// Fields that some path of the mapping names.

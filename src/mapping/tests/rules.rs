@@ -252,3 +252,13 @@ fn every_field_of_a_message_is_used_ignored_or_unmapped() {
     let of = |place: &str| covered.iter().find(|(at, _)| at == place).map(|(_, how)| *how);
     assert_eq!((of("PID-8"), of("PID-30")), (Some(Coverage::Ignored), Some(Coverage::Ignored)));
 }
+
+#[test]
+fn a_field_or_segment_of_the_table_of_left_fields_is_left_by_rule() {
+    let left = ("tables/left-fields.csv", "from,to,display,note\nPID-10,left,Race,not in use\nZXX,left,,a vendor's\n");
+    let bundle = bundle(&[("t.toml", &with_child("sex = { from = 'PID-8', table = \"sex\" }")), SEX, left]);
+    let covered = bundle.coverage(&v2(&a28(&["PID||||||||F||B|X", "ZXX|a|b", "ZYY|c"])));
+    let of = |place: &str| covered.iter().find(|(at, _)| at == place).map(|(_, how)| *how);
+    assert_eq!((of("PID-10"), of("ZXX-1"), of("ZXX-2")), (Some(Coverage::Ignored), Some(Coverage::Ignored), Some(Coverage::Ignored)));
+    assert_eq!((of("PID-11"), of("ZYY-1")), (Some(Coverage::Unmapped), Some(Coverage::Unmapped)));
+}
