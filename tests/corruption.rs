@@ -7,12 +7,7 @@
 //!
 //! FHIR samples are damaged in one value of their tree and judged likewise.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at what it did not expect"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at what it did not expect")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

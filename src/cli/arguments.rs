@@ -392,9 +392,10 @@ pub struct Child {
     /// Find children by an NHS number or local identifier, read from standard input (never an argument: those are seen by others)
     #[arg(long, conflicts_with = "child")]
     pub find: bool,
-    /// Show how each event was matched
-    #[arg(long)]
-    pub why: bool,
+    /// Show how each event was matched, and for each field who said it, where it stood in which message, by which rule, and what
+    /// others said; with a FIELD (birth.weight_g, names) only that. ID comes before it
+    #[arg(long, value_name = "FIELD", num_args = 0..=1, default_missing_value = "")]
+    pub why: Option<String>,
     /// Show the child protection facts, which nothing else shows; written down
     #[arg(long, requires_all = ["reveal", "child"], conflicts_with = "why")]
     pub safeguarding: bool,

@@ -101,11 +101,25 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let value = source.ask(&Query::Child(id), child.reveal.reveal.as_deref())?;
+    let reveal = child.reveal.reveal.as_deref();
+    let why = child.why.as_ref().map(|field| source.ask(&Query::Why(id, field.clone()), reveal)).transpose()?;
+    if let Some(why) = why.as_ref().filter(|_| child.why.as_deref() != Some("")) {
+        if child.from.json {
+            out.json(why)?
+        } else {
+            tables::why(why, out)?
+        }
+        return Ok(exit::OK);
+    }
+    let mut value = source.ask(&Query::Child(id), reveal)?;
+    if let (Some(fields), Some(value)) = (why.as_ref().and_then(|why| why.get("why")), value.as_object_mut()) {
+        value.insert("why".to_owned(), fields.clone());
+    }
     if child.from.json {
         out.json(&value)?
     } else {
-        tables::child(&value, child.why, out)?
+        tables::child(&value, why.is_some(), out)?;
+        tables::why(&value, out)?
     }
     Ok(exit::OK)
 }

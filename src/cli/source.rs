@@ -37,6 +37,8 @@ pub enum Query {
     Explain(i64, String),
     /// One child.
     Child(uuid::Uuid),
+    /// Why its record says what it says: a field or its beginning, empty for all.
+    Why(uuid::Uuid, String),
     /// The child protection facts of one.
     Safeguarding(uuid::Uuid),
     /// Children by an identifier.
@@ -120,10 +122,11 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
     };
     let value = match query {
         Query::Entries(filter) => views::entries(&reader, filter),
-        Query::Entry(seq) => views::entry(&reader, Seq(*seq), sight),
+        Query::Entry(seq) => views::entry(&reader, Seq(*seq), &|_| None, sight),
         Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
-        Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, None, sight),
+        Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, &|_| None, sight),
         Query::Child(child) => views::child(&reader, ChildId(*child), sight),
+        Query::Why(child, field) => views::why(&reader, ChildId(*child), field, &|_| None, sight),
         Query::Safeguarding(child) => views::safeguarding(&reader, ChildId(*child), sight),
         Query::Find(identifier) => views::find(&reader, identifier),
         Query::Held => views::held(&reader, sight),
@@ -135,7 +138,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
 fn subject(query: &Query) -> String {
     match query {
         Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
-        Query::Child(child) | Query::Safeguarding(child) => format!("child {child}"),
+        Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
         Query::Entries(_) | Query::Find(_) | Query::Reconcile(..) => "listing".to_owned(),
     }
@@ -169,6 +172,7 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
         Query::Trace(seq) => get(format!("/api/v1/entries/{seq}/trace")),
         Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Child(child) => get(format!("/api/v1/children/{child}")),
+        Query::Why(child, field) => get(format!("/api/v1/children/{child}/why?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Safeguarding(child) => get(format!("/api/v1/children/{child}/safeguarding")),
         Query::Find(identifier) => Request::post("/api/v1/children/find", json!({ "identifier": identifier })),
         Query::Held => get("/api/v1/held".into()),

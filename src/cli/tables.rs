@@ -121,17 +121,49 @@ fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<
 /// Where values came from.
 pub fn explain(value: &Value, out: &mut Out) -> io::Result<()> {
     for one in items(value, "values") {
-        let bytes = one
-            .get("bytes")
-            .filter(|bytes| bytes.is_object())
-            .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
-            .unwrap_or_default();
-        let from = text(one, "from");
-        let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
-        let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
-        writeln!(out, "{} = \"{}\"{from}{steps}   [{}]", text(one, "field"), text(one, "value"), text(one, "rule"))?;
+        writeln!(out, "{}", way(one))?;
     }
     findings(value, out)
+}
+
+/// Why each field of a record says what it says.
+pub fn why(value: &Value, out: &mut Out) -> io::Result<()> {
+    for field in items(value, "why") {
+        let stands = field.get("stands").unwrap_or(&Value::Null);
+        writeln!(out, "{}", text(field, "field"))?;
+        word("stands", stands, out)?;
+        for other in items(field, "others") {
+            word("said", other, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn word(verb: &str, word: &Value, out: &mut Out) -> io::Result<()> {
+    let value = match word.get("value") {
+        None | Some(Value::Null) => "there is none".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    let by = (text(word, "source"), text(word, "rank"), text(word, "seq"), text(word, "at"));
+    writeln!(out, "  {verb:<7} {value}  by {} (rank {}), message {} at {}", by.0, by.1, by.2, by.3)?;
+    for one in items(word, "from") {
+        writeln!(out, "          {}", way(one))?;
+    }
+    let unknown = text(word, "unknown");
+    if unknown.is_empty() { Ok(()) } else { writeln!(out, "          where it stood is not known: {unknown}") }
+}
+
+/// One value and its way: `child.sex = "2" <- PID-8 'F' -> table tables/sex.csv:7   [adt-person.toml:40]`.
+fn way(one: &Value) -> String {
+    let bytes = one
+        .get("bytes")
+        .filter(|bytes| bytes.is_object())
+        .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
+        .unwrap_or_default();
+    let from = text(one, "from");
+    let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
+    let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
+    format!("{} = \"{}\"{from}{steps}   [{}]", text(one, "field"), text(one, "value"), text(one, "rule"))
 }
 
 /// One child.

@@ -43,6 +43,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/entries/{seq}/explain", get(explain))
         .route("/api/v1/children/find", post(find))
         .route("/api/v1/children/{child}", get(child))
+        .route("/api/v1/children/{child}/why", get(why))
         .route("/api/v1/children/{child}/safeguarding", get(safeguarding))
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
@@ -137,7 +138,7 @@ fn filter(uri: &Uri) -> Result<EntryFilter, ViewError> {
 
 async fn entry(State(broker): State<Broker>, Path(seq): Path<i64>, headers: HeaderMap) -> Response {
     let what = format!("message {seq}");
-    look(broker, headers, what, move |reader, sight, _| views::entry(reader, Seq(seq), sight)).await
+    look(broker, headers, what, move |reader, sight, broker| views::entry(reader, Seq(seq), &|source| broker.charset(source), sight)).await
 }
 
 async fn trace(State(broker): State<Broker>, Path(seq): Path<i64>, headers: HeaderMap) -> Response {
@@ -149,8 +150,7 @@ async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, h
     let field = query(&uri).into_iter().find(|(key, _)| key == "field").map(|(_, field)| field).unwrap_or_default();
     let what = format!("message {seq}");
     look(broker, headers, what, move |reader, sight, broker| {
-        let source = reader.entry(Seq(seq))?.map(|(row, _)| row.source).unwrap_or_default();
-        views::explain(reader, Seq(seq), &field, broker.charset(&source).as_deref(), sight)
+        views::explain(reader, Seq(seq), &field, &|source| broker.charset(source), sight)
     })
     .await
 }
@@ -158,6 +158,15 @@ async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, h
 async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {
     let what = format!("child {child}");
     look(broker, headers, what, move |reader, sight, _| views::child(reader, ChildId(child), sight)).await
+}
+
+async fn why(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
+    let field = query(&uri).into_iter().find(|(key, _)| key == "field").map(|(_, field)| field).unwrap_or_default();
+    let what = format!("child {child}");
+    look(broker, headers, what, move |reader, sight, broker| {
+        views::why(reader, ChildId(child), &field, &|source| broker.charset(source), sight)
+    })
+    .await
 }
 
 async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {

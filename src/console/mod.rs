@@ -16,6 +16,7 @@ mod admin;
 pub mod mask;
 mod reading;
 pub mod views;
+mod why;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

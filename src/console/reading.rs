@@ -24,6 +24,8 @@ const SAFEGUARDING: &str = "safeguarding[";
 /// Reads entries again; bundles are compiled once.
 pub(super) struct Rereader<'r> {
     reader: &'r LedgerReader,
+    /// The character set of a source whose messages do not name theirs.
+    charset: &'r dyn Fn(&str) -> Option<String>,
     bundles: HashMap<String, Option<Rc<Bundle>>>,
 }
 
@@ -38,12 +40,12 @@ pub(super) struct Reread {
 }
 
 impl<'r> Rereader<'r> {
-    pub(super) fn new(reader: &'r LedgerReader) -> Self {
-        Self { reader, bundles: HashMap::new() }
+    pub(super) fn new(reader: &'r LedgerReader, charset: &'r dyn Fn(&str) -> Option<String>) -> Self {
+        Self { reader, charset, bundles: HashMap::new() }
     }
 
     /// Reads an entry by the bundle under which it stands.
-    pub(super) fn reread(&mut self, seq: Seq, charset: Option<&str>) -> Result<Reread, ViewError> {
+    pub(super) fn reread(&mut self, seq: Seq) -> Result<Reread, ViewError> {
         let missing = || ViewError::Missing(format!("the ledger has no message {seq}; `chis-broker msg list` shows the newest"));
         let (row, body) = self.reader.entry(seq)?.ok_or_else(missing)?;
         let hash = self.reader.bundle_of(seq)?.ok_or_else(|| {
@@ -57,7 +59,7 @@ impl<'r> Rereader<'r> {
         })?;
         let format =
             Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
-        Ok(read(&bundle, hash, (format, &body), charset))
+        Ok(read(&bundle, hash, (format, &body), (self.charset)(&row.source).as_deref()))
     }
 
     /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
@@ -76,7 +78,7 @@ impl<'r> Rereader<'r> {
                 None => return Ok(true),
             },
         };
-        Ok(read(&bundle, String::new(), (format, &body), None).is_restricted)
+        Ok(read(&bundle, String::new(), (format, &body), (self.charset)(&row.source).as_deref()).is_restricted)
     }
 
     fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::mask;
 use super::reading::{Reread, Rereader, is_safeguarding};
+pub use super::why::why;
 use crate::mapping::Provenance;
 use crate::names::{ChildId, Seq};
 use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
@@ -19,6 +20,9 @@ pub enum Sight {
     /// Child protection facts are shown too: asked for by name, and so written down.
     Safeguarding,
 }
+
+/// Gives the character set of a source whose messages do not name theirs.
+pub type Charset<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Stands in place of a message that says child protection facts.
 pub const RESTRICTED: &str = "restricted";
@@ -52,11 +56,11 @@ pub fn entries(reader: &LedgerReader, filter: &EntryFilter) -> Result<Value, Vie
 }
 
 /// One entry; its body only where it may be seen.
-pub fn entry(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
+pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
     let body = match sight {
         Sight::Masked => mask::HIDDEN.to_owned(),
-        Sight::Revealed if Rereader::new(reader).is_restricted(seq)? => RESTRICTED.to_owned(),
+        Sight::Revealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
         Sight::Revealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
@@ -83,8 +87,8 @@ fn hide_trace(value: &mut Value) {
 
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
-pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&str>, sight: Sight) -> Result<Value, ViewError> {
-    let Reread { bundle, reading, is_restricted } = Rereader::new(reader).reread(seq, charset)?;
+pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let Reread { bundle, reading, is_restricted } = Rereader::new(reader, charset).reread(seq)?;
     let about = reading.provenance.iter().filter(|one| is_below(&one.field, field));
     let said: Vec<Value> = about.map(|one| provenance(one, sight)).collect();
     let mut findings = json(&reading.findings)?;
@@ -101,7 +105,7 @@ pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&st
 }
 
 /// `child.names` is above `child.names[0].family`; an empty one is above all.
-fn is_below(field: &str, asked: &str) -> bool {
+pub(super) fn is_below(field: &str, asked: &str) -> bool {
     let rest = field.strip_prefix(asked);
     asked.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
@@ -127,7 +131,7 @@ pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
 
 /// One child: the record, who said what, and its events.
 pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
-    let view = reader.child(child)?.ok_or_else(|| ViewError::Missing(format!("no child {child} is on record")))?;
+    let view = reader.child(child)?.ok_or_else(|| no_child(child))?;
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
     let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
         "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)? });
@@ -206,6 +210,10 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
 
 fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
+}
+
+pub(super) fn no_child(child: ChildId) -> ViewError {
+    ViewError::Missing(format!("no child {child} is on record"))
 }
 
 fn no_entry(seq: Seq) -> ViewError {
