@@ -141,6 +141,18 @@ pub struct Finding {
     /// What would help.
     #[serde(default)]
     pub help: String,
+    /// Which code of which table, where one is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miss: Option<Miss>,
+}
+
+/// A code that a table does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Miss {
+    /// `sex`.
+    pub table: String,
+    /// The code, as the table would have to have it.
+    pub code: String,
 }
 
 /// Where one canonical value came from.

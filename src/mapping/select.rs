@@ -133,6 +133,7 @@ fn tolerated(warning: &hl7::Warning) -> Finding {
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     }
 }
 
@@ -147,6 +148,7 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     };
     findings.push(finding);
     Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Vec::new() }
