@@ -61,6 +61,7 @@ mod eval;
 mod eval_fhir;
 mod eval_v2;
 mod inline_test;
+mod inventory;
 mod load;
 mod mutate;
 mod path;
@@ -87,6 +88,7 @@ use crate::names::{BundleHash, MappingName};
 
 pub use crate::names::Format;
 pub use diagnostic::render;
+pub use inventory::{NewRow, TableFile, tables, with_row};
 
 use diagnostic::{Mistake, Report, Source};
 use load::Mapping;
