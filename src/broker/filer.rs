@@ -96,7 +96,7 @@ fn discreet(mut reading: Reading) -> Reading {
     let says = reading.outcome != Outcome::Mapped || reading.statements.iter().any(|said| !said.safeguarding.is_empty());
     for finding in reading.findings.iter_mut().filter(|_| says) {
         finding.text = "the words are kept back: `msg explain --safeguarding` shows them".to_owned();
-        finding.help = String::new();
+        (finding.help, finding.miss) = (String::new(), None);
     }
     reading
 }

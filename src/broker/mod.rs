@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use operations::{BrokerOperations, Operations};
+pub use operations::{BrokerOperations, Operations, Released};
 pub use service::{opened_sockets, serve};
 
 use self::bundle::Active;

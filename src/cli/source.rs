@@ -43,6 +43,8 @@ pub enum Query {
     Safeguarding(uuid::Uuid),
     /// Children by an identifier.
     Find(String),
+    /// Codes that no table knows: of a table, from a source.
+    Misses(Option<String>, Option<String>),
     /// What waits for a person.
     Held,
     /// The account.
@@ -129,6 +131,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Why(child, field) => views::why(&reader, ChildId(*child), field, &|_| None, sight),
         Query::Safeguarding(child) => views::safeguarding(&reader, ChildId(*child), sight),
         Query::Find(identifier) => views::find(&reader, identifier),
+        Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
         Query::Held => views::held(&reader, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
     };
@@ -140,7 +143,7 @@ fn subject(query: &Query) -> String {
         Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
-        Query::Entries(_) | Query::Find(_) | Query::Reconcile(..) => "listing".to_owned(),
+        Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
 }
 
@@ -175,6 +178,9 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
         Query::Why(child, field) => get(format!("/api/v1/children/{child}/why?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Safeguarding(child) => get(format!("/api/v1/children/{child}/safeguarding")),
         Query::Find(identifier) => Request::post("/api/v1/children/find", json!({ "identifier": identifier })),
+        Query::Misses(table, source) => {
+            get(format!("/api/v1/tables/misses?{}", encoded(&[("table", table.clone()), ("source", source.clone())])))
+        }
         Query::Held => get("/api/v1/held".into()),
         Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
     };

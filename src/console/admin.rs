@@ -48,6 +48,8 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
+        .route("/api/v1/tables/misses", get(table_misses))
+        .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
@@ -184,6 +186,37 @@ async fn reconcile(State(broker): State<Broker>, uri: Uri) -> Response {
     read(broker, move |reader, _| views::reconcile(reader, of("day").as_deref(), of("source").as_deref())).await
 }
 
+async fn table_misses(State(broker): State<Broker>, uri: Uri) -> Response {
+    let query = query(&uri);
+    let of = move |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    read(broker, move |reader, _| views::table_misses(reader, of("table").as_deref(), of("source").as_deref())).await
+}
+
+/// A code comes in the body: it comes from messages, and addresses are logged.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    table: String,
+    code: String,
+    reason: String,
+}
+
+async fn release_code(State(broker): State<Broker>, body: Bytes) -> Response {
+    let code = serde_json::from_slice::<Code>(&body).ok().filter(|code| !code.reason.trim().is_empty());
+    let Some(code) = code else {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "the body is {\"table\": \"…\", \"code\": \"…\", \"reason\": \"…\"}, and the reason is not empty",
+            64,
+        );
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let released = broker.release_code(&code.table, &code.code, code.reason.trim())?;
+        serde_json::to_value(&released).map_err(|error| ViewError::Store(error.to_string(), 70))
+    });
+    respond(done.await)
+}
+
 /// An identifier comes in the body: addresses are logged by proxies and kept by shells.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -282,7 +315,7 @@ fn told(error: &ViewError) -> Response {
         ViewError::Asked(text) => refusal(StatusCode::BAD_REQUEST, text, 64),
         ViewError::Forbidden(text) => refusal(StatusCode::FORBIDDEN, text, 77),
         ViewError::Store(text, exit) if [69, 75].contains(exit) => refusal(StatusCode::SERVICE_UNAVAILABLE, text, *exit),
-        ViewError::Store(text, exit) if [64, 66].contains(exit) => refusal(StatusCode::CONFLICT, text, *exit),
+        ViewError::Store(text, exit) if [64, 66, 78].contains(exit) => refusal(StatusCode::CONFLICT, text, *exit),
         ViewError::Store(text, exit) => refusal(StatusCode::INTERNAL_SERVER_ERROR, text, *exit),
     }
 }

@@ -10,6 +10,9 @@ use crate::mapping::Provenance;
 use crate::names::{ChildId, Seq};
 use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
 
+/// What of a finding may quote the message.
+const QUOTES: &[&str] = &["text", "help", "miss"];
+
 /// Whether values out of messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
@@ -78,7 +81,7 @@ pub fn trace(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, Vie
 /// Texts of findings may quote; the time of an event may be an hour of birth.
 fn hide_trace(value: &mut Value) {
     if let Some(findings) = value.get_mut("findings") {
-        mask::hide(findings, &["text", "help"]);
+        mask::hide(findings, QUOTES);
     }
     if let Some(events) = value.get_mut("events") {
         mask::hide(events, &["at"]);
@@ -96,7 +99,7 @@ pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_
         items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
     }
     if sight == Sight::Masked || (is_restricted && sight != Sight::Safeguarding) {
-        mask::hide(&mut findings, &["text", "help"]);
+        mask::hide(&mut findings, QUOTES);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
@@ -195,9 +198,14 @@ pub fn find(reader: &LedgerReader, identifier: &str) -> Result<Value, ViewError>
 pub fn held(reader: &LedgerReader, sight: Sight) -> Result<Value, ViewError> {
     let mut entries = json(&reader.held()?)?;
     if sight == Sight::Masked {
-        mask::hide(&mut entries, &["text", "help"]);
+        mask::hide(&mut entries, QUOTES);
     }
     Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)? }))
+}
+
+/// Codes that no table knows. They come from messages and are shown here, where somebody can do something about them, and nowhere else.
+pub fn table_misses(reader: &LedgerReader, table: Option<&str>, source: Option<&str>) -> Result<Value, ViewError> {
+    json(&reader.table_misses(table, source)?)
 }
 
 /// The account of days and sources.

@@ -12,7 +12,7 @@
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::aggregates::{self, Order, Refusal};
 use super::index::{ChildRow, Index};
+use super::misses::{self, Miss};
 use super::parents;
 use super::safeguarding;
 use super::writer::row_id;
@@ -127,9 +128,8 @@ pub(super) fn file_one(
     prepared: &Prepared,
     rules: &FilingRules,
 ) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
-    if !clear_the_way(connection, prepared)? {
-        return Ok((Standing::Waiting, Vec::new()));
-    }
+    let Some(missed) = clear_the_way(connection, prepared)? else { return Ok((Standing::Waiting, Vec::new())) };
+    misses::count(connection, prepared.seq.0, &prepared.findings, &missed)?;
     let statements = match &prepared.outcome {
         PreparedOutcome::File(statements) => statements,
         PreparedOutcome::Hold(code) => {
@@ -168,19 +168,22 @@ pub(super) fn file_one(
     stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
 }
 
-/// False when there is nothing to do: the entry has its standing already, or was to be released and is not held.
-fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<bool> {
-    let sql = "SELECT state FROM standing WHERE seq = ?1";
-    let state: Option<String> = connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| row.get(0)).optional()?;
-    match (state.as_deref(), &prepared.released_by) {
-        (None, None) => Ok(true),
-        (Some("held"), Some(reason)) => {
+/// None when there is nothing to do: the entry has its standing already, or was to be released and is not held. Otherwise the codes
+/// that it missed when it was read before.
+fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<Option<BTreeSet<Miss>>> {
+    let sql = "SELECT state, findings FROM standing WHERE seq = ?1";
+    type Stood = (String, Option<String>);
+    let stood: Option<Stood> =
+        connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match (stood, &prepared.released_by) {
+        (None, None) => Ok(Some(BTreeSet::new())),
+        (Some((state, findings)), Some(reason)) if state == "held" => {
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
             let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
             connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
-            Ok(true)
+            Ok(Some(misses::of(&findings.unwrap_or_default())))
         }
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 

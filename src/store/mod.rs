@@ -10,6 +10,7 @@
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
 //! - `aggregates`: which version of what is said under a publisher's key stands.
 //! - `safeguarding`: child protection facts, apart from everything else.
+//! - `misses`: codes that no table knows.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
@@ -20,6 +21,7 @@ mod controls;
 mod filing;
 mod hub;
 mod index;
+mod misses;
 mod parents;
 mod reader;
 mod rows;

@@ -192,6 +192,18 @@ impl LedgerReader {
         })
     }
 
+    /// Codes that no table knows, those for which most waits first.
+    pub fn table_misses(&self, table: Option<&str>, source: Option<&str>) -> Result<Vec<MissRow>, StoreError> {
+        self.read(|connection| super::misses::list(connection, table, source))
+    }
+
+    /// Held entries that wait for a code of a table, in the order of the journal.
+    pub fn waiting_for(&self, table: &str, code: &str) -> Result<Vec<Seq>, StoreError> {
+        let waiting = self.read(super::misses::waiting)?;
+        let names = |held: &super::misses::Waiting| held.misses.iter().any(|miss| miss.table == table && miss.code == code);
+        Ok(waiting.into_iter().filter(names).map(|held| Seq(held.seq)).collect())
+    }
+
     /// How many entries are held.
     pub fn held_count(&self) -> Result<i64, StoreError> {
         self.read(|c| c.query_row("SELECT count(*) FROM standing WHERE state = 'held'", [], |row| row.get(0)))
@@ -449,7 +461,7 @@ fn event_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventWithRow> {
     Ok((row.get(0)?, view, row.get(9)?))
 }
 
-fn moment(us: i64) -> String {
+pub(super) fn moment(us: i64) -> String {
     Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }
 

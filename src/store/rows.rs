@@ -175,6 +175,29 @@ pub struct HeldRow {
     pub findings: serde_json::Value,
 }
 
+/// A code that no table knows, from one source.
+#[derive(Clone, Debug, Serialize)]
+pub struct MissRow {
+    /// The table.
+    pub table: String,
+    /// The code, as the table would have to have it.
+    pub code: String,
+    /// Who sends it.
+    pub source: String,
+    /// Messages with it.
+    pub count: i64,
+    /// The first of them.
+    pub first_seq: i64,
+    /// When it came, RFC 3339.
+    pub first: String,
+    /// The last of them.
+    pub last_seq: i64,
+    /// When it came, RFC 3339.
+    pub last: String,
+    /// Held messages that wait for it now.
+    pub waiting: usize,
+}
+
 /// Received and owed, and whether the sums agree.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reconciliation {

@@ -9,6 +9,7 @@
 //!     child      the merged record; identifier points at it
 //!     aggregate  (kind, publisher, key): which events hold now and where in them, tombstones too
 //!     safeguarding  child protection facts; nothing else has them
+//!     table_miss  codes that no table knows, counted
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!
 //! # Invariants
@@ -67,6 +68,9 @@ CREATE INDEX debt_pending ON debt(destination, id) WHERE state = 'pending';
 CREATE INDEX debt_held ON debt(destination, child, id) WHERE state = 'held';
 CREATE INDEX debt_event ON debt(event);
 CREATE TABLE proxy_consent(child INTEGER NOT NULL, account TEXT NOT NULL, at_us INTEGER NOT NULL, consent TEXT NOT NULL, PRIMARY KEY(child, account)) STRICT, WITHOUT ROWID;
+CREATE TABLE table_miss(
+    tbl TEXT NOT NULL, code TEXT NOT NULL, source INTEGER NOT NULL, count INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    resolved_us INTEGER, PRIMARY KEY(tbl, code, source)) STRICT, WITHOUT ROWID;
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
 ";
 

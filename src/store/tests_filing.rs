@@ -457,3 +457,50 @@ async fn child_protection_facts_are_ordered_taken_back_and_held_as_aggregates_ar
     let seq = site.file(other).await;
     assert_eq!(site.trace(seq).entry.reason, "identity-conflict");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_counts_once_for_each_message_and_not_again_when_it_is_read_again() {
+    let site = Site::new().await;
+    let miss = |code: &str| json!({ "level": "hold", "code": "unmapped-code", "text": "x", "miss": { "table": "sex", "code": code } });
+    let prepared = |seq: Seq, findings: Value, released: bool| Prepared {
+        seq,
+        source: SourceName::new("lab"),
+        control_id: "M".into(),
+        arrived_us: 0,
+        rank: 1,
+        mapping: None,
+        bundle: BundleHash::new("none"),
+        findings: findings.to_string(),
+        outcome: PreparedOutcome::Hold("unmapped-code".into()),
+        released_by: released.then(|| "test".to_owned()),
+    };
+    let mut seqs = Vec::new();
+    for number in 0..2 {
+        let body = Bytes::from(format!("MSH|M{number}"));
+        let (source, kind) = (SourceName::new(["lab", "pas"][number]), "ORU^R01".to_owned());
+        let arrived = "2026-02-01T08:00:00Z".parse().unwrap();
+        let entry =
+            Entry { source, format: Format::Hl7v2, kind, control_id: format!("M{number}"), body, arrived, admission: Admission::Accepted };
+        seqs.push(site.ledger.append(entry).await.unwrap().seq());
+    }
+    let inbox = || -> Vec<String> {
+        let rows = site.reader().table_misses(None, None).unwrap();
+        rows.iter().map(|row| format!("{} {} {} {} {}", row.table, row.code, row.source, row.count, row.waiting)).collect()
+    };
+    // The same code twice in one message is one message.
+    site.ledger.file(vec![prepared(seqs[0], json!([miss("W"), miss("W")]), false), prepared(seqs[1], json!([miss("W")]), false)]).await;
+    assert_eq!(inbox(), ["sex W lab 1 1", "sex W pas 1 1"]);
+    // Read again, one code is known and another one is not.
+    site.ledger.file(vec![prepared(seqs[0], json!([miss("W"), miss("V")]), true)]).await;
+    assert_eq!(inbox(), ["sex V lab 1 1", "sex W lab 1 1", "sex W pas 1 1"]);
+    assert_eq!(site.reader().waiting_for("sex", "W").unwrap(), seqs);
+    let now = "2026-02-02T08:00:00Z".parse().unwrap();
+    site.ledger.resolve_miss("sex", "W", Some(vec!["lab".into()]), now).await.unwrap();
+    assert_eq!(inbox(), ["sex V lab 1 1", "sex W pas 1 1"]);
+    site.ledger.resolve_miss("sex", "W", None, now).await.unwrap();
+    assert_eq!(inbox(), ["sex V lab 1 1"]);
+    // A text that is too long to be a code is held, and not counted.
+    let long = miss(&"x".repeat(81));
+    site.ledger.file(vec![prepared(seqs[1], json!([long]), true)]).await;
+    assert_eq!(inbox(), ["sex V lab 1 1"]);
+}

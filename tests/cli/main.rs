@@ -11,6 +11,7 @@ use serde_json::Value;
 mod provenance;
 mod safeguarding;
 mod site;
+mod tables;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chis-broker");
 
