@@ -18,7 +18,7 @@ use crate::names::{ChildId, Seq};
 use crate::store::{ChildView, LedgerReader};
 
 /// Where a value stood in an entry, or why that is not known.
-type Found = Result<Vec<(Option<Child>, Vec<Provenance>)>, String>;
+type Found = Result<Vec<(Child, Vec<Provenance>)>, String>;
 
 /// The fields of a child's record at or below `field` (empty: all), each with its words: the one that stands first.
 pub fn why(
@@ -65,7 +65,7 @@ impl Asking<'_> {
         let sight = self.sight;
         let (from, unknown) = match self.entry(said.seq) {
             Ok(statements) => {
-                let places = statements.iter().flat_map(|(child, said)| said.iter().filter(|one| is_of(group, child.as_ref(), &one.field)));
+                let places = statements.iter().flat_map(|(child, said)| said.iter().filter(|one| is_of(group, child, &one.field)));
                 (places.map(|one| provenance(one, sight)).collect(), Value::Null)
             }
             Err(why) => (Vec::new(), json!(why)),
@@ -84,13 +84,16 @@ impl Asking<'_> {
         self.entries.entry(seq).or_insert_with(|| {
             let read = rereader.reread(Seq(seq)).map_err(|error| error.to_string())?;
             let about = reader.statements_about(Seq(seq), child).map_err(|error| error.to_string())?;
+            if about.is_empty() {
+                return Err(format!("it was filed for a record that this one took over; `msg explain {seq}` shows it"));
+            }
             let parts = statements(&read.reading.provenance);
             if parts.len() != read.reading.statements.len() {
-                return Ok(vec![(read.reading.statements.into_iter().next().map(|said| said.child), read.reading.provenance)]);
+                return Err("the statements of the message cannot be told apart".to_owned());
             }
             let all = read.reading.statements.into_iter().zip(parts).enumerate();
-            let ours = all.filter(|(place, _)| about.is_empty() || about.contains(place));
-            Ok(ours.map(|(_, (said, part))| (Some(said.child), part.to_vec())).collect())
+            let ours = all.filter(|(place, _)| about.contains(place));
+            Ok(ours.map(|(_, (said, part))| (said.child, part.to_vec())).collect())
         })
     }
 }
@@ -142,9 +145,9 @@ fn items(child: &Child, group: &str) -> Option<Vec<usize>> {
 }
 
 /// True where a value of an entry belongs to a group; `child` is what the entry said.
-fn is_of(group: &str, child: Option<&Child>, field: &str) -> bool {
+fn is_of(group: &str, child: &Child, field: &str) -> bool {
     let Some(field) = field.strip_prefix("child.") else { return false };
-    match child.and_then(|child| items(child, group)) {
+    match items(child, group) {
         Some(places) => {
             let list = group.split('.').next().unwrap_or_default();
             places.iter().any(|place| is_below(field, &format!("{list}[{place}]")))
@@ -195,7 +198,7 @@ mod tests {
             ("birth.gestation_weeks", "child.birth.gestation_days", true),
             ("death", "child.death.status", true),
         ] {
-            assert_eq!(is_of(group, Some(&child), field), expected, "{group} {field}");
+            assert_eq!(is_of(group, &child, field), expected, "{group} {field}");
         }
     }
 }

@@ -148,7 +148,8 @@ pub(super) fn look<'s>(
     let speaks = super::filing::speaks_of_the_person(statement.event.kind);
     let superseded = kept.is_empty() && !late.is_empty() && (message_is_late || !speaks);
     let mut look = Look { statement: Cow::Borrowed(statement), superseded, late, publisher, row, kept };
-    if !superseded && !(gone.is_empty() && conditions.is_empty()) {
+    let is_whole = gone.is_empty() && conditions.is_empty();
+    if !(superseded || is_whole) {
         look.leave_out(&gone, &conditions);
     }
     Ok(look)
@@ -410,7 +411,7 @@ fn add(content: &mut Statement, said: &Statement, part: &Part) {
 }
 
 /// The keys under which a filed event said something, as (publisher, key).
-pub(super) fn keys<'e>(event: &'e FiledEvent, row: i64) -> (&'e str, BTreeSet<String>) {
+pub(super) fn keys(event: &FiledEvent, row: i64) -> (&str, BTreeSet<String>) {
     let keys = pieces(&event.statement, row).into_iter().map(|piece| piece.key).collect();
     (publisher(&event.statement, event.source.as_str()), keys)
 }

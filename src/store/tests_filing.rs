@@ -331,12 +331,15 @@ async fn a_correction_inside_a_sample_replaces_the_conditions_it_names_and_loses
         let expected = ("CF 04 final, PKU 08 corrected, SCD 04 wrong_patient".to_owned(), "CF 04, PKU 08".to_owned());
         assert_eq!(site.outcomes(), expected, "order {order:?}");
     }
-    // A later whole version goes over all of it.
-    let mut site = Site::new().await;
-    for message in [&first, &corrects, &sample("12:00", &[("PKU", "03", "final")])] {
-        site.file(message.clone()).await;
+    // A later whole version goes over all of it, whenever the rest comes.
+    let whole = sample("12:00", &[("PKU", "03", "final")]);
+    for messages in [[&first, &corrects, &whole], [&whole, &corrects, &first], [&corrects, &whole, &first]] {
+        let mut site = Site::new().await;
+        for message in messages {
+            site.file(message.clone()).await;
+        }
+        assert_eq!(site.outcomes(), ("PKU 03 final".to_owned(), "PKU 03".to_owned()));
     }
-    assert_eq!(site.outcomes(), ("PKU 03 final".to_owned(), "PKU 03".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

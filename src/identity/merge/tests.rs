@@ -430,14 +430,14 @@ fn address_practice_and_death_are_the_national_records_then_the_practices_then_t
     let person = |number: u8| {
         let mut child = gp(&format!("E8300{number}"));
         child.addresses = vec![home(&format!("SE1 {number}ZZ"))];
-        child.death = Some(Death { status: Some("formal".to_owned()), stillbirth: number % 2 == 0, ..Death::default() });
+        child.death = Some(Death { status: Some("formal".to_owned()), stillbirth: number.is_multiple_of(2), ..Death::default() });
         about(child)
     };
     let all = [(said(3, 1), person(3)), (said(4, 2), person(4)), (said(2, 3), person(2)), (said(1, 4), person(1))];
     for (without, expected) in [(0, 3), (1, 4), (2, 1)] {
         let (record, alone) = (in_every_order(&all[without..]), person(expected).child);
         assert_eq!((&record.child.addresses, &record.child.gp), (&alone.addresses, &alone.gp), "without {without}");
-        assert_eq!(record.child.death.as_ref().unwrap().stillbirth, expected % 2 == 0, "without {without}");
+        assert_eq!(record.child.death.as_ref().unwrap().stillbirth, expected.is_multiple_of(2), "without {without}");
     }
     // A practice is no better than a hospital in who the child is, and takes nothing of the national record back.
     let sex = |rank, at, sex| (said(rank, at), about(Child { sex: Some(sex), ..Child::default() }));
