@@ -164,7 +164,8 @@ impl BrokerOperations {
     /// is read by the new tables anyway.
     fn all_read(&self, reader: &LedgerReader) {
         let (appended, mut patience) = (self.ledger.appended(), READ_POLLS_MAX);
-        let is_waiting = || reader.unfiled(Seq(0), 1).is_ok_and(|first| first.first().is_some_and(|entry| entry.seq <= appended));
+        let first = || reader.filed_through().and_then(|through| reader.unfiled(through, 1));
+        let is_waiting = || first().is_ok_and(|first| first.first().is_some_and(|entry| entry.seq <= appended));
         while 0 < patience && is_waiting() {
             patience -= 1;
             self.runtime.block_on(async { tokio::time::sleep(READ_POLL).await });
