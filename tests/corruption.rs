@@ -164,7 +164,11 @@ fn holds(statement: &Value, field: &str, value: &str) -> bool {
     let says = |found: &Value| match found {
         Value::String(text) => text == value || text.contains(value),
         Value::Object(moment) => moment.get("value").and_then(Value::as_str) == Some(value),
-        Value::Array(items) => items.iter().any(|item| item.as_str() == Some(value)) || found.to_string().contains(value),
+        Value::Array(items) => {
+            // A constant of several items is told as one, with commas.
+            let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            texts.contains(&value) || texts.join(", ") == value || found.to_string().contains(value)
+        }
         other => value == other.to_string().as_str(),
     };
     at(statement, field).is_some_and(says)

@@ -63,8 +63,10 @@ impl Reader {
         let mapping = reading.as_ref().ok().and_then(|reading| reading.mapping.clone());
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());
+        let mut contents = Vec::new();
         let (outcome, findings) = match reading {
-            Ok(reading) => {
+            Ok(mut reading) => {
+                contents = std::mem::take(&mut reading.contents);
                 let might_tell = mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
                 outcome(if might_tell { discreet(reading) } else { reading })
             }
@@ -85,6 +87,7 @@ impl Reader {
             bundle: bundle.hash().clone(),
             findings,
             outcome,
+            contents,
             released_by: None,
         }
     }

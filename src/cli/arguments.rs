@@ -310,6 +310,8 @@ pub enum MsgCommand {
     Trace(MsgOne),
     /// Where the values of one message came from
     Explain(MsgExplain),
+    /// A document that a message brought: how large it is, and with --out its content in a file
+    Document(MsgDocument),
 }
 
 /// `msg list`.
@@ -378,6 +380,26 @@ pub struct MsgExplain {
     /// Show child protection facts too; written down
     #[arg(long, requires = "reveal")]
     pub safeguarding: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `msg document`.
+#[derive(Args, Debug)]
+pub struct MsgDocument {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// Which of its documents
+    #[arg(value_name = "N", default_value_t = 1)]
+    pub number: usize,
+    /// Write the content to this file, which must not exist yet
+    #[arg(long, value_name = "FILE", requires = "reveal")]
+    pub out: Option<PathBuf>,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

@@ -171,6 +171,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Show(one)) => read::show(&one, out),
         Command::Msg(MsgCommand::Trace(one)) => read::trace(&one, out),
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
+        Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),

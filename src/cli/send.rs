@@ -112,7 +112,7 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
     let mut url =
         reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
-        url.set_path(door);
+        url.set_path(&door);
     }
     let accept = if message.format == Format::Hl7v2 { media_type } else { "application/fhir+json" };
     let request = client.post(url).header("content-type", media_type).header("accept", accept).body(message.body.clone());
@@ -126,9 +126,10 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
     Ok(Answer { code: status.as_u16().to_string(), control_id: String::new(), text: issues(&body) })
 }
 
-/// What an OperationOutcome says, its issues in one line.
+/// What an OperationOutcome says, its issues in one line; of a Bundle that answers, the outcome of its first entry: all say the same.
 fn issues(body: &[u8]) -> String {
-    let outcome: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let outcome = answer.pointer("/entry/0/response/outcome").unwrap_or(&answer);
     let says = |issue: &Value| {
         let text = issue.get("diagnostics").or_else(|| issue.get("details").and_then(|details| details.get("text")));
         text.and_then(Value::as_str).map(str::to_owned)

@@ -35,6 +35,8 @@ pub enum Query {
     Trace(i64),
     /// Where its values came from.
     Explain(i64, String),
+    /// One document of an entry, from 1.
+    Document(i64, usize),
     /// One child.
     Child(uuid::Uuid),
     /// Why its record says what it says: a field or its beginning, empty for all.
@@ -127,6 +129,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Entry(seq) => views::entry(&reader, Seq(*seq), &|_| None, sight),
         Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
         Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, &|_| None, sight),
+        Query::Document(seq, number) => views::document(&reader, Seq(*seq), *number, sight),
         Query::Child(child) => views::child(&reader, ChildId(*child), sight),
         Query::Why(child, field) => views::why(&reader, ChildId(*child), field, &|_| None, sight),
         Query::Safeguarding(child) => views::safeguarding(&reader, ChildId(*child), sight),
@@ -141,6 +144,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
 fn subject(query: &Query) -> String {
     match query {
         Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
+        Query::Document(seq, number) => format!("document {number} of message {seq}"),
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
         Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
@@ -174,6 +178,7 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
         Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
         Query::Trace(seq) => get(format!("/api/v1/entries/{seq}/trace")),
         Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
+        Query::Document(seq, number) => get(format!("/api/v1/entries/{seq}/documents/{number}")),
         Query::Child(child) => get(format!("/api/v1/children/{child}")),
         Query::Why(child, field) => get(format!("/api/v1/children/{child}/why?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Safeguarding(child) => get(format!("/api/v1/children/{child}/safeguarding")),

@@ -85,7 +85,7 @@ impl Asking<'_> {
             let read = rereader.reread(Seq(seq)).map_err(|error| error.to_string())?;
             let about = reader.statements_about(Seq(seq), child).map_err(|error| error.to_string())?;
             if about.is_empty() {
-                return Err(format!("it was filed for a record that this one took over; `msg explain {seq}` shows it"));
+                return Err(format!("it was filed for another record; `msg explain {seq}` shows it"));
             }
             let parts = statements(&read.reading.provenance);
             if parts.len() != read.reading.statements.len() {

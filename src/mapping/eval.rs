@@ -17,7 +17,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::assemble;
-use super::convert::{Converted, Surroundings};
+use super::convert::{Converted, Converter, Surroundings};
 use super::load::Mapping;
 use super::path::Path;
 use super::record::{Key, Record};
@@ -101,6 +101,7 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
             statements: Vec::new(),
             findings: options.findings,
             provenance: Vec::new(),
+            contents: Vec::new(),
         };
         return Evaluation { reading, seen: Vec::new() };
     }
@@ -137,7 +138,14 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let findings = engine.findings;
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
     let outcome = if held { Outcome::Held } else { Outcome::Mapped };
-    let reading = Reading { mapping: Some(mapping.id.clone()), outcome, statements: out.statements, findings, provenance: out.provenance };
+    let reading = Reading {
+        mapping: Some(mapping.id.clone()),
+        outcome,
+        statements: out.statements,
+        findings,
+        provenance: out.provenance,
+        contents: Vec::new(),
+    };
     Evaluation { reading, seen: out.seen }
 }
 
@@ -177,7 +185,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         let entered = self.view.enter(scope, record);
         for (orphan, owner) in entered.orphans {
             let text = format!("{orphan} belongs to no {owner}");
-            let help = format!("it stands before the first {owner}; a person must see whose it is");
+            let help = format!("no {owner} stands where it could own it; a person must see whose it is");
             self.say(Level::Hold, "orphan", (String::new(), orphan, None), record.origin.shown(), text, &help);
         }
         if entered.cleared {
@@ -230,7 +238,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                     self.keep_constant(rule, &value, step, &mut made);
                     put(&mut made.fields, &rule.target.path, value);
                 }
-                Got::Null if self.mapping.null_clears && !rule.required => made.nulls.push(rule.field.clone()),
+                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => made.nulls.push(rule.field.clone()),
                 Got::Null | Got::Absent if rule.required => missing.push(rule),
                 Got::Null | Got::Absent | Got::Failed => {}
             }
@@ -340,7 +348,14 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if let Some(value) = &rule.value {
             return Got::Constant(value.clone(), "constant");
         }
-        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        if let Some(join) = &rule.join {
+            return self.run_joined(record, rule, scope, join);
+        }
+        let is_list = rule.all || rule.target.kind == Kind::Texts;
+        match if is_list { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) } {
+            Got::Absent if rule.absent_clears => Got::Null,
+            got => got,
+        }
     }
 
     fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
@@ -371,7 +386,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         for hit in hits {
             match self.convert(record, rule, &hit) {
                 Ok(Some((value, steps))) => {
-                    values.push(value);
+                    values.extend(listed(rule, value));
                     if self.explain {
                         from.push((kept(hit), steps));
                     }
@@ -391,14 +406,44 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         }
     }
 
+    /// Everything that was found as one text, then converted as one.
+    fn run_joined(&mut self, record: &Record, rule: &Rule, scope: &V::Scope, join: &str) -> Got<V::Place> {
+        let mut hits = self.hits(rule, scope);
+        hits.retain(|hit| !hit.null);
+        if hits.is_empty() {
+            hits = self.all_hits(&rule.fallback, rule.scalar, scope);
+            hits.retain(|hit| !hit.null);
+        }
+        let Some(first) = hits.first() else {
+            return rule.default.clone().map_or(Got::Absent, |default| Got::Constant(default, "default"));
+        };
+        let text = hits.iter().map(|hit| hit.text.as_ref()).collect::<Vec<_>>().join(join);
+        let whole = Hit { text: Cow::Owned(text), null: false, place: first.place.clone() };
+        match self.convert(record, rule, &whole) {
+            Ok(Some((value, steps))) => {
+                let each = |hit: Hit<'d, V::Place>| (kept(hit), steps.clone());
+                let from = if self.explain { hits.into_iter().map(each).collect() } else { Vec::new() };
+                Got::Value(if rule.target.kind == Kind::Texts { Value::Array(vec![value]) } else { value }, from)
+            }
+            Ok(None) => Got::Absent,
+            Err(()) => Got::Failed,
+        }
+    }
+
     /// The first value of the first source that says something, or all values of all of them.
     fn hits(&self, rule: &Rule, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
         let mode = Mode { scalar: rule.scalar, every: false };
         if !rule.all {
             return rule.sources.iter().find_map(|path| self.view.first(scope, path, mode)).into_iter().collect();
         }
+        self.all_hits(&rule.sources, rule.scalar, scope)
+    }
+
+    /// All values of all paths.
+    fn all_hits(&self, paths: &[Path], scalar: bool, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
+        let mode = Mode { scalar, every: false };
         let mut all = Vec::new();
-        for path in &rule.sources {
+        for path in paths {
             self.view.any(scope, path, mode, &mut |hit| {
                 all.push(hit);
                 false
@@ -507,8 +552,9 @@ impl<'d, V: View<'d>> Engine<'_, V> {
                 _ => (rule.field.clone(), as_text(value)),
             };
             let (from, bytes) = (self.view.place(&hit.place), self.view.bytes(&hit.place));
-            let provenance =
-                Provenance { field: String::new(), value, from, bytes, raw: hit.text.into_owned(), steps, rule: rule.origin.short() };
+            let is_content = rule.converter.is_some_and(Converter::sets_aside);
+            let raw = if is_content { format!("{} characters", hit.text.chars().count()) } else { hit.text.into_owned() };
+            let provenance = Provenance { field: String::new(), value, from, bytes, raw, steps, rule: rule.origin.short() };
             made.sources.push(Source { field, provenance });
         }
     }
@@ -527,6 +573,16 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             rule: rule.origin.short(),
         };
         made.sources.push(Source { field: rule.field.clone(), provenance });
+    }
+}
+
+/// A cell of a table may hold several codes with spaces between them, where the field holds a list.
+fn listed(rule: &Rule, value: Value) -> Vec<Value> {
+    match value {
+        Value::String(cell) if rule.table.is_some() && rule.target.kind == Kind::Texts => {
+            cell.split_whitespace().map(Value::from).collect()
+        }
+        value => vec![value],
     }
 }
 

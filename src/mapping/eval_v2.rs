@@ -307,7 +307,7 @@ impl<'m, 'l> V2View<'m, 'l> {
         let Root::Segment(id, selector) = &path.root else { return Entered::same(scope.clone()) };
         let anchors = self.visible(scope, id).to_vec();
         let taken = self.segments(scope, id, selector.as_ref(), true);
-        let orphans = self.orphans(scope, record, (id, anchors.first().copied()));
+        let orphans = self.orphans(scope, record, (id, &anchors));
         let groups: Vec<Vec<usize>> = match &record.group_by {
             Some(by) => self.groups(scope, &taken, by),
             None => taken.into_iter().map(|segment| vec![segment]).collect(),
@@ -322,17 +322,28 @@ impl<'m, 'l> V2View<'m, 'l> {
                 let inside = places.get(after(places)..places.partition_point(|place| *place < end));
                 Some((self.known(id)?, Owned::of(inside.unwrap_or_default())))
             });
-            let owned: Vec<(usize, Owned)> = spans.chain(self.known(id).map(|known| (known, Owned::of(&group)))).collect();
+            let begin = anchors.partition_point(|anchor| *anchor < first).checked_sub(1).and_then(|before| anchors.get(before)).copied();
+            let leads = record.lead.iter().filter_map(|id| {
+                let places = self.visible(scope, id);
+                let from = begin.map_or(0, |begin| places.partition_point(|place| *place < begin));
+                let ahead = places.get(from..places.partition_point(|place| *place < first));
+                Some((self.known(id)?, Owned::of(ahead.unwrap_or_default())))
+            });
+            let owned: Vec<(usize, Owned)> = leads.chain(spans).chain(self.known(id).map(|known| (known, Owned::of(&group)))).collect();
             let size = owned.iter().map(|(_, owned)| owned.as_slice().len()).sum();
             self.spend(size).then(|| self.inner(scope, owned, None, first))
         });
         Entered { scopes: scopes.collect(), orphans, cleared: false }
     }
 
-    /// Segments of the span before the first one that could own them.
-    fn orphans(&self, scope: &Scope<'m>, record: &Record, (id, first): (&str, Option<usize>)) -> Vec<(String, String)> {
+    /// Segments of the span before the first one that could own them, and of the lead behind the last.
+    fn orphans(&self, scope: &Scope<'m>, record: &Record, (id, anchors): (&str, &[usize])) -> Vec<(String, String)> {
+        let (first, last) = (anchors.first().copied(), anchors.last().copied());
         let before = |segment: &&usize| first.is_none_or(|first| **segment < first);
-        let orphans = record.span.iter().flat_map(|owned| self.visible(scope, owned).iter().filter(before).copied().collect::<Vec<_>>());
+        let behind = |segment: &&usize| last.is_none_or(|last| last < **segment);
+        let of_span = record.span.iter().flat_map(|owned| self.visible(scope, owned).iter().filter(before).copied().collect::<Vec<_>>());
+        let of_lead = record.lead.iter().flat_map(|owned| self.visible(scope, owned).iter().filter(behind).copied().collect::<Vec<_>>());
+        let orphans = of_span.chain(of_lead);
         orphans.take(100).map(|segment| (self.numbered(segment), id.to_owned())).collect()
     }
 

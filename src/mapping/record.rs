@@ -2,7 +2,7 @@
 //!
 //! # Keys (a closed set)
 //!
-//! `name`, `type`, `parent`, `over`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
+//! `name`, `type`, `parent`, `over`, `lead`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
 //!
 //! # Invariants
 //!
@@ -14,7 +14,7 @@
 //! Running it: `eval.rs`. Which canonical list a type fills: `target.rs`.
 
 use super::condition::Condition;
-use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
+use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNFIT, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Section, Text, entries};
 use super::path::{Dialect, Names, Path, V2Path};
 use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
@@ -23,7 +23,7 @@ use crate::fhir;
 
 /// Keys of a record.
 pub(super) const RECORD_KEYS: &[&str] =
-    &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
+    &["name", "type", "parent", "over", "lead", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
 /// Names that mean something else in `expect`.
 pub(super) const RESERVED: &[&str] = &["held", "ignored", "absent", "cleared", "counts", "issues", "let", "parent"];
 
@@ -60,6 +60,8 @@ pub(super) struct Record {
     pub member: &'static str,
     /// One for each of these; else one.
     pub over: Option<Over>,
+    /// Segments that each one owns from the one before it on.
+    pub lead: Vec<String>,
     /// Segments that each one owns up to the next.
     pub span: Vec<String>,
     /// Segments with equal value here are one record.
@@ -284,12 +286,18 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let source = section.source;
     let member = parent.and_then(|parent| raws.get(parent)).and_then(|parent| raw.kind.member(parent.kind.name)).unwrap_or_default();
     let over = over(raw, outside);
-    let span = span(section, over.as_ref(), terms);
+    let lead = segments(section, "lead", over.as_ref(), terms);
+    let span = segments(section, "span", over.as_ref(), terms);
     let group_by = section.text("group_by", report).and_then(|text| group(&text, over.as_ref(), source, terms));
     let check = section.text("check", report).and_then(|text| Some((terms.condition(section, "check")?, text.value.to_owned())));
     let rules: Vec<Rule> = raw.rules.iter().filter_map(|rule| rule.compile(terms)).collect();
     if let Some(Over::Field(field)) = &over {
         current_only(field, raw, &rules, report);
+    }
+    // Elsewhere a field that is left out would take back the whole list that its record stands in.
+    for rule in rules.iter().filter(|rule| rule.absent_clears && raw.kind.home != Home::Child) {
+        let what = format!("`{}` is cleared where it is absent, and only fields of a child can be", rule.field);
+        report.error(source, Mistake::new(UNFIT, raw.name.span.clone(), what).help("remove `absent`"));
     }
     let needs = section.texts("needs", report).into_iter().filter_map(|need| {
         let found = rules.iter().position(|rule| rule.field == need.value);
@@ -310,6 +318,7 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         parent,
         member,
         over,
+        lead,
         span,
         group_by,
         when,
@@ -394,12 +403,17 @@ fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
     Some(if v2.field.is_some() { Over::Field(v2) } else { Over::Segment(v2) })
 }
 
-fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
-    let texts = section.texts("span", terms.report);
+/// The segments that `lead` or `span` names.
+fn segments(section: &Section<'_>, key: &str, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
+    let texts = section.texts(key, terms.report);
     if !texts.is_empty() && !matches!(over, Some(Over::Segment(_))) {
-        let help =
-            if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
-        terms.report.error(section.source, Mistake::new(OVER, section.key_span("span"), "`span` needs `over` with a segment").help(help));
+        let help = if terms.names.dialect == Dialect::V2 {
+            "add over = \"OBR\"".to_owned()
+        } else {
+            format!("FHIR resources own what is inside them: remove `{key}`")
+        };
+        let mistake = Mistake::new(OVER, section.key_span(key), format!("`{key}` needs `over` with a segment"));
+        terms.report.error(section.source, mistake.help(help));
     }
     let segment = |text: &Text<'_>| {
         let plain = text.value.len() == 3 && text.value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
@@ -483,7 +497,7 @@ fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Rep
     for _ in 0..records.len() {
         let Some(owner) = at.and_then(|at| records.get(at)) else { return };
         if let Some(Over::Segment(over) | Over::Field(over)) = &owner.over {
-            if over.segment() != Some(id) && !owner.span.iter().any(|span| span == id) {
+            if over.segment() != Some(id) && !owner.lead.iter().chain(&owner.span).any(|owned| owned == id) {
                 let span = raw.section.get("over").map_or(raw.name.span.clone(), |node| node.span());
                 let mistake =
                     Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));

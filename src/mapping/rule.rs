@@ -2,8 +2,8 @@
 //!
 //! # Keys (a closed set)
 //!
-//! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `on_error`, `unmapped`;
-//! `min`, `max`, `length`, `pattern`; `all`; `note`.
+//! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `absent`, `on_error`, `unmapped`;
+//! `min`, `max`, `length`, `pattern`; `all`, `join`, `else`; `note`.
 //!
 //! # Invariants
 //!
@@ -14,6 +14,8 @@
 //! # Not here
 //!
 //! Running it: `eval.rs`.
+
+use std::ops::Range;
 
 use serde_json::Value;
 use toml::de::DeValue;
@@ -32,8 +34,8 @@ use super::target::{Kind, Target};
 
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
-    "from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern",
-    "all", "note",
+    "from", "value", "as", "table", "column", "when", "required", "default", "absent", "on_error", "unmapped", "min", "max", "length",
+    "pattern", "all", "join", "else", "note",
 ];
 
 /// What happens to a value that cannot be converted.
@@ -138,6 +140,8 @@ pub(super) struct Rule {
     pub required: bool,
     /// Where nothing was found.
     pub default: Option<Value>,
+    /// Where nothing was found, the sender says that there is none (`absent = "clear"`).
+    pub absent_clears: bool,
     /// Where the text cannot be converted.
     pub on_error: OnError,
     /// Where the table does not know the code.
@@ -146,6 +150,10 @@ pub(super) struct Rule {
     pub checks: Checks,
     /// All values, not the first.
     pub all: bool,
+    /// All values as one text, with this between them, before anything else is done with it.
+    pub join: Option<String>,
+    /// What is joined where the sources say nothing.
+    pub fallback: Vec<Path>,
     /// A code or number is the first component where the path names none; a text is the whole of it.
     pub scalar: bool,
     /// Where it is written.
@@ -200,10 +208,17 @@ impl Terms<'_> {
         let path_of = |path: &str| path::compile(path, self.names).map(|(path, _)| path);
         let report = |mistake: Mistake| {
             let span = section.source.inside(&text.span, text.value, mistake.span.clone());
-            let code = if mistake.code == PATH { PATH } else { CONDITION };
+            let code = if mistake.code == PATH || mistake.code == TABLE { mistake.code } else { CONDITION };
             self.report.error(section.source, Mistake { span, code, ..mistake });
         };
-        condition::parse(text.value, &path_of).map_err(report).ok()
+        let table_of = |name: &str| (self.table)(name).ok_or_else(|| self.no_table(name, 0..name.len()));
+        condition::parse(text.value, &path_of, &table_of).map_err(report).ok()
+    }
+
+    fn no_table(&self, name: &str, span: Range<usize>) -> Mistake {
+        let near = super::diagnostic::nearest(name, self.table_names.iter().map(String::as_str));
+        let help = near.map_or_else(|| format!("create tables/{name}.csv"), |near| format!("did you mean `{near}`?"));
+        Mistake::new(TABLE, span, format!("there is no table {name:?}")).help(help)
     }
 }
 
@@ -255,13 +270,24 @@ impl Builder<'_, '_> {
         let on_error = self.section.word("on_error", ON_ERROR, report);
         let unmapped = self.unmapped();
         self.policies(required, on_error, &unmapped, table.as_ref());
+        let absent_clears = self.absent(required, default.is_some());
         let all = self.section.truth("all", report).unwrap_or(false);
         if all && !matches!(self.kind(), Kind::Texts | Kind::Text) {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
             self.error(mistake.help("remove `all`"));
         }
+        let join = self.section.text("join", report);
+        let fallback: Vec<Path> = self.section.texts("else", report).iter().filter_map(|text| self.source(text)).collect();
+        if join.is_some() && !all && fallback.is_empty() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("join"), "`join` makes one text of all that is found");
+            self.error(mistake.help("write all = true beside it"));
+        }
+        if join.is_none() && self.section.get("else").is_some() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("else"), "what `else` finds is joined");
+            self.error(mistake.help("write join = \"-\" beside it, or name the paths in `from`"));
+        }
         self.section.text("note", report);
-        let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
+        let scalar = table.is_some() || !converter.is_none_or(Converter::takes_whole_fields);
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         complete.then(|| Rule {
             target: self.raw.target.clone(),
@@ -273,10 +299,13 @@ impl Builder<'_, '_> {
             when: self.terms.condition(&self.section, "when"),
             required,
             default,
+            absent_clears,
             on_error: on_error.unwrap_or(self.raw.defaults.on_error),
             unmapped: unmapped.unwrap_or_else(|| self.raw.defaults.unmapped.clone()),
             checks: self.checks(converter),
             all,
+            join: join.map(|join| join.value.to_owned()),
+            fallback,
             scalar,
             origin: Origin::of(self.raw.source, self.raw.key_span.start),
             written: self.written(),
@@ -298,7 +327,10 @@ impl Builder<'_, '_> {
             )
             .help("write from = 'PID-8', or value = \"…\" for a constant"),
             (None, Some(_)) => {
-                for key in ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all"] {
+                for key in [
+                    "as", "table", "column", "default", "absent", "unmapped", "on_error", "min", "max", "length", "pattern", "all", "join",
+                    "else",
+                ] {
                     if self.section.get(key).is_some() {
                         self.error(
                             Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`"))
@@ -356,11 +388,7 @@ impl Builder<'_, '_> {
             return None;
         };
         let Some(table) = (self.terms.table)(name.value) else {
-            let mistake = Mistake::new(TABLE, name.span, format!("there is no table {:?}", name.value));
-            let help = super::diagnostic::nearest(name.value, self.terms.table_names.iter().map(String::as_str));
-            self.error(
-                mistake.help(help.map_or_else(|| format!("create tables/{}.csv", name.value), |near| format!("did you mean `{near}`?"))),
-            );
+            self.error(self.terms.no_table(name.value, name.span));
             return None;
         };
         let column = self.section.text("column", report);
@@ -412,7 +440,7 @@ impl Builder<'_, '_> {
         }
         let wanted = match (self.kind(), converter) {
             (Kind::Integer | Kind::Boolean, _) if has_table => return,
-            (Kind::Integer, Some(Converter::Integer)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
+            (Kind::Integer, Some(Converter::Integer | Converter::KgToG)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
             (Kind::Date, Some(Converter::Date)) | (Kind::Instant, Some(Converter::Date | Converter::DateTime)) if !has_table => return,
             (Kind::Integer, _) => "integer",
             (Kind::Boolean, _) => "boolean",
@@ -519,9 +547,22 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// `absent = "clear"`: for senders that have no null, where leaving a field out says that there is none.
+    fn absent(&self, required: bool, has_default: bool) -> bool {
+        if self.section.get("absent").is_none() {
+            return false;
+        }
+        let clears = self.section.word("absent", &[("clear", true)], self.terms.report).unwrap_or(false);
+        if required || has_default {
+            let mistake = Mistake::new(POLICY, self.section.key_span("absent"), format!("`{}` cannot be absent and cleared", self.field));
+            self.error(mistake.help("remove `absent`, or `required` and `default`"));
+        }
+        clears
+    }
+
     fn checks(&self, converter: Option<Converter>) -> Checks {
         let report = self.terms.report;
-        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal));
+        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal | Converter::KgToG));
         for key in ["min", "max"] {
             if self.section.get(key).is_some() && !numeric {
                 let mistake = Mistake::new(CHECK, self.section.key_span(key), format!("`{key}` compares numbers"));

@@ -118,7 +118,7 @@ fn named(mapping: &Mapping) -> HashSet<(&str, usize)> {
         .chain(mapping.when.as_ref())
         .chain(mapping.ignores.iter().map(|ignore| &ignore.when));
     let paths = rules
-        .flat_map(|rule| &rule.sources)
+        .flat_map(|rule| rule.sources.iter().chain(&rule.fallback))
         .chain(conditions.flat_map(|condition| condition.paths()))
         .chain(mapping.lets.iter().flat_map(|one| &one.sources));
     let overs = mapping.records.iter().filter_map(|record| match &record.over {

@@ -11,6 +11,8 @@
 //! - An event's debts are made with it or never: `reconcile` counts both.
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
+mod merging;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,12 +25,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::aggregates::{self, Order, Refusal};
+use super::documents;
 use super::index::{ChildRow, Index};
 use super::misses::{self, Miss};
 use super::parents;
 use super::safeguarding;
 use super::writer::row_id;
-use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
 use crate::identity::{self, Evidence, Match, Record, Said};
@@ -61,6 +64,8 @@ pub struct Prepared {
     pub findings: String,
     /// What is to be done.
     pub outcome: PreparedOutcome,
+    /// Contents of documents, which the statements name by their hash.
+    pub contents: Vec<Content>,
     /// A person's reason, where a held entry is read again.
     pub released_by: Option<String>,
 }
@@ -253,6 +258,7 @@ fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[S
         filed.owed.extend(one.owed);
         filed.findings.extend(one.findings);
     }
+    documents::keep(connection, statements, &prepared.contents)?;
     Ok(filed)
 }
 
@@ -263,6 +269,14 @@ fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
     let mut timed = statement.clone();
     timed.event.at = Timestamp::from_microsecond(arrived_us).ok().map(Instant::of);
     Cow::Owned(timed)
+}
+
+/// A death that was taken back: a person looks (identity rules, section 7), and parents hear nothing before.
+fn look_at_removal(before: Option<&Child>, after: &mut Child) {
+    let status = |child: &Child| child.death.as_ref().and_then(|death| death.status.clone());
+    let (was, is) = (before.and_then(status), status(after));
+    let is_alive = is.as_deref().is_none_or(|is| is == "removed");
+    after.flags.birth_needs_review |= is_alive && was != is;
 }
 
 /// A child who lives outside the area of all hubs has moved out, and back in when a hub is responsible again.
@@ -280,6 +294,7 @@ fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
 }
 
 /// One statement on its way into the record.
+#[derive(Clone, Copy)]
 struct One<'a> {
     connection: &'a Connection,
     prepared: &'a Prepared,
@@ -294,6 +309,9 @@ struct One<'a> {
 
 impl One<'_> {
     fn file(&self) -> Result<Filed, Failure> {
+        if !self.statement.identity_changes.is_empty() {
+            return self.change_alone();
+        }
         let index = Index(self.connection);
         let (known, new_status, evidence) = match identity::decide(self.whole, &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
@@ -326,6 +344,7 @@ impl One<'_> {
             (Some(row), false) => (row.record.clone(), Vec::new()),
             (row, _) => identity::merge(row.as_ref().map(|row| &row.record), self.statement, &said),
         };
+        look_at_removal(known.as_ref().map(|row| &row.record.child), &mut record.child);
         if let (Some(status), None) = (new_status, record.child.status) {
             record.child.status = Some(status);
         }
@@ -359,6 +378,15 @@ impl One<'_> {
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(Filed { owed: owed.debts.into_iter().map(|(destination, _)| destination).collect(), findings })
+    }
+
+    /// A merge, renaming or link says nothing else: facts beside it would be lost, so it waits for a person.
+    fn change_alone(&self) -> Result<Filed, Failure> {
+        if !self.whole.safeguarding.is_empty() {
+            let text = "the message changes identifiers and says facts beside it, which are not filed together".to_owned();
+            return Err(Failure::Held(Held::Person { code: "unfileable".into(), text, evidence: Vec::new() }));
+        }
+        Ok(Filed { owed: self.change()?, findings: Vec::new() })
     }
 
     fn said(&self) -> Said {

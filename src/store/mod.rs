@@ -11,6 +11,7 @@
 //! - `aggregates`: which version of what is said under a publisher's key stands.
 //! - `safeguarding`: child protection facts, apart from everything else.
 //! - `misses`: codes that no table knows.
+//! - `documents`: contents of documents, by their hash.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
@@ -18,6 +19,7 @@
 
 mod aggregates;
 mod controls;
+mod documents;
 mod filing;
 mod hub;
 mod index;
@@ -29,6 +31,7 @@ mod safeguarding;
 mod schema;
 mod writer;
 
+pub use documents::KeptDocument;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};

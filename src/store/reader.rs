@@ -146,8 +146,10 @@ impl LedgerReader {
             self.read(|c| c.query_row(sql, [child.0.as_bytes().as_slice()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())?;
         let Some((id, version, record)) = row else { return Ok(None) };
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
+        // Of a child that went on in the place of others, what was said of them is part of its story.
         let sql = format!(
-            "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.child = ?1 AND v.kind <> 'safeguarding' ORDER BY v.id"
+            "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child
+             WHERE (v.child = ?1 OR v.child IN (SELECT child FROM merged WHERE survivor = ?1)) AND v.kind <> 'safeguarding' ORDER BY v.id"
         );
         let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
@@ -167,18 +169,20 @@ impl LedgerReader {
         })
     }
 
-    /// Which statement of an entry was filed for this child, from 0.
+    /// Which statements of an entry were filed for this child, or for one that it took over, from 0.
     pub fn statements_about(&self, seq: Seq, child: ChildId) -> Result<Vec<usize>, StoreError> {
-        let sql = "SELECT v.id FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 AND c.uuid = ?3 ORDER BY v.id";
+        let sql = "SELECT v.id FROM event v LEFT JOIN merged m ON m.child = v.child JOIN child c ON c.id = coalesce(m.survivor, v.child)
+            WHERE v.id >= ?1 AND v.id < ?2 AND c.uuid = ?3 ORDER BY v.id";
         let rows: Vec<i64> =
             self.list(sql, params![seq.0 * 1_024, (seq.0 + 1) * 1_024, child.0.as_bytes().as_slice()], |row| row.get(0))?;
         Ok(rows.into_iter().filter_map(|row| usize::try_from(row % 1_024).ok()).collect())
     }
 
-    /// Child ids whose current or former NHS number or local identifier this is.
+    /// Child ids whose current or former NHS number or local identifier this is; of a merged child the one that goes on.
     pub fn children_by_identifier(&self, value: &str) -> Result<Vec<ChildId>, StoreError> {
         let plain: String = value.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-        let sql = "SELECT DISTINCT c.uuid FROM identifier i JOIN child c ON c.id = i.child WHERE i.value IN (?1, ?2)";
+        let sql = "SELECT DISTINCT c.uuid FROM identifier i LEFT JOIN merged m ON m.child = i.child JOIN child c ON c.id = coalesce(m.survivor, i.child)
+            WHERE i.value IN (?1, ?2)";
         let found: Vec<Vec<u8>> = self.list(sql, [value.trim(), plain.as_str()], |row| row.get(0))?;
         Ok(found.iter().filter_map(|bytes| Uuid::from_slice(bytes).ok()).map(ChildId).collect())
     }
@@ -363,7 +367,7 @@ impl LedgerReader {
         })
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -372,11 +376,11 @@ impl LedgerReader {
         self.read(|connection| connection.prepare_cached(sql)?.query_map(params, each)?.collect())
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection).map_err(|error| broken(&self.file, &error))
     }
 
-    fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
         if !zstd {
             return Ok(bytes);
         }

@@ -85,6 +85,7 @@ impl Site {
             mapping: None,
             bundle: BundleHash::new("none"),
             findings: String::new(),
+            contents: Vec::new(),
             outcome: PreparedOutcome::File(statements),
             released_by: None,
         };
@@ -474,6 +475,7 @@ async fn a_code_counts_once_for_each_message_and_not_again_when_it_is_read_again
         mapping: None,
         bundle: BundleHash::new("none"),
         findings: findings.to_string(),
+        contents: Vec::new(),
         outcome: PreparedOutcome::Hold("unmapped-code".into()),
         released_by: released.then(|| "test".to_owned()),
     };

@@ -204,6 +204,17 @@ fn a_results_copy_of_the_address_moves_nobody() {
 }
 
 #[test]
+fn a_notice_changes_nothing_and_no_number_becomes_current_by_it() {
+    let has = |id: Identifier| about(Child { identifiers: vec![id], ..Child::default() });
+    let superseded = [(said(3, 1), has(nhs("9990000026", "01"))), (said(3, 2), has(nhs("9990000034", "01")))];
+    let record = merged(&superseded);
+    let mut notice = has(nhs("9990000026", "01"));
+    assert_ne!(merge(Some(&record), &notice, &said(3, 9)).0, record);
+    notice.event.notice = true;
+    assert_eq!(merge(Some(&record), &notice, &said(3, 9)), (record, Vec::new()));
+}
+
+#[test]
 fn an_address_that_begins_later_is_not_overtaken_by_an_older_word() {
     let day = 86_400_000_000;
     let start = Instant { value: "1970-01-21".to_owned(), precision: Precision::Day, raw: None };
@@ -292,6 +303,42 @@ fn a_death_is_taken_back_by_the_same_or_a_higher_source_and_never_hidden_by_a_re
         stands(&[(said(3, 1), dead("informal")), (said(3, 2), dead("removed")), (said(1, 3), dead("informal"))]),
         ChildStatus::Deceased
     );
+}
+
+#[test]
+fn a_removal_is_shown_where_it_took_a_death_back_and_reaches_its_own_source_and_ground_only() {
+    let word = |status: &str, ground: Option<&str>| {
+        let death = Death { status: Some(status.to_owned()), ground: ground.map(str::to_owned), ..Death::default() };
+        about(Child { death: Some(death), ..Child::default() })
+    };
+    let (dead, removed) = (|ground| word("informal", ground), |ground| word("removed", ground));
+    let shows = |statements: &[(Said, Statement)]| in_every_order(statements).child.death.and_then(|death| death.status);
+    // "Not dead" of a child who never was says nothing; of the national record it is shown.
+    assert_eq!(shows(&[(said(1, 1), removed(None))]), None);
+    assert_eq!(shows(&[(said(3, 1), removed(None))]).as_deref(), Some("removed"));
+    assert_eq!(shows(&[(said(1, 1), dead(None)), (said(1, 2), removed(None))]).as_deref(), Some("removed"));
+    // A cancelled discharge takes back what the discharge said, and what the same source says otherwise as well.
+    assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(1, 2), removed(None))]).as_deref(), Some("removed"));
+    // PID-30 N takes back PID-30 Y, and not the discharge.
+    assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(1, 2), removed(Some("indicator")))]).as_deref(), Some("informal"));
+    assert_eq!(shows(&[(said(1, 1), dead(None)), (said(1, 2), removed(Some("indicator")))]).as_deref(), Some("removed"));
+    // Another source's death is not a hospital's to take back; the national record may.
+    assert_eq!(shows(&[(said(2, 1), dead(None)), (said(1, 2), removed(None))]).as_deref(), Some("informal"));
+    assert_eq!(shows(&[(said(1, 1), dead(None)), (said(2, 2), removed(None))]).as_deref(), Some("informal"));
+    assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(3, 2), removed(None))]).as_deref(), Some("removed"));
+}
+
+#[test]
+fn an_identifier_that_was_given_up_stays_so_however_late_a_message_still_names_it() {
+    let id = |usage| Identifier { system: "urn:v2:RJ1".to_owned(), value: "A".to_owned(), usage, ..Identifier::default() };
+    let with = |usage| about(Child { identifiers: vec![id(usage)], ..Child::default() });
+    let statements = [
+        (said(1, 1), with(IdentifierUse::Current)),
+        (said(1, 2), with(IdentifierUse::Superseded)),
+        (said(2, 3), with(IdentifierUse::Current)),
+        (said(1, 4), with(IdentifierUse::Current)),
+    ];
+    assert_eq!(in_every_order(&statements).child.identifiers, [id(IdentifierUse::Superseded)]);
 }
 
 #[test]
@@ -501,7 +548,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
     let names = subsequence(vec![("official", "AMARA"), ("usual", "BABY"), ("usual", "LEO"), ("alias", "MIMI")], 0..3);
     let numbers = subsequence(vec![("9990000026", "01"), ("9990000034", "03"), ("9990000034", "01")], 0..2);
     let clears = subsequence(vec!["gp", "gp.practice_ods", "sex", "death.status", "language", "birth.weight_g", "flags.sensitivity"], 0..3);
-    let deaths = proptest::option::of(select(vec!["informal", "formal", "removed"]));
+    let deaths = proptest::option::of(select(vec!["informal", "formal", "removed", "discharge informal", "indicator removed"]));
     let flags = proptest::option::of(select(vec!["unrestricted", "restricted", "very_restricted"]));
     let kinds = select(vec![EventKind::Person, EventKind::BloodSpot]);
     let postcodes = proptest::option::of(select(vec!["SE1 9ZZ", "W5 9ZZ"]));
@@ -513,7 +560,10 @@ fn any_statement() -> impl Strategy<Value = Statement> {
             child.language = language.map(str::to_owned);
             child.names = names.into_iter().map(|(usage, given)| name(usage, given, "EXAMPLE")).collect();
             child.identifiers = numbers.into_iter().map(|(value, status)| nhs(value, status)).collect();
-            child.death = death.map(|status| Death { status: Some(status.to_owned()), ..Death::default() });
+            child.death = death.map(|words| {
+                let (ground, status) = words.split_once(' ').map_or((None, words), |(ground, status)| (Some(ground.to_owned()), status));
+                Death { status: Some(status.to_owned()), ground, ..Death::default() }
+            });
             child.flags.sensitivity = sensitivity.map(str::to_owned);
             child.addresses = postcode.map(home).into_iter().collect();
             let people = ["ROSE", "SAM"].into_iter().map(|given| Relation {
@@ -556,6 +606,15 @@ proptest! {
         // What was said already changes nothing when it is said again.
         let again = statements.iter().fold(forth.clone(), |record, (said, statement)| merge(Some(&record), statement, said).0);
         prop_assert_eq!(&again, &forth);
+    }
+
+    #[test]
+    fn two_records_made_one_say_what_one_record_would_have_said(
+        statements in proptest::collection::vec((any_said(), any_statement()), 2..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (one, other) = statements.split_at(1 + cut.index(statements.len() - 1));
+        prop_assert_eq!(unite(&merged(one), &merged(other)), merged(&statements));
     }
 
     #[test]
