@@ -67,7 +67,8 @@ impl Reader {
         let (outcome, findings) = match reading {
             Ok(mut reading) => {
                 contents = std::mem::take(&mut reading.contents);
-                let might_tell = mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
+                let tells = reading.statements.iter().any(|said| !said.safeguarding.is_empty());
+                let might_tell = tells || mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
                 outcome(if might_tell { discreet(reading) } else { reading })
             }
             Err(_panic) => {

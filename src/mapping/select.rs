@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use super::convert::Surroundings;
+use super::csv_row::{CsvRow, show_columns};
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
 use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
@@ -32,6 +33,8 @@ pub(super) enum Document {
     V2(Box<Message>),
     /// FHIR.
     Fhir(Value, Release),
+    /// One row of a CSV extract.
+    Csv(CsvRow),
 }
 
 /// How to read.
@@ -61,6 +64,8 @@ impl Document {
             Format::R4Json => tree(fhir::read_json(input.body, &limits), Release::R4),
             Format::Stu3Xml => tree(fhir::read_xml(input.body, Release::Stu3, &limits), Release::Stu3),
             Format::R4Xml => tree(fhir::read_xml(input.body, Release::R4, &limits), Release::R4),
+            Format::CsvRow => CsvRow::read(input.body, input.default_charset).map(Self::Csv),
+            Format::CanonicalJson => Err("a canonical statement needs no mapping".to_owned()),
         }
     }
 
@@ -68,6 +73,7 @@ impl Document {
         match self {
             Self::V2(_) => Dialect::V2,
             Self::Fhir(_, release) => Dialect::Fhir(*release),
+            Self::Csv(_) => Dialect::Csv,
         }
     }
 
@@ -76,6 +82,7 @@ impl Document {
         match self {
             Self::V2(message) => message.header().message_type(),
             Self::Fhir(tree, _) => fhir::bundle_head(tree).map_or_else(|_| String::new(), |head| head.event.unwrap_or(head.kind)),
+            Self::Csv(row) => row.mapping.clone(),
         }
     }
 
@@ -89,6 +96,7 @@ impl Document {
                 let source = fhir::bundle_head(tree).ok().and_then(|head| head.source).unwrap_or_default();
                 (source.clone(), source)
             }
+            Self::Csv(_) => Default::default(),
         }
     }
 
@@ -103,6 +111,7 @@ impl Document {
                 let places = ["/timestamp", "/entry/0/resource/meta/lastUpdated", "/meta/lastUpdated"];
                 places.iter().find_map(|place| tree.pointer(place)?.as_str()?.get(..10).map(str::to_owned))
             }
+            Self::Csv(_) => None,
         }
     }
 
@@ -174,6 +183,9 @@ pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Readi
 
 /// The mapping that reads a document.
 pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
+    if let Document::Csv(row) = document {
+        return choose_named(mappings, &row.mapping);
+    }
     let (kind, sender) = (document.accepts(), document.sender());
     let accepting = mappings
         .iter()
@@ -218,6 +230,15 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
     }
 }
 
+/// The mapping that a row names.
+fn choose_named<'m>(mappings: &'m [Mapping], name: &str) -> Result<&'m Mapping, Box<Reading>> {
+    let found = mappings.iter().find(|mapping| mapping.dialect == Dialect::Csv && mapping.id.as_str() == name);
+    found.ok_or_else(|| {
+        let text = "the mapping file that reads this row is not there any more".to_owned();
+        Box::new(held("no-mapping", text, "put it back, or import the extract again with another mapping", Vec::new()))
+    })
+}
+
 /// `ADT^A28`, or `ADT^*` for all of a kind.
 fn accepts(accepted: &str, kind: &str) -> bool {
     accepted == kind || accepted.strip_suffix('*').is_some_and(|start| kind.starts_with(start))
@@ -249,6 +270,8 @@ fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option
 enum Conditions<'d> {
     V2(V2View<'d, 'd>),
     Fhir(Tree<'d>),
+    /// A row names its mapping; no condition is asked.
+    Row,
 }
 
 impl<'d> Conditions<'d> {
@@ -256,6 +279,7 @@ impl<'d> Conditions<'d> {
         match document {
             Document::V2(message) => Self::V2(V2View::new(message, &[])),
             Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
+            Document::Csv(_) => Self::Row,
         }
     }
 
@@ -270,6 +294,7 @@ impl<'d> Conditions<'d> {
                 let view = FhirView::new(tree, &mapping.lets);
                 holds(&view, &view.root(), when)
             }
+            Self::Row => false,
         }
     }
 }
@@ -279,7 +304,8 @@ pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluati
     let zone = mapping.zone.clone().or_else(|| sender_zone(document)).unwrap_or_else(london);
     let iso = matches!(document, Document::Fhir(..));
     let contents = RefCell::default();
-    let around = Surroundings { zone: &zone, iso, allow_test_numbers: how.allow_test_numbers, contents: &contents };
+    let by_shape = matches!(document, Document::Csv(_));
+    let around = Surroundings { zone: &zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
     let mut evaluation = match document {
         Document::V2(message) => eval::evaluate(mapping, &V2View::new(message, &mapping.lets), options),
@@ -287,10 +313,29 @@ pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluati
             let tree = Tree::with_steps(tree, STEPS_MAX);
             eval::evaluate(mapping, &FhirView::new(&tree, &mapping.lets), options)
         }
+        Document::Csv(row) => with_row(mapping, row, options),
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
     evaluation
+}
+
+fn with_row(mapping: &Mapping, row: &CsvRow, options: Options<'_>) -> Evaluation {
+    match row.message(&mapping.columns) {
+        Ok(message) => {
+            let mut evaluation = eval::evaluate(mapping, &V2View::new(&message, &mapping.lets), options);
+            let reading = &mut evaluation.reading;
+            show_columns(&mapping.columns, &mut reading.findings, &mut reading.provenance);
+            evaluation
+        }
+        Err(why) => {
+            let text = format!("the row cannot be read: {why}");
+            Evaluation {
+                reading: held("unreadable", text, "compare the header of the extract with `columns`", Vec::new()),
+                seen: Vec::new(),
+            }
+        }
+    }
 }
 
 /// A line break inside a field makes a line that is no segment. Elsewhere that is a warning; a document would be filed
