@@ -108,13 +108,14 @@ impl Build<'_> {
 
     /// The record's own fields, with the names of its sources completed.
     fn fields(&mut self, made: &mut Made, prefix: &str) -> Map<String, Value> {
-        for source in made.sources.drain(..) {
-            let field = format!("{prefix}.{}", source.field);
-            self.out.provenance.push(Provenance { field, ..source.provenance });
-        }
         let mut fields = std::mem::take(&mut made.fields);
         if let Some(record) = self.mapping.records.get(made.record) {
             complete(&mut fields, Model::get().shape(record.kind.shape()));
+        }
+        // What went with an incomplete part came from nowhere.
+        for source in made.sources.drain(..).filter(|source| stands(&fields, &source.field)) {
+            let field = format!("{prefix}.{}", source.field);
+            self.out.provenance.push(Provenance { field, ..source.provenance });
         }
         fields
     }
@@ -175,6 +176,13 @@ impl Build<'_> {
             seen.value = Value::Object(value.clone());
         }
     }
+}
+
+/// Is there something at `site.system`, or in the list that `given[1]` names.
+fn stands(fields: &Map<String, Value>, field: &str) -> bool {
+    let mut parts = field.split('.').map(|part| part.split('[').next().unwrap_or(part));
+    let first = parts.next().and_then(|part| fields.get(part));
+    parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten().is_some()
 }
 
 /// A part without the field that gives it meaning: a code's system without the code says nothing and goes;

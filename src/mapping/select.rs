@@ -303,8 +303,8 @@ impl<'d> Conditions<'d> {
 pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluation {
     let zone = mapping.zone.clone().or_else(|| sender_zone(document)).unwrap_or_else(london);
     let iso = matches!(document, Document::Fhir(..));
-    let contents = RefCell::default();
     let by_shape = matches!(document, Document::Csv(_));
+    let contents = RefCell::default();
     let around = Surroundings { zone: &zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
     let mut evaluation = match document {

@@ -20,8 +20,8 @@
 
 mod aggregates;
 mod controls;
-mod documents;
 mod files;
+mod documents;
 mod filing;
 mod hub;
 mod index;

@@ -108,8 +108,8 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
             });
         }
     }
-    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }

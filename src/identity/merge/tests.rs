@@ -1,4 +1,4 @@
-//! Claims about the record after a statement: one for each rule of the canonical model, sections 1 and 4.
+//! Claims about the merged record: which word stands, in whatever order they come.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
