@@ -70,6 +70,7 @@ impl Assembled {
                 rule: mapping.origin.shown(),
                 text: "what this mapping made of the message is no canonical statement: a field that must be there is missing".to_owned(),
                 help: "see the records of this file: kind of the event, code beside system".to_owned(),
+                miss: None,
             }),
         }
     }
@@ -142,6 +143,7 @@ impl Build<'_> {
                     rule,
                     text,
                     help: String::new(),
+                    miss: None,
                 });
                 continue;
             }

@@ -79,14 +79,15 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
                 rule: String::new(),
                 text,
                 help: "mend the extract and import it again".to_owned(),
+                miss: None,
             };
             Reading {
                 mapping: None,
                 outcome: Outcome::Held,
-                statements: vec![],
+                statements: Vec::new(),
                 findings: vec![finding],
-                provenance: vec![],
-                contents: vec![],
+                provenance: Vec::new(),
+                contents: Vec::new(),
             }
         }
     }

@@ -25,7 +25,7 @@ use super::rule::{OnError, Rule, Unmapped};
 use super::table::Table;
 use super::target::{Home, Kind};
 use super::view::{Hit, Mode, View, holds};
-use super::{Finding, Level, Outcome, Provenance, Reading};
+use super::{Finding, Level, Miss, Outcome, Provenance, Reading};
 
 /// Records that one message may make.
 const INSTANCES_MAX: usize = 20_000;
@@ -106,7 +106,7 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
         return Evaluation { reading, seen: Vec::new() };
     }
     let Options { around, day, explain, keep, findings } = options;
-    let mut engine = Engine { mapping, view, around, day, explain, findings, instances: 0 };
+    let mut engine = Engine { mapping, view, around, day, explain, findings, instances: 0, miss: None };
     let mut pairs = Vec::new();
     for (index, record) in mapping.records.iter().enumerate() {
         if record.kind.home == Home::Child {
@@ -157,6 +157,8 @@ struct Engine<'e, V> {
     explain: bool,
     findings: Vec<Finding>,
     instances: usize,
+    /// The missing code that the next finding is about.
+    miss: Option<Miss>,
 }
 
 /// Field, place, bytes of a finding.
@@ -164,7 +166,8 @@ type About = (String, String, Option<Range<usize>>);
 
 impl<'d, V: View<'d>> Engine<'_, V> {
     fn say(&mut self, level: Level, code: &str, (field, at, bytes): About, rule: String, text: String, help: &str) {
-        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned() };
+        let miss = self.miss.take();
+        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned(), miss };
         if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -520,6 +523,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         };
         let text = format!("code \"{}\" at {} is not in table {}", quoted(code), self.view.place(&hit.place), table.name);
         let help = self.table_help(table);
+        self.miss = Some(Miss { table: table.name.clone(), code: code.to_owned() });
         self.say(level, "unmapped-code", self.about(record, rule, hit), rule.origin.shown(), text, &help);
         match kept {
             Some(kept) => {

@@ -152,6 +152,7 @@ fn tolerated(warning: &hl7::Warning) -> Finding {
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     }
 }
 
@@ -166,6 +167,7 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     };
     findings.push(finding);
     Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Vec::new(), contents: Vec::new() }
@@ -351,6 +353,7 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
         rule: mapping.origin.shown(),
         text: "OBX-5 may be cut: the message has lines that are no segments".to_owned(),
         help: "ask the sender to escape line breaks as \\.br\\ and to send the document again".to_owned(),
+        miss: None,
     };
     reading.findings.push(finding);
     reading.outcome = Outcome::Held;
