@@ -9,10 +9,12 @@
 //!
 //! What happens after a failure is the rule's policy (`rule.rs`). Codes are translated by tables (`table.rs`).
 
-use jiff::tz::TimeZone;
-use serde_json::{Value, json};
-use unicode_normalization::UnicodeNormalization;
+use std::borrow::Cow;
 
+use jiff::tz::TimeZone;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use super::value::{Moment, Val};
 use crate::canon::NhsNumber;
 use crate::hl7::{TimeError, TimePrecision, read_day, read_time};
 
@@ -93,14 +95,14 @@ pub(super) struct Surroundings<'a> {
 /// A converted value.
 #[derive(Debug, PartialEq)]
 pub(super) struct Converted {
-    /// Text, number, boolean, or `{value, precision}`.
-    pub value: Value,
+    /// Text, number, boolean, or a moment.
+    pub value: Val,
     /// Something that a person may want to know: a finding code and a clause.
     pub note: Option<(&'static str, String)>,
 }
 
-impl From<Value> for Converted {
-    fn from(value: Value) -> Self {
+impl From<Val> for Converted {
+    fn from(value: Val) -> Self {
         Self { value, note: None }
     }
 }
@@ -119,22 +121,22 @@ impl Converter {
     /// Converts a text that is not empty. `Ok(None)`: it says that there is no value (all zeros in a date).
     pub fn convert(self, text: &str, around: &Surroundings<'_>) -> Result<Option<Converted>, String> {
         let text = text.trim();
-        let done = |value: String| Ok(Some(Converted::from(Value::String(value))));
+        let done = |value: String| Ok(Some(Converted::from(Val::Text(value))));
         match self {
-            Self::Text => done(text.nfc().collect()),
+            Self::Text => done(plain(text).into_owned()),
             Self::Name => done(name(text)),
             Self::NhsNumber => nhs_number(text, around.allow_test_numbers).and_then(done),
             Self::Date => moment(text, around, true),
             Self::DateTime => moment(text, around, false),
             Self::Time => time_of_day(text).and_then(done),
-            Self::Integer => integer(text).map(|number| Some(Converted::from(json!(number)))),
+            Self::Integer => integer(text).map(|number| Some(Converted::from(Val::Integer(number)))),
             Self::Decimal => decimal(text).and_then(done),
-            Self::KgToG => grams(text).map(|number| Some(Converted::from(json!(number)))),
+            Self::KgToG => grams(text).map(|number| Some(Converted::from(Val::Integer(number)))),
             Self::Postcode => postcode(text).and_then(done),
             Self::OdsCode => ods_code(text).and_then(done),
             Self::GmcCode => gmc_code(text).and_then(done),
             Self::Phone => phone(text).and_then(done),
-            Self::Boolean => boolean(text).map(|truth| Some(Converted::from(Value::Bool(truth)))),
+            Self::Boolean => boolean(text).map(|truth| Some(Converted::from(Val::Boolean(truth)))),
             Self::V2Authority => done(if text.contains(':') { text.to_owned() } else { format!("urn:v2:{text}") }),
             Self::NbsCode => nbs_code(text).map(Some),
             Self::Nsts => nsts(text).and_then(done),
@@ -143,7 +145,18 @@ impl Converter {
     }
 }
 
+/// A text without blanks at its ends, in normal form C.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+}
+
 fn name(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let single = |pair: &[u8]| pair != b"  ";
+    if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) && bytes.windows(2).all(single) {
+        return text.trim().to_owned();
+    }
     text.split_whitespace().collect::<Vec<_>>().join(" ").nfc().collect()
 }
 
@@ -173,13 +186,11 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
         }
     };
     if date_only && precision > TimePrecision::Day {
-        iso = iso.get(..10).unwrap_or(&iso).to_owned();
+        iso.truncate(10);
         precision = TimePrecision::Day;
     }
-    let mut value = json!({ "value": iso, "precision": precision_word(precision) });
-    if let (Some(_), false, Some(object)) = (odd, date_only, value.as_object_mut()) {
-        object.insert("raw".to_owned(), Value::String(text.to_owned()));
-    }
+    let raw = odd.filter(|_| !date_only).map(|_| text.to_owned());
+    let value = Val::Moment(Moment { value: iso, precision: precision_word(precision), raw });
     let note =
         odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
     Ok(Some(Converted { value, note }))
@@ -281,14 +292,26 @@ fn grams(text: &str) -> Result<i64, String> {
 /// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.
 fn postcode(text: &str) -> Result<String, String> {
     let wrong = || "is no UK postcode".to_owned();
-    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
-    if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ' || c == '-' || c == '.') || !(5..=7).contains(&letters.len()) {
+    let (mut letters, mut count) = ([b' '; 7], 0);
+    for byte in text.bytes().filter(|byte| !matches!(byte, b' ' | b'-' | b'.')) {
+        let free = letters.get_mut(count).filter(|_| byte.is_ascii_alphanumeric()).ok_or_else(wrong)?;
+        *free = byte.to_ascii_uppercase();
+        count += 1;
+    }
+    let letters = letters.get(..count).filter(|_| 5 <= count).ok_or_else(wrong)?;
+    let (outward, inward) = letters.split_at_checked(count - 3).ok_or_else(wrong)?;
+    let mut shape = [b'A'; 7];
+    shape.iter_mut().zip(letters).filter(|(_, letter)| letter.is_ascii_digit()).for_each(|(shape, _)| *shape = b'9');
+    let shape = shape.get(..count).unwrap_or_default();
+    let known = matches!(shape, b"A99AA" | b"A999AA" | b"AA99AA" | b"AA999AA" | b"A9A9AA" | b"AA9A9AA");
+    if !known && !(outward == b"GIR" && shape.ends_with(b"9AA")) {
         return Err(wrong());
     }
-    let (outward, inward) = letters.split_at_checked(letters.len() - 3).ok_or_else(wrong)?;
-    let shape = |part: &str| part.chars().map(|c| if c.is_ascii_digit() { '9' } else { 'A' }).collect::<String>();
-    let known = matches!(shape(outward).as_str(), "A9" | "A99" | "AA9" | "AA99" | "A9A" | "AA9A") || outward == "GIR";
-    if known && shape(inward) == "9AA" { Ok(format!("{outward} {inward}")) } else { Err(wrong()) }
+    let mut postcode = String::with_capacity(8);
+    postcode.extend(outward.iter().copied().map(char::from));
+    postcode.push(' ');
+    postcode.extend(inward.iter().copied().map(char::from));
+    Ok(postcode)
 }
 
 fn ods_code(text: &str) -> Result<String, String> {
@@ -307,14 +330,17 @@ fn gmc_code(text: &str) -> Result<String, String> {
 fn phone(text: &str) -> Result<String, String> {
     let number = name(text);
     let digits = number.chars().filter(char::is_ascii_digit).count();
-    let odd = number.to_lowercase().replace("ext", "").chars().any(|c| !(c.is_ascii_digit() || " +-()./#x".contains(c)));
+    let usual = |byte: u8| byte.is_ascii_digit() || b" +-()./#".contains(&byte);
+    let odd = !number.bytes().all(usual)
+        && number.to_lowercase().replace("ext", "").chars().any(|c| !(c.is_ascii_digit() || " +-()./#x".contains(c)));
     if (5..=20).contains(&digits) && !odd { Ok(number) } else { Err("is no telephone number".to_owned()) }
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "y" | "yes" | "true" | "t" | "1" => Ok(true),
-        "n" | "no" | "false" | "f" | "0" => Ok(false),
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match (is(&["y", "yes", "true", "t", "1"]), is(&["n", "no", "false", "f", "0"])) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
         _ => Err("is neither yes nor no".to_owned()),
     }
 }
@@ -326,10 +352,10 @@ fn nbs_code(text: &str) -> Result<Converted, String> {
         return Err("is no NBS status code: 2 or 4 digits are expected".to_owned());
     }
     if code.len().is_multiple_of(2) {
-        return Ok(Value::String(code).into());
+        return Ok(Val::Text(code).into());
     }
     let note = Some(("zero-restored", format!("has lost its leading zero; read as 0{code}")));
-    Ok(Converted { value: Value::String(format!("0{code}")), note })
+    Ok(Converted { value: Val::Text(format!("0{code}")), note })
 }
 
 fn nsts(text: &str) -> Result<String, String> {
@@ -340,9 +366,10 @@ fn nsts(text: &str) -> Result<String, String> {
 
 /// Verhoeff's check over all digits of a SNOMED CT identifier.
 fn sct_code(text: &str) -> Result<String, String> {
-    let digits: Option<Vec<usize>> = text.chars().map(|c| c.to_digit(10).and_then(|d| usize::try_from(d).ok())).collect();
-    let digits = digits.filter(|digits| (6..=18).contains(&digits.len())).ok_or("is no SNOMED CT code: 6 to 18 digits are expected")?;
-    let sum = digits.iter().rev().enumerate().fold(0, |check, (place, digit)| dihedral(check, permuted(place, *digit)));
+    if !(6..=18).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no SNOMED CT code: 6 to 18 digits are expected".to_owned());
+    }
+    let sum = text.bytes().rev().enumerate().fold(0, |check, (place, digit)| dihedral(check, permuted(place, usize::from(digit - b'0'))));
     if sum == 0 { Ok(text.to_owned()) } else { Err("is no SNOMED CT code: the check digit does not fit".to_owned()) }
 }
 
@@ -364,11 +391,13 @@ fn permuted(place: usize, digit: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn try_iso(converter: Converter, text: &str) -> Result<Value, String> {
         let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: false };
-        converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value))
+        converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value.json()))
     }
 
     #[test]
@@ -438,6 +467,6 @@ mod tests {
     #[test]
     fn a_test_number_is_taken_where_tests_are_allowed() {
         let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: true };
-        assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value, json!("9990000018"));
+        assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value.json(), json!("9990000018"));
     }
 }

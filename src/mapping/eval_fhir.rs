@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::explain::{At, Notes};
 use super::load::Let;
 use super::path::Path;
 use super::record::{Over, Record};
@@ -90,13 +91,17 @@ impl<'t> View<'t> for FhirView<'_, 't> {
     }
 
     fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Scope<'t>> {
-        let Some(Over::Nodes(path)) = &record.over else { return Entered::same(scope.clone()) };
+        let Some(Over::Nodes(path)) = &record.over else { return Entered::of(vec![scope.clone()]) };
         let scopes = self.nodes(scope.this.as_ref(), path).into_iter().map(|found| Scope { this: Some(found) });
-        Entered { scopes: scopes.collect(), orphans: Vec::new(), cleared: false }
+        Entered::of(scopes.collect())
     }
 
     fn place(&self, place: &String) -> String {
         place.clone()
+    }
+
+    fn note(&self, place: &String, notes: &mut Notes) -> At {
+        At::Node(notes.keep(|text| text.push_str(place)))
     }
 
     fn bytes(&self, _place: &String) -> Option<Range<usize>> {

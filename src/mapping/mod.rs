@@ -60,6 +60,7 @@ mod document;
 mod eval;
 mod eval_fhir;
 mod eval_v2;
+mod explain;
 mod inline_test;
 mod load;
 mod mutate;
@@ -74,6 +75,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod value;
 mod view;
 
 use std::collections::BTreeMap;
@@ -87,6 +89,7 @@ use crate::names::{BundleHash, MappingName};
 
 pub use crate::names::Format;
 pub use diagnostic::render;
+pub use explain::Explanation;
 
 use diagnostic::{Mistake, Report, Source};
 use load::Mapping;
@@ -185,7 +188,7 @@ pub struct Reading {
     /// What must be said about the message.
     pub findings: Vec<Finding>,
     /// Where each value came from (only where [`Bundle::read`] was asked to explain).
-    pub provenance: Vec<Provenance>,
+    pub provenance: Explanation,
 }
 
 /// One mistake in a file, with its place and remedy.

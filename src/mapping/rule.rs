@@ -29,6 +29,7 @@ use super::path::{self, Names, Path};
 use super::pattern::Pattern;
 use super::table::Table;
 use super::target::{Kind, Target};
+use super::value::{Moment, Val};
 
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
@@ -122,22 +123,28 @@ pub(super) struct Checks {
 pub(super) struct Rule {
     /// The field it fills.
     pub target: Target,
+    /// The same in numbers: [`Target::slots`].
+    pub slots: Vec<(usize, usize)>,
+    /// Which rule of the mapping, for notes.
+    pub number: usize,
     /// `birth.date`.
     pub field: String,
     /// Where the sender keeps it; the first that says something counts.
     pub sources: Vec<Path>,
     /// The constant, where there is no source.
-    pub value: Option<Value>,
+    pub value: Option<Val>,
     /// What the text is.
     pub converter: Option<Converter>,
     /// What the code means, and in which column that stands.
     pub table: Option<(Table, String)>,
+    /// The number of that column in each sheet of the table.
+    pub columns: Vec<Option<usize>>,
     /// Applies only where this holds.
     pub when: Option<Condition>,
     /// Absence holds the message.
     pub required: bool,
     /// Where nothing was found.
-    pub default: Option<Value>,
+    pub default: Option<Val>,
     /// Where the text cannot be converted.
     pub on_error: OnError,
     /// Where the table does not know the code.
@@ -265,10 +272,13 @@ impl Builder<'_, '_> {
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         complete.then(|| Rule {
             target: self.raw.target.clone(),
+            slots: Vec::new(),
+            number: 0,
             field: self.field.clone(),
             sources,
             value,
             converter,
+            columns: table.iter().flat_map(|(table, column)| table.sheets.iter().map(|sheet| sheet.column(column))).collect(),
             table,
             when: self.terms.condition(&self.section, "when"),
             required,
@@ -428,7 +438,7 @@ impl Builder<'_, '_> {
     }
 
     /// A constant of `value` or `default` that fits the field.
-    fn constant(&self, node: &Node<'_>, key: &str) -> Option<Value> {
+    fn constant(&self, node: &Node<'_>, key: &str) -> Option<Val> {
         let span = node.span();
         let value = json(node.get_ref());
         let wrong = |help: String| {
@@ -438,19 +448,19 @@ impl Builder<'_, '_> {
             None
         };
         match (self.kind(), &value) {
-            (Kind::Text, Value::String(_)) | (Kind::Integer, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => Some(value),
-            (Kind::Texts, Value::String(_)) => Some(Value::Array(vec![value])),
-            (Kind::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => Some(value),
+            (Kind::Text, Value::String(_)) | (Kind::Integer, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => Val::of(&value),
+            (Kind::Texts, Value::String(text)) => Some(Val::Texts(vec![text.clone()])),
+            (Kind::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => Val::of(&value),
             (Kind::Choice(list), Value::String(text)) => {
                 if list.contains(text) {
-                    return Some(value);
+                    return Val::of(&value);
                 }
                 let mistake = Mistake::new(OUTSIDE_LIST, span, format!("{text:?} cannot be a value of `{}`", self.field));
                 self.error(mistake.maybe_help(did_you_mean(text, list.iter().map(String::as_str))));
                 None
             }
             (Kind::Date | Kind::Instant, Value::String(text)) => match iso_moment(text) {
-                Ok((iso, precision)) => Some(serde_json::json!({ "value": iso, "precision": precision_word(precision) })),
+                Ok((iso, precision)) => Some(Val::Moment(Moment { value: iso, precision: precision_word(precision), raw: None })),
                 Err(_) => wrong("write \"2026-04-01\"".to_owned()),
             },
             (Kind::Integer, _) => wrong("write a whole number without quotation marks".to_owned()),

@@ -19,7 +19,7 @@ use super::eval_v2::V2View;
 use super::load::{Mapping, Sender};
 use super::path::Dialect;
 use super::view::{View, holds};
-use super::{Finding, Format, Input, Level, Outcome, Reading};
+use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
 use jiff::tz::TimeZone;
@@ -149,7 +149,7 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         help: help.to_owned(),
     };
     findings.push(finding);
-    Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Vec::new() }
+    Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Explanation::default() }
 }
 
 /// Chooses a mapping for a document and reads it.

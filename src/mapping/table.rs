@@ -20,6 +20,7 @@
 //! What happens to a code that no row knows is the rule's policy (`rule.rs`).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use super::diagnostic::{Mistake, Report, Source, TABLE_COLUMNS, TABLE_TEXT, TABLE_TWICE, TABLE_ZEROS};
@@ -56,6 +57,26 @@ impl Row {
     }
 }
 
+/// The hash of Fowler, Noll and Vo: codes are short, and who sends them cannot choose what a table holds.
+#[derive(Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// One CSV file.
 #[derive(Debug)]
 pub(super) struct Sheet {
@@ -65,7 +86,7 @@ pub(super) struct Sheet {
     pub safety: bool,
     columns: Vec<String>,
     rows: Vec<Row>,
-    by_code: HashMap<String, Vec<usize>>,
+    by_code: HashMap<String, Vec<usize>, BuildHasherDefault<Fnv>>,
 }
 
 impl Sheet {
@@ -97,9 +118,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The row of a code on a day, with its sheet.
-    pub fn find(&self, code: &str, day: Option<&str>) -> Option<(&Sheet, &Row)> {
-        self.sheets.iter().find_map(|sheet| sheet.find(code, day).map(|row| (sheet.as_ref(), row)))
+    /// The row of a code on a day, with the number of its sheet.
+    pub fn find(&self, code: &str, day: Option<&str>) -> Option<(usize, &Row)> {
+        self.sheets.iter().enumerate().find_map(|(number, sheet)| Some((number, sheet.find(code, day)?)))
     }
     /// True where one of the sheets says so.
     pub fn safety(&self) -> bool {
@@ -116,7 +137,7 @@ pub(super) fn load(source: &Source, report: &Report) -> Sheet {
         report.error(source, mistake.help("save it as plain CSV in UTF-8, not as \"CSV UTF-8\" of a spreadsheet"));
     }
     let (safety, width) = comments(text);
-    let mut sheet = Sheet { file: source.name.clone(), safety, columns: Vec::new(), rows: Vec::new(), by_code: HashMap::new() };
+    let mut sheet = Sheet { file: source.name.clone(), safety, columns: Vec::new(), rows: Vec::new(), by_code: HashMap::default() };
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
     for record in reader.records() {
         let Ok(record) = record else {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::condition::{Ask, Condition};
+use super::explain::{At, Notes};
 use super::path::Path;
 use super::record::Record;
 
@@ -42,9 +43,9 @@ pub(super) struct Entered<S> {
 }
 
 impl<S> Entered<S> {
-    /// One instance that sees what its parent sees.
-    pub fn same(scope: S) -> Self {
-        Self { scopes: vec![scope], orphans: Vec::new(), cleared: false }
+    /// These instances.
+    pub fn of(scopes: Vec<S>) -> Self {
+        Self { scopes, orphans: Vec::new(), cleared: false }
     }
 }
 
@@ -73,10 +74,12 @@ pub(super) trait View<'d> {
     }
     /// How many segments, repetitions or nodes there are.
     fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
-    /// The instances of a record.
+    /// The instances of a record that is made `over` something.
     fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scope>;
     /// `PID-3[2].1`
     fn place(&self, place: &Self::Place) -> String;
+    /// The place as a note keeps it.
+    fn note(&self, place: &Self::Place, notes: &mut Notes) -> At;
     /// Bytes of the message text.
     fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
     /// What a scope stands on, `OBR[1]`; empty for the whole message.
