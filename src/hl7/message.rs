@@ -173,8 +173,8 @@ impl Message {
 
     /// Which of the segments with its name segment `index` is (from 1), and how many there are. 0 of 0 where the line is no segment.
     pub fn segment_occurrence(&self, index: usize) -> (usize, usize) {
-        let Some(Segment { id: Some(id), occurrence, .. }) = self.segments.get(index) else { return (0, 0) };
-        (*occurrence, self.names.iter().find(|(name, _)| name == id).map_or(0, |(_, count)| *count))
+        let Some(Segment { name: Some(name), occurrence, .. }) = self.segments.get(index) else { return (0, 0) };
+        (*occurrence, self.names.get(*name).map_or(0, |(_, count)| *count))
     }
 
     /// The indices (from 0) of the segments with this name, in order.
@@ -247,6 +247,11 @@ impl Message {
             Some(sub) => nth(component, self.delimiters.sub, sub),
             None => Some(component),
         }
+    }
+
+    /// Sub-component `sub` (from 1) of a component that is not in MSH-1 or MSH-2.
+    pub(crate) fn sub_component<'m>(&self, component: Piece<'m>, sub: usize) -> Option<Piece<'m>> {
+        nth(component, self.delimiters.sub, sub)
     }
 
     /// The first sub-component of the first component: what a coded or dated field says where a later version of the

@@ -49,11 +49,11 @@ impl Assembled {
     pub fn statement(&mut self, mapping: &Mapping, event: Made, mut child: Made, (findings, notes): (&mut Vec<Finding>, &mut Notes)) {
         let clears = clears(&child);
         let mut build = Build { mapping, findings, notes, out: self, whole: Part::new(usize::MAX, 4) };
-        let event = build.record(event, "event", None);
+        let event = build.record(event, Named { owner: None, member: "event", index: None }, None);
         let parts = std::mem::take(&mut child.parts);
         let at = build.remember(&child, None, &clears);
-        let mut value = build.fields(child, "child");
-        build.parts(parts, "child", (&mut value, at));
+        let (mut value, number) = build.fields(child, Named { owner: None, member: "child", index: None });
+        build.parts(parts, number, (&mut value, at));
         build.settle(at, &value);
         let mut whole = build.whole;
         let model = Model::get();
@@ -89,6 +89,15 @@ fn clears(child: &Made) -> Vec<String> {
     clears
 }
 
+/// What a record is called in the statement.
+#[derive(Clone, Copy)]
+struct Named {
+    /// The record that it is a member of, by its number among the notes.
+    owner: Option<usize>,
+    member: &'static str,
+    index: Option<usize>,
+}
+
 struct Build<'b> {
     mapping: &'b Mapping,
     findings: &'b mut Vec<Finding>,
@@ -99,24 +108,24 @@ struct Build<'b> {
 }
 
 impl Build<'_> {
-    fn record(&mut self, mut made: Made, prefix: &str, parent: Option<usize>) -> Part {
+    fn record(&mut self, mut made: Made, named: Named, parent: Option<usize>) -> Part {
         let parts = std::mem::take(&mut made.parts);
         let at = self.remember(&made, parent, &[]);
-        let mut value = self.fields(made, prefix);
-        self.parts(parts, prefix, (&mut value, at));
+        let (mut value, number) = self.fields(made, named);
+        self.parts(parts, number, (&mut value, at));
         self.settle(at, &value);
         value
     }
 
     /// The record's own fields; its notes get the name that they are below.
-    fn fields(&mut self, made: Made, prefix: &str) -> Part {
-        self.notes.group(prefix, made.notes);
+    fn fields(&mut self, made: Made, Named { owner, member, index }: Named) -> (Part, Option<usize>) {
+        let number = if self.out.explain { self.notes.group(owner, member, index, made.notes) } else { None };
         let mut part = made.part;
         complete(&mut part);
-        part
+        (part, number)
     }
 
-    fn parts(&mut self, parts: Vec<Made>, prefix: &str, (value, at): (&mut Part, Option<usize>)) {
+    fn parts(&mut self, parts: Vec<Made>, owner: Option<usize>, (value, at): (&mut Part, Option<usize>)) {
         for part in parts {
             let Some(record) = self.mapping.records.get(part.record) else { continue };
             let (target, slot) = match record.goes {
@@ -144,13 +153,12 @@ impl Build<'_> {
                 continue;
             }
             let member = record.member;
-            let name = match record.goes {
-                _ if !self.out.explain => String::new(),
-                Goes::Statement(_) => format!("{member}[{index}]"),
-                Goes::List(_) => format!("{prefix}.{member}[{index}]"),
-                Goes::One(_) => format!("{prefix}.{member}"),
+            let named = match record.goes {
+                Goes::Statement(_) => Named { owner: None, member, index: Some(index) },
+                Goes::List(_) => Named { owner, member, index: Some(index) },
+                Goes::One(_) => Named { owner, member, index: None },
             };
-            let made = self.record(part, &name, at);
+            let made = self.record(part, named, at);
             let target = if matches!(record.goes, Goes::Statement(_)) { &mut self.whole } else { &mut *value };
             match target.get_mut(slot) {
                 Some(Val::Parts(list)) => list.push(made),

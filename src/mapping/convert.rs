@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::value::{Moment, Val};
+use super::view::trimmed;
 use crate::canon::NhsNumber;
 use crate::hl7::{TimeError, TimePrecision, read_day, read_time};
 
@@ -120,7 +121,7 @@ impl Converter {
 
     /// Converts a text that is not empty. `Ok(None)`: it says that there is no value (all zeros in a date).
     pub fn convert(self, text: &str, around: &Surroundings<'_>) -> Result<Option<Converted>, String> {
-        let text = text.trim();
+        let text = trimmed(text);
         let done = |value: String| Ok(Some(Converted::from(Val::Text(value))));
         match self {
             Self::Text => done(plain(text).into_owned()),
@@ -147,7 +148,7 @@ impl Converter {
 
 /// A text without blanks at its ends, in normal form C.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    let text = text.trim();
+    let text = trimmed(text);
     if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
@@ -190,7 +191,7 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
         precision = TimePrecision::Day;
     }
     let raw = odd.filter(|_| !date_only).map(|_| text.to_owned());
-    let value = Val::Moment(Moment { value: iso, precision: precision_word(precision), raw });
+    let value = Val::Moment(Box::new(Moment { value: iso, precision: precision_word(precision), raw }));
     let note =
         odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
     Ok(Some(Converted { value, note }))

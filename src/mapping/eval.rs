@@ -35,8 +35,6 @@ const FINDINGS_MAX: usize = 500;
 const QUOTED_MAX: usize = 80;
 /// Bytes that the notes of most messages take.
 const NOTES_ROOM: usize = 4_096;
-/// Fields that are made room for at once.
-const FIELDS_ROOM: usize = 12;
 
 /// A record that was made.
 pub(super) struct Made {
@@ -220,7 +218,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         }
         self.check(record, scope);
         let notes = self.notes.len();
-        let mut part = Part::new(record.shape, record.rules.len().min(FIELDS_ROOM) + record.children.len().min(FIELDS_ROOM));
+        let mut part = Part::new(record.shape, record.room);
         let (mut nulls, mut missing) = (Vec::new(), Vec::new());
         let base = self.present.len();
         let mut has_content = false;
@@ -238,7 +236,14 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
                 Got::Null | Got::Absent | Got::Failed => {}
             }
         }
-        let mut made = Made { record: index, part, nulls, cleared: Vec::new(), parts: Vec::new(), notes: notes..self.notes.len() };
+        let mut made = Made {
+            record: index,
+            part,
+            nulls,
+            cleared: Vec::new(),
+            parts: Vec::with_capacity(record.children.len()),
+            notes: notes..self.notes.len(),
+        };
         let is_root = matches!(record.kind.home, Home::Child | Home::Event);
         let needed = record.needs.iter().all(|need| self.is_present(base, *need));
         if needed {
@@ -481,6 +486,9 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         hit: &Hit<'d, V::Place>,
         (value, step): (Val, Step),
     ) -> Result<Option<(Val, Step)>, ()> {
+        if rule.is_plain && matches!(value, Val::Text(_)) {
+            return Ok(Some((value, step)));
+        }
         match checked(rule, &value).and_then(|()| fitted(&rule.target.kind, value)) {
             Ok(value) => Ok(Some((value, step))),
             Err(why) => self.fail(record, rule, hit, &why),

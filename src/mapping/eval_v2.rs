@@ -24,7 +24,7 @@ use super::explain::{At, Notes, Place};
 use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
-use super::view::{Entered, Hit, Mode, View};
+use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
 use crate::hl7::{Condition, Message, Piece};
 
 /// Segments and repetitions that reading one message may touch.
@@ -39,8 +39,8 @@ pub(super) struct Spot {
     segment: usize,
     /// From 1; 0 for the whole segment.
     field: usize,
-    /// From 1, and how many there are.
-    repetition: (usize, usize),
+    /// From 1.
+    repetition: usize,
     component: Option<usize>,
     sub: Option<usize>,
     bytes: (usize, usize),
@@ -51,8 +51,27 @@ pub(super) struct Spot {
 struct Repetition<'m> {
     segment: usize,
     field: usize,
-    number: (usize, usize),
+    /// From 1.
+    number: usize,
     piece: Piece<'m>,
+}
+
+/// Scopes that most messages need.
+const SCOPES_ROOM: usize = 32;
+
+/// Where MSH-2 begins, which has no components.
+const DELIMITERS: usize = 4;
+
+/// Components that are found at once.
+const CUTS: usize = 16;
+
+/// Where the first components of a repetition end: what is asked for one of them is soon asked for the next.
+#[derive(Debug, Default)]
+struct Cuts {
+    start: usize,
+    length: usize,
+    count: usize,
+    ends: [usize; CUTS],
 }
 
 /// Segments of one name in the order of the message: a slice of the index, or of a group.
@@ -134,6 +153,7 @@ pub(super) struct V2View<'m, 'l> {
     groups: RefCell<Vec<Vec<usize>>>,
     /// What `[let]` chose: scope, name, repetition.
     chosen: RefCell<Vec<(usize, usize, Option<Repetition<'m>>)>>,
+    cuts: RefCell<Cuts>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
@@ -148,9 +168,11 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     fn of(message: &'m Message, lets: &'l [Let], index: Rc<Index>) -> Self {
-        let scopes = RefCell::new(vec![Inside::default()]);
-        let (owned, groups, chosen) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen }
+        let mut scopes = Vec::with_capacity(SCOPES_ROOM);
+        scopes.push(Inside::default());
+        let (scopes, owned) = (RefCell::new(scopes), RefCell::new(Vec::with_capacity(SCOPES_ROOM)));
+        let (groups, chosen) = (RefCell::default(), RefCell::default());
+        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts: RefCell::default() }
     }
 
     fn spend(&self, steps: usize) -> bool {
@@ -195,6 +217,10 @@ impl<'m, 'l> V2View<'m, 'l> {
     /// The segments with this name that a scope sees.
     fn visible(&self, scope: Scope, id: &str) -> Segments {
         let Some(known) = self.known(id) else { return Segments::default() };
+        let whole = || self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default();
+        if scope.number == 0 {
+            return whole();
+        }
         let (scopes, owned) = (self.scopes.borrow(), self.owned.borrow());
         let mut at = Some(scope.number);
         while let Some(inside) = at.and_then(|at| scopes.get(at)) {
@@ -204,13 +230,16 @@ impl<'m, 'l> V2View<'m, 'l> {
             }
             at = inside.around;
         }
-        self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default()
+        whole()
     }
 
     /// The repetition of a field that a scope stands on.
     fn current(&self, scope: Scope, segment: usize, field: usize) -> Option<Repetition<'m>> {
+        if scope.number == 0 || scope.bare {
+            return None;
+        }
         let scopes = self.scopes.borrow();
-        let mut at = Some(scope.number).filter(|_| !scope.bare);
+        let mut at = Some(scope.number);
         while let Some(inside) = at.and_then(|at| scopes.get(at)) {
             if let Some(current) = inside.current.filter(|current| current.segment == segment && current.field == field) {
                 return Some(current);
@@ -267,7 +296,7 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     /// Does a part of a repetition (all of it, where no part is named: or its first part) say this text.
     fn element_is(&self, repetition: Piece<'m>, element: &[usize], text: &str) -> bool {
-        let says = |piece: Piece<'m>| self.message.unescape(piece).trim() == text;
+        let says = |piece: Piece<'m>| trimmed(&self.message.unescape(piece)) == text;
         match element {
             [] => says(repetition) || says(self.message.first_part(repetition)),
             [component] => match self.message.component(repetition, *component, None) {
@@ -295,14 +324,16 @@ impl<'m, 'l> V2View<'m, 'l> {
             return fits(&current) && such(current);
         }
         let Some(whole) = self.message.field(segment, field).filter(|whole| !whole.text.is_empty()) else { return false };
+        let nth = |at: usize, piece| Repetition { segment, field, number: at + 1, piece };
+        let mut all = self.message.each_repetition(whole).enumerate().map(|(at, piece)| nth(at, piece));
+        if selector.is_none() && !every {
+            return all.next().is_some_and(such);
+        }
         let total = self.message.repetition_count(whole);
         if total > 1 && !self.spend(total) {
             return false;
         }
-        let nth = |at: usize, piece| Repetition { segment, field, number: (at + 1, total), piece };
-        let mut all = self.message.each_repetition(whole).enumerate().map(|(at, piece)| nth(at, piece));
         match selector {
-            None if !every => all.next().is_some_and(such),
             Some(Selector::All) | None => all.any(such),
             Some(Selector::Last) => all.last().is_some_and(such),
             Some(Selector::Number(number)) => number.checked_sub(1).and_then(|at| all.nth(at)).is_some_and(such),
@@ -342,6 +373,52 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
+    /// The repetition that a path without any selector means; the outer `None`: it has one.
+    #[expect(clippy::option_option, reason = "`nothing is there` and `look further` are different answers")]
+    fn plain(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition<'m>>> {
+        let (Root::Segment(id, None), Some((field, None))) = (&path.root, &path.field) else { return None };
+        let Some(segment) = self.segment(self.visible(scope, id), 0).filter(|_| self.spend(1)) else { return Some(None) };
+        let first = || {
+            let whole = self.message.field(segment, *field).filter(|whole| !whole.text.is_empty())?;
+            Some(Repetition { segment, field: *field, number: 1, piece: self.message.each_repetition(whole).next()? })
+        };
+        Some(self.current(scope, segment, *field).or_else(first))
+    }
+
+    /// Component `number` of a repetition, or a part of it.
+    fn component(&self, repetition: Piece<'m>, number: usize, sub: Option<usize>) -> Option<Piece<'m>> {
+        let (Some(delimiter), Some(before)) = (self.message.delimiters().component, number.checked_sub(2)) else {
+            return self.message.component(repetition, number, sub);
+        };
+        if repetition.start <= DELIMITERS {
+            return self.message.component(repetition, number, sub);
+        }
+        let mut cuts = self.cuts.borrow_mut();
+        if (cuts.start, cuts.length) != (repetition.start, repetition.text.len()) {
+            (cuts.start, cuts.length, cuts.count) = (repetition.start, repetition.text.len(), 0);
+            let Cuts { ends, count, .. } = &mut *cuts;
+            let delimiters = repetition.text.bytes().enumerate().filter(|(_, byte)| *byte == delimiter);
+            for (slot, (at, _)) in ends.iter_mut().zip(delimiters) {
+                *slot = at;
+                *count += 1;
+            }
+        }
+        if cuts.count <= before {
+            // There are no more, or more than were found.
+            return if cuts.count < CUTS { None } else { self.message.component(repetition, number, sub) };
+        }
+        let from = cuts.ends.get(before)? + 1;
+        let to = if before + 1 < cuts.count { *cuts.ends.get(before + 1)? } else { repetition.text.len() };
+        if before + 1 >= CUTS {
+            return self.message.component(repetition, number, sub);
+        }
+        let whole = Piece { text: repetition.text.get(from..to)?, start: repetition.start + from };
+        match sub {
+            Some(sub) => self.message.sub_component(whole, sub),
+            None => Some(whole),
+        }
+    }
+
     /// The part of a repetition that a path names; `None` where it is not there or blank.
     fn part(&self, repetition: Repetition<'m>, path: &V2Path, scalar: bool) -> Option<Hit<'m, Spot>> {
         let hit = |piece: Piece<'m>, null: bool| {
@@ -355,7 +432,7 @@ impl<'m, 'l> V2View<'m, 'l> {
                 bytes,
             };
             let text = if null { Cow::Borrowed(piece.text) } else { self.message.unescape(piece) };
-            (!text.trim().is_empty()).then_some(Hit { text, null, place })
+            (!is_blank(&text)).then_some(Hit { text, null, place })
         };
         if repetition.piece.is_null() {
             return hit(repetition.piece, true);
@@ -364,14 +441,14 @@ impl<'m, 'l> V2View<'m, 'l> {
             (None, _) if scalar => self.message.first_part(repetition.piece),
             (None, _) => repetition.piece,
             (Some(component), None) => {
-                let whole = self.message.component(repetition.piece, component, None)?;
-                if scalar { self.message.component(repetition.piece, component, Some(1)).unwrap_or(whole) } else { whole }
+                let whole = self.component(repetition.piece, component, None)?;
+                if scalar { self.component(repetition.piece, component, Some(1)).unwrap_or(whole) } else { whole }
             }
             (Some(component), Some(sub)) => {
-                if let Some(whole) = self.message.component(repetition.piece, component, None).filter(Piece::is_null) {
+                if let Some(whole) = self.component(repetition.piece, component, None).filter(Piece::is_null) {
                     return hit(whole, true);
                 }
-                self.message.component(repetition.piece, component, Some(sub))?
+                self.component(repetition.piece, component, Some(sub))?
             }
         };
         if piece.text.is_empty() { None } else { hit(piece, piece.is_null()) }
@@ -475,7 +552,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             self.any_repetition(scope, segment, (*field, among.as_ref(), true), &mut |repetition| {
                 if repetition.piece.is_null() {
                     entered.cleared = true;
-                } else if !self.message.unescape(repetition.piece).trim().is_empty() {
+                } else if !is_blank(&self.message.unescape(repetition.piece)) {
                     found.push(repetition);
                 }
                 false
@@ -499,6 +576,12 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
+    /// Whether its field has several repetitions.
+    fn repeats(&self, spot: &Spot) -> bool {
+        let whole = self.message.field(spot.segment, spot.field).filter(|_| spot.field > 0);
+        spot.repetition > 1 || whole.is_some_and(|whole| self.message.each_repetition(whole).nth(1).is_some())
+    }
+
     fn kept(&self, spot: &Spot) -> Place {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let (occurrence, count) = self.message.segment_occurrence(spot.segment);
@@ -506,7 +589,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             id: self.message.segment_id(spot.segment).as_bytes().try_into().unwrap_or_default(),
             occurrence: if count > 1 { number(occurrence) } else { 0 },
             field: number(spot.field),
-            repetition: if spot.repetition.1 > 1 { number(spot.repetition.0) } else { 0 },
+            repetition: if self.repeats(spot) { number(spot.repetition) } else { 0 },
             component: spot.component.map_or(0, number),
             sub: spot.sub.map_or(0, number),
             bytes: (number(spot.bytes.0), number(spot.bytes.1)),
@@ -530,11 +613,30 @@ impl<'m> View<'m> for V2View<'m, '_> {
             return self.any_segment(*scope, id, (selector.as_ref(), true), &mut |segment| {
                 let Some(piece) = self.message.segment(segment) else { return false };
                 let bytes = (piece.start, piece.start + piece.text.len());
-                let place = Spot { segment, field: 0, repetition: (1, 1), component: None, sub: None, bytes };
+                let place = Spot { segment, field: 0, repetition: 1, component: None, sub: None, bytes };
                 such(Hit { text: Cow::Borrowed(self.message.segment_id(segment)), null: false, place })
             });
         }
+        if !mode.every
+            && let Some(found) = self.plain(*scope, path)
+        {
+            return found.and_then(|repetition| self.part(repetition, path, mode.scalar)).is_some_and(such);
+        }
         self.any_whole(*scope, path, mode.every, &mut |repetition| self.part(repetition, path, mode.scalar).is_some_and(&mut *such))
+    }
+
+    fn first(&self, scope: &Scope, path: &Path, mode: Mode) -> Option<Hit<'m, Spot>> {
+        if let Path::V2(path) = path
+            && let Some(found) = self.plain(*scope, path)
+        {
+            return self.part(found?, path, mode.scalar);
+        }
+        let mut first = None;
+        self.any(scope, path, mode, &mut |hit| {
+            first = Some(hit);
+            true
+        });
+        first
     }
 
     fn count(&self, scope: &Scope, path: &Path) -> usize {

@@ -136,11 +136,12 @@ struct Note {
     step: Step,
 }
 
-/// The notes of one record.
+/// The notes of one record, and where it stands: `child` and `names`, number 0.
 #[derive(Clone, Debug)]
 struct Group {
-    /// `child.names[0]`
-    prefix: Piece,
+    owner: Option<usize>,
+    member: &'static str,
+    index: Option<usize>,
     notes: Range<usize>,
 }
 
@@ -188,17 +189,15 @@ impl Notes {
         }
     }
 
-    /// Says of which record these notes are.
-    pub fn group(&mut self, prefix: &str, notes: Range<usize>) {
-        if !notes.is_empty() {
-            let prefix = self.keep(|text| text.push_str(prefix));
-            self.groups.push(Group { prefix, notes });
-        }
+    /// Says of which record these notes are; gives the number of the record, for those that it owns.
+    pub fn group(&mut self, owner: Option<usize>, member: &'static str, index: Option<usize>, notes: Range<usize>) -> Option<usize> {
+        self.groups.push(Group { owner, member, index, notes });
+        Some(self.groups.len() - 1)
     }
 
     /// All that was noted.
     pub fn finish(self, mapping: &Mapping) -> Explanation {
-        if self.groups.is_empty() {
+        if self.notes.is_empty() {
             return Explanation::default();
         }
         let taken = Taken { legend: Arc::clone(&mapping.legend), notes: self };
@@ -245,11 +244,24 @@ impl Serialize for Explanation {
 impl Taken {
     fn show(&self) -> Vec<Provenance> {
         let of_group = |group: &Group| {
-            let prefix = self.piece(&group.prefix).to_owned();
+            let mut prefix = String::new();
+            self.name(group, &mut prefix);
             let notes = self.notes.notes.get(group.notes.clone()).unwrap_or_default();
             notes.iter().filter_map(move |note| self.provenance(&prefix, note))
         };
         self.notes.groups.iter().flat_map(of_group).collect()
+    }
+
+    /// `child.names[0]`; records know their owners before they are known themselves.
+    fn name(&self, group: &Group, out: &mut String) {
+        if let Some(owner) = group.owner.and_then(|owner| self.notes.groups.get(owner)) {
+            self.name(owner, out);
+            out.push('.');
+        }
+        out.push_str(group.member);
+        if let Some(index) = group.index {
+            let _ = write!(out, "[{index}]");
+        }
     }
 
     fn piece(&self, piece: &Piece) -> &str {

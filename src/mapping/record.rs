@@ -13,6 +13,8 @@
 //!
 //! Running it: `eval.rs`. Which canonical list a type fills: `target.rs`.
 
+use std::collections::BTreeSet;
+
 use super::condition::Condition;
 use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Section, Text, entries};
@@ -73,6 +75,8 @@ pub(super) struct Record {
     pub shape: usize,
     /// Where its records go.
     pub goes: Goes,
+    /// Different fields that its rules and its records fill at most.
+    pub room: usize,
     /// One for each of these; else one.
     pub over: Option<Over>,
     /// Segments that each one owns up to the next.
@@ -264,6 +268,12 @@ pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> 
             parent.children.push(index);
         }
     }
+    for index in 0..records.len() {
+        let children = records.get(index).map(|record| record.children.as_slice()).unwrap_or_default();
+        let members: BTreeSet<&str> = children.iter().filter_map(|child| records.get(*child)).map(|child| child.member).collect();
+        let members = members.len();
+        records.get_mut(index).into_iter().for_each(|record| record.room += members);
+    }
     for (index, raw) in raws.iter().enumerate() {
         let key = keys(raw, index, &records, &names, terms.report);
         ownership(raw, index, &records, terms.report);
@@ -329,6 +339,7 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         member,
         shape,
         goes: goes(raw.kind, owner, member),
+        room: rules.iter().filter_map(|rule| rule.slots.first()).map(|(slot, _)| *slot).collect::<BTreeSet<_>>().len(),
         over,
         span,
         group_by,

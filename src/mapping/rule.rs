@@ -139,6 +139,8 @@ pub(super) struct Rule {
     pub table: Option<(Table, String)>,
     /// The number of that column in each sheet of the table.
     pub columns: Vec<Option<usize>>,
+    /// A text is taken as it is: its field is a text, and nothing is checked.
+    pub is_plain: bool,
     /// Applies only where this holds.
     pub when: Option<Condition>,
     /// Absence holds the message.
@@ -270,6 +272,8 @@ impl Builder<'_, '_> {
         self.section.text("note", report);
         let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
+        let checks = if complete { self.checks(converter) } else { Checks::default() };
+        let is_checked = checks.min.is_some() || checks.max.is_some() || checks.length.is_some() || checks.pattern.is_some();
         complete.then(|| Rule {
             target: self.raw.target.clone(),
             slots: Vec::new(),
@@ -285,7 +289,8 @@ impl Builder<'_, '_> {
             default,
             on_error: on_error.unwrap_or(self.raw.defaults.on_error),
             unmapped: unmapped.unwrap_or_else(|| self.raw.defaults.unmapped.clone()),
-            checks: self.checks(converter),
+            checks,
+            is_plain: !is_checked && matches!(self.kind(), Kind::Text | Kind::Texts),
             all,
             scalar,
             origin: Origin::of(self.raw.source, self.raw.key_span.start),
@@ -460,7 +465,7 @@ impl Builder<'_, '_> {
                 None
             }
             (Kind::Date | Kind::Instant, Value::String(text)) => match iso_moment(text) {
-                Ok((iso, precision)) => Some(Val::Moment(Moment { value: iso, precision: precision_word(precision), raw: None })),
+                Ok((iso, precision)) => Some(Val::Moment(Box::new(Moment { value: iso, precision: precision_word(precision), raw: None }))),
                 Err(_) => wrong("write \"2026-04-01\"".to_owned()),
             },
             (Kind::Integer, _) => wrong("write a whole number without quotation marks".to_owned()),

@@ -9,6 +9,9 @@
 //!
 //! What the chosen file makes of the message: `eval.rs`.
 
+use std::cell::OnceCell;
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::convert::Surroundings;
@@ -73,7 +76,7 @@ impl Document {
     fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
-            Self::Fhir(tree, _) => fhir::bundle_head(tree).map_or_else(|_| String::new(), |head| head.event.unwrap_or(head.kind)),
+            Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
         }
     }
 
@@ -154,25 +157,31 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
 
 /// Chooses a mapping for a document and reads it.
 pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Reading {
-    match choose(mappings, document) {
-        Ok(mapping) => with(mapping, document, how).reading,
+    let asked = Asked::new(document);
+    match chosen(mappings, document, &asked) {
+        Ok(mapping) => evaluated(mapping, document, &asked, how).reading,
         Err(reading) => *reading,
     }
 }
 
 /// The mapping that reads a document.
 pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
-    let (kind, sender) = (document.accepts(), document.sender());
+    chosen(mappings, document, &Asked::new(document))
+}
+
+fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
+    let kind = document.accepts();
     let accepting = mappings
         .iter()
         .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, &kind)));
-    let asked: Vec<(&Mapping, usize)> = accepting.filter_map(|mapping| rank(mapping, &sender).map(|rank| (mapping, rank))).collect();
+    // Only the files of one sender ask who sent it.
+    let sender = OnceCell::new();
+    let asked = accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
-    let conditions = Conditions::new(document);
     for (mapping, of_sender) in asked {
         let Some(rank) = (match &mapping.when {
             None => Some(of_sender * 2),
-            Some(_) => conditions.hold(mapping).then_some(of_sender * 2 + 1),
+            Some(_) => asked_of.hold(mapping).then_some(of_sender * 2 + 1),
         }) else {
             continue;
         };
@@ -219,8 +228,9 @@ fn meet(a: &str, b: &str) -> bool {
 }
 
 /// 0 for files of no sender, 1 or 2 for what a site file says of this one; `None`: another sender's file.
-fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option<usize> {
+fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String)) -> Option<usize> {
     let Some(Sender { application: wanted_application, facility: wanted_facility }) = &mapping.sender else { return Some(0) };
+    let (application, facility) = sender();
     let mut said = 0;
     for (wanted, sent) in [(wanted_application, application), (wanted_facility, facility)] {
         if let Some(wanted) = wanted {
@@ -233,13 +243,13 @@ fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option
     Some(said)
 }
 
-/// Asks the `when` of files; what can be shared between them is made once.
-enum Conditions<'d> {
+/// A document as its readers see it: what can be shared between them is made once.
+enum Asked<'d> {
     V2(V2View<'d, 'd>),
     Fhir(Tree<'d>),
 }
 
-impl<'d> Conditions<'d> {
+impl<'d> Asked<'d> {
     fn new(document: &'d Document) -> Self {
         match document {
             Document::V2(message) => Self::V2(V2View::new(message, &[])),
@@ -264,15 +274,21 @@ impl<'d> Conditions<'d> {
 
 /// Reads a document with one mapping.
 pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluation {
-    let zone = mapping.zone.clone().or_else(|| sender_zone(document)).unwrap_or_else(london);
+    evaluated(mapping, document, &Asked::new(document), how)
+}
+
+fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How) -> Evaluation {
+    let of_sender = if mapping.zone.is_none() { sender_zone(document) } else { None };
+    let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
-    let around = Surroundings { zone: &zone, iso, allow_test_numbers: how.allow_test_numbers };
+    let around = Surroundings { zone, iso, allow_test_numbers: how.allow_test_numbers };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
-    match document {
-        Document::V2(message) => eval::evaluate(mapping, &V2View::new(message, &mapping.lets), options),
-        Document::Fhir(tree, _) => {
-            let tree = Tree::with_steps(tree, STEPS_MAX);
-            eval::evaluate(mapping, &FhirView::new(&tree, &mapping.lets), options)
+    match asked {
+        Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets), options),
+        Asked::Fhir(tree) => {
+            // Asking which file reads it costs this one nothing.
+            tree.refresh(STEPS_MAX);
+            eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets), options)
         }
     }
 }
@@ -283,8 +299,9 @@ fn sender_zone(document: &Document) -> Option<TimeZone> {
     hl7::read_offset(&message.header().time)
 }
 
-fn london() -> TimeZone {
-    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
+fn london() -> &'static TimeZone {
+    static LONDON: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC));
+    &LONDON
 }
 
 /// Files that would always or often stand in each other's way.

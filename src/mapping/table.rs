@@ -20,10 +20,11 @@
 //! What happens to a code that no row knows is the rule's policy (`rule.rs`).
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use super::diagnostic::{Mistake, Report, Source, TABLE_COLUMNS, TABLE_TEXT, TABLE_TWICE, TABLE_ZEROS};
+use crate::fhir::Fnv;
 
 /// Rows of one file at most; a table that is longer is no code table.
 const ROWS_MAX: usize = 100_000;
@@ -54,26 +55,6 @@ impl Row {
             Some(day) => (from.is_empty() || from.as_str() <= day) && (to.is_empty() || day <= to.as_str()),
             None => to.is_empty(),
         }
-    }
-}
-
-/// The hash of Fowler, Noll and Vo: codes are short, and who sends them cannot choose what a table holds.
-#[derive(Debug)]
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Val {
     /// True or false.
     Boolean(bool),
     /// A date or moment.
-    Moment(Moment),
+    Moment(Box<Moment>),
     /// A list of texts.
     Texts(Vec<String>),
     /// A struct.
@@ -73,14 +73,11 @@ impl Part {
         self.fields.iter_mut().rev().find(|(known, _)| *known == slot).map(|(_, value)| value)
     }
 
-    /// Puts a value at the end of a path of slots, making the parts on the way.
+    /// Puts a value at the end of a path of slots where nothing is yet, making the parts on the way.
     pub fn put(&mut self, path: &[(usize, usize)], value: Val) {
         match path {
             [] => {}
-            [(slot, _)] => match self.get_mut(*slot) {
-                Some(old) => *old = value,
-                None => self.fields.push((*slot, value)),
-            },
+            [(slot, _)] => self.fields.push((*slot, value)),
             [(slot, shape), rest @ ..] => {
                 if self.get(*slot).is_none() {
                     self.fields.push((*slot, Val::Part(Self::new(*shape, 4))));
@@ -127,7 +124,8 @@ impl Val {
             Self::Text(text) => Value::String(text.clone()),
             Self::Integer(number) => Value::from(*number),
             Self::Boolean(truth) => Value::Bool(*truth),
-            Self::Moment(Moment { value, precision, raw }) => {
+            Self::Moment(moment) => {
+                let Moment { value, precision, raw } = &**moment;
                 let mut object = Map::new();
                 object.insert("value".to_owned(), Value::String(value.clone()));
                 object.insert("precision".to_owned(), Value::String((*precision).to_owned()));
@@ -233,7 +231,7 @@ impl<'de> Deserializer<'de> for ValReader {
             Val::Text(text) => visitor.visit_string(text),
             Val::Integer(number) => visitor.visit_i64(number),
             Val::Boolean(truth) => visitor.visit_bool(truth),
-            Val::Moment(moment) => visitor.visit_map(MomentFields { moment, at: 0 }),
+            Val::Moment(moment) => visitor.visit_map(MomentFields { moment: *moment, at: 0 }),
             Val::Texts(texts) => visitor.visit_seq(SeqDeserializer::new(texts.into_iter())),
             Val::Part(part) => PartReader(part).deserialize_any(visitor),
             Val::Parts(parts) => visitor.visit_seq(SeqDeserializer::new(parts.into_iter())),

@@ -88,6 +88,19 @@ pub(super) trait View<'d> {
     fn is_exhausted(&self) -> bool;
 }
 
+/// Nothing but blanks.
+pub(super) fn is_blank(text: &str) -> bool {
+    trimmed(text).is_empty()
+}
+
+/// [`str::trim`], quickly where there is nothing to trim.
+pub(super) fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
+}
+
 struct Asking<'q, V, S> {
     view: &'q V,
     scope: &'q S,
@@ -95,7 +108,7 @@ struct Asking<'q, V, S> {
 
 impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
     fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(hit.text.trim()))
+        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text)))
     }
     fn count(&self, path: &Path) -> usize {
         self.view.count(self.scope, path)
