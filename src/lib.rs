@@ -4,7 +4,7 @@
 //!
 //! What everyone shares: [`names`], [`clock`]. What is pure: [`hl7`], [`fhir`], [`canon`], [`mapping`]. The way of a message:
 //! [`intake`], [`journal`], [`mapping`], [`identity`], [`routing`], [`outbox`], [`destinations`]; [`store`] keeps all of it.
-//! Around it: [`config`], [`broker`], [`console`], [`cli`], and [`observe`] for all that is said aloud.
+//! Beside it: [`conformance`]. Around it: [`config`], [`broker`], [`console`], [`cli`], and [`observe`] for all that is said aloud.
 
 pub mod names;
 pub mod clock;
@@ -14,6 +14,7 @@ pub mod canon;
 pub mod observe;
 pub mod journal;
 pub mod mapping;
+pub mod conformance;
 pub mod intake;
 pub mod identity;
 pub mod routing;

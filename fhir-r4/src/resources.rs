@@ -430,6 +430,8 @@ pub struct Immunization {
     pub route: Option<Concept>,
     /// Amount.
     pub dose: Option<Quantity>,
+    /// Only a part of the dose was given.
+    pub subpotent: Option<bool>,
     /// Which dose of the course, from 1.
     pub dose_number: Option<u32>,
     /// What it protects against.
@@ -503,6 +505,9 @@ fn what_was_given(mut built: sdk::ImmunizationBuilder, given: &Immunization) -> 
     }
     if let Some(dose) = given.dose.as_ref().map(parts::quantity).transpose()?.flatten() {
         built = built.dose_quantity(dose);
+    }
+    if let Some(subpotent) = given.subpotent {
+        built = built.is_subpotent(subpotent);
     }
     // The dose number is required where anything is said of the course.
     let dose = given.dose_number.and_then(NonZeroU32::new).map(sdk::ImmunizationProtocolAppliedDoseNumber::PositiveInt);

@@ -63,8 +63,12 @@ impl Reader {
         let mapping = reading.as_ref().ok().and_then(|reading| reading.mapping.clone());
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());
+        let mut contents = Vec::new();
         let (outcome, findings) = match reading {
-            Ok(reading) => outcome(reading),
+            Ok(mut reading) => {
+                contents = std::mem::take(&mut reading.contents);
+                outcome(reading)
+            }
             Err(_panic) => {
                 metrics::counter!("chis_panics_total").increment(1);
                 let finding =
@@ -82,6 +86,7 @@ impl Reader {
             bundle: bundle.hash().clone(),
             findings,
             outcome,
+            contents,
             released_by: None,
         }
     }

@@ -363,6 +363,14 @@ pub struct Death {
     /// Recorded as a stillbirth.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stillbirth: bool,
+    /// `discharge` where a discharge says so, [`Death::INDICATOR`] where a field of the person does. A removal with a ground takes
+    /// back what was said on that ground only.
+    pub ground: Option<String>,
+}
+
+impl Death {
+    /// The ground of a death that a field of the person says (PID-30); also that of a death without a ground.
+    pub const INDICATOR: &'static str = "indicator";
 }
 
 /// A registration with a practice. A cleared `practice_ods` means not registered, an absent one not known.

@@ -40,6 +40,8 @@ pub struct Immunisation {
     pub dose_number: Option<i64>,
     /// Amount.
     pub dose_qty: Option<Quantity>,
+    /// True where only a part of the dose was given: it is on record and counts for no dose of a course.
+    pub subpotent: Option<bool>,
     /// Batch.
     pub batch: Option<String>,
     /// Expiry of the batch.
@@ -282,8 +284,25 @@ pub struct Document {
     pub status: Option<String>,
     /// The document it replaces.
     pub replaces: Option<String>,
+    /// The document it is an addendum to.
+    pub addendum_to: Option<String>,
     /// Confidentiality.
     pub confidential: Option<String>,
+}
+
+/// The bytes of a document. They travel beside a statement, never inside it; what names them is [`Document::sha256`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content {
+    /// SHA-256 of the bytes, hex.
+    pub sha256: String,
+    /// As decoded from the message.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content({}, {} bytes)", self.sha256, self.bytes.len())
+    }
 }
 
 /// A service that looks after the child.

@@ -44,6 +44,8 @@ pub enum Command {
     /// What waits for a person
     #[command(subcommand)]
     Held(HeldCommand),
+    /// What a sender sends that does not fit, how often, and what it should change, in plain words
+    LintSender(LintSender),
     /// Closes the account: received and owed, and whether the sums agree (exit code 1 when they do not)
     Reconcile(Reconcile),
     /// Says whether the broker is well
@@ -161,6 +163,8 @@ pub enum MapCommand {
     Try(MapTry),
     /// Lists mappings and files, or shows one file
     Show(MapShow),
+    /// Sends a folder of messages through a whole broker and says what became of them and of each of their fields
+    Coverage(MapCoverage),
 }
 
 /// A folder of mapping files.
@@ -189,6 +193,65 @@ pub struct MapTry {
     /// Refuse NHS numbers of the 999 range, as a broker with a file of its own does
     #[arg(long)]
     pub no_test_numbers: bool,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How coverage is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CoverageFormat {
+    /// For a terminal
+    #[default]
+    Table,
+    /// For a page
+    Markdown,
+    /// For programs
+    Json,
+}
+
+/// `map coverage`.
+#[derive(Args, Debug)]
+pub struct MapCoverage {
+    /// Folder of messages; each folder in it is a source of its own
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// How
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CoverageFormat,
+}
+
+/// `lint-sender`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").args(["paths", "source"]).required(true))]
+pub struct LintSender {
+    /// Files or folders of messages
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// What this source sent to the broker, out of its ledger
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// With --source: of the last so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 7, requires = "source", value_parser = clap::value_parser!(i64).range(1..=3650))]
+    pub last: i64,
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Character set where MSH-18 is empty
+    #[arg(long, value_name = "NAME")]
+    pub charset: Option<String>,
+    /// Refuse NHS numbers of the 999 range, as a broker with a file of its own does
+    #[arg(long)]
+    pub no_test_numbers: bool,
+    /// With --source: the ledger's data folder
+    #[arg(long, value_name = "DIR", requires = "source")]
+    pub data: Option<PathBuf>,
+    /// With --source: take the data folder from this configuration file
+    #[arg(long, value_name = "FILE", requires = "source", conflicts_with = "data")]
+    pub config: Option<PathBuf>,
     /// JSON
     #[arg(long)]
     pub json: bool,
@@ -244,6 +307,8 @@ pub enum MsgCommand {
     Trace(MsgOne),
     /// Where the values of one message came from
     Explain(MsgExplain),
+    /// A document that a message brought: how large it is, and with --out its content in a file
+    Document(MsgDocument),
 }
 
 /// `msg list`.
@@ -292,6 +357,26 @@ pub struct MsgExplain {
     /// A canonical field or its beginning, child.birth; without one all
     #[arg(value_name = "FIELD", default_value = "")]
     pub field: String,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `msg document`.
+#[derive(Args, Debug)]
+pub struct MsgDocument {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// Which of its documents
+    #[arg(value_name = "N", default_value_t = 1)]
+    pub number: usize,
+    /// Write the content to this file, which must not exist yet
+    #[arg(long, value_name = "FILE", requires = "reveal")]
+    pub out: Option<PathBuf>,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

@@ -42,6 +42,8 @@ struct Expected {
     mapping: Option<String>,
     /// How many children it is about.
     children: Option<usize>,
+    /// In how many of these another record goes on afterwards.
+    merged: Option<usize>,
     /// A part of the record as it is after the message.
     child: Option<Value>,
     hub: Option<String>,
@@ -61,6 +63,7 @@ struct Came {
     standing: String,
     mapping: String,
     children: Vec<ChildId>,
+    merged: usize,
     record: Value,
     hub: String,
     basis: String,
@@ -230,7 +233,9 @@ impl Stage {
                 .map_err(|_| Failure::new(exit::BUG, "reading the ledger ended early"))??;
             let is_late = PATIENCE < clock::tick().duration_since(begun);
             match seen {
-                Some((trace, record)) if is_late || is_settled(&trace) => return Ok(Came::of(answer, &trace, record)),
+                Some((trace, record, merged)) if is_late || is_settled(&trace) => {
+                    return Ok(Came { merged, ..Came::of(answer, &trace, record) });
+                }
                 None if is_late => return Ok(Came { answer: answer.code, standing: "not in the ledger".into(), ..Came::default() }),
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
@@ -253,15 +258,18 @@ impl Stage {
     }
 }
 
-/// The newest entry's trace, and the record of the child it is about.
-fn look(data: &Path) -> Result<Option<(Trace, Value)>, Failure> {
+/// The newest entry's trace, the record of the child it is about, and how many of its children were merged into another.
+fn look(data: &Path) -> Result<Option<(Trace, Value, usize)>, Failure> {
     let reader = LedgerReader::open(data)?;
     let newest = reader.entries(&EntryFilter { limit: Some(1), ..EntryFilter::default() })?;
     let Some(newest) = newest.first() else { return Ok(None) };
     let Some(trace) = reader.trace(Seq(newest.seq))? else { return Ok(None) };
-    let child = trace.events.first().and_then(|event| event.child.parse().ok()).map(ChildId);
-    let record = child.map(|child| reader.child(child)).transpose()?.flatten().map(|view| view.record).unwrap_or_default();
-    Ok(Some((trace, record)))
+    let mut records = Vec::new();
+    for child in trace.events.iter().filter_map(|event| event.child.parse().ok()).map(ChildId) {
+        records.push(reader.child(child)?.map(|view| view.record).unwrap_or_default());
+    }
+    let merged = records.iter().filter(|record| record.get("merged_into").is_some()).count();
+    Ok(Some((trace, records.into_iter().next().unwrap_or_default(), merged)))
 }
 
 fn is_settled(trace: &Trace) -> bool {
@@ -283,6 +291,7 @@ impl Came {
             standing: trace.entry.standing.clone(),
             mapping: trace.mapping.clone().unwrap_or_default(),
             children: children.into_iter().collect(),
+            merged: 0,
             record,
             hub: last.map(|event| event.hub.clone()).unwrap_or_default(),
             basis: last.map(|event| event.basis.clone()).unwrap_or_default(),
@@ -347,6 +356,9 @@ fn differences(expected: &Expected, came: &Came) -> Vec<String> {
     compare("basis", expected.basis.as_ref(), &came.basis);
     if let Some(count) = expected.children.filter(|count| *count != came.children.len()) {
         found.push(format!("it should be about {count} children, is about {}", came.children.len()));
+    }
+    if let Some(count) = expected.merged.filter(|count| *count != came.merged) {
+        found.push(format!("{count} of its children should be merged into another, {} are", came.merged));
     }
     if let Some(told) = expected.destinations.as_ref().filter(|told| **told != came.destinations) {
         found.push(format!("told should be {told:?}, is {:?}", came.destinations));
@@ -419,13 +431,15 @@ async fn open_parents_record(told: Arc<AtomicUsize>, closing: CancellationToken)
 }
 
 /// A folder that goes away with the demo.
-struct Folder {
-    path: PathBuf,
+pub(super) struct Folder {
+    /// Where.
+    pub path: PathBuf,
 }
 
 impl Folder {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("chis-broker-demo-{}", uuid::Uuid::now_v7()));
+    /// Makes one.
+    pub fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("chis-broker-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&path)
             .map_err(|error| Failure::new(exit::CANNOT_CREATE, format!("{} cannot be made: {error}", path.display())))?;
         Ok(Self { path })

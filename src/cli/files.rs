@@ -1,5 +1,6 @@
 //! Messages in files, as people keep them: HL7 v2 with line feeds, several in one file, FHIR of two releases in two syntaxes.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
@@ -11,10 +12,21 @@ use crate::names::Format;
 pub struct Message {
     /// Dialect.
     pub format: Format,
-    /// Whether it is a FHIR transaction rather than a message.
-    pub is_transaction: bool,
+    /// Which door it goes to.
+    pub outside: Outside,
     /// As it goes over the wire.
     pub body: Vec<u8>,
+}
+
+/// What is around the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// HL7 v2, or a FHIR Bundle with a MessageHeader.
+    Message,
+    /// A FHIR transaction, batch or collection.
+    Resources,
+    /// A FHIR resource of this type alone.
+    Resource(String),
 }
 
 /// The messages of a file; `-` is standard input.
@@ -36,13 +48,30 @@ pub fn read(path: &Path) -> Result<Vec<Message>, Failure> {
     Ok(messages)
 }
 
+/// The path of the HTTP door for a message, and its media type.
+pub fn door(message: &Message) -> (Cow<'static, str>, &'static str) {
+    let path = match (message.format, &message.outside) {
+        (Format::Hl7v2, _) => "/hl7v2".into(),
+        (Format::Stu3Xml | Format::Stu3Json, _) => "/fhir/stu3/$process-message".into(),
+        (_, Outside::Message) => "/fhir/r4/$process-message".into(),
+        (_, Outside::Resources) => "/fhir/r4".into(),
+        (_, Outside::Resource(kind)) => format!("/fhir/r4/{kind}").into(),
+    };
+    let media_type = match message.format {
+        Format::Hl7v2 => "application/hl7-v2",
+        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
+        Format::Stu3Json | Format::R4Json => "application/fhir+json",
+    };
+    (path, media_type)
+}
+
 /// The messages in `bytes`.
 pub fn split(bytes: &[u8]) -> Vec<Message> {
     let plain = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii();
     match plain.first() {
         Some(b'<') => vec![fhir(plain, true)],
         Some(b'{') => vec![fhir(plain, false)],
-        _ => hl7(plain).into_iter().map(|body| Message { format: Format::Hl7v2, is_transaction: false, body }).collect(),
+        _ => hl7(plain).into_iter().map(|body| Message { format: Format::Hl7v2, outside: Outside::Message, body }).collect(),
     }
 }
 
@@ -64,20 +93,47 @@ fn hl7(bytes: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// R4 says `event[x]` in the message header and knows transactions; everything else is taken for STU3, as the Spine sends it.
+/// R4 says `event[x]` in the message header and knows transactions, and only R4 resources come alone; everything else is taken
+/// for STU3, as the Spine sends it.
 fn fhir(bytes: &[u8], is_xml: bool) -> Message {
     let has = |needle: &str| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
-    let compact: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let compact_has = |needle: &str| compact.windows(needle.len()).any(|window| window == needle.as_bytes());
-    let is_transaction = compact_has("\"type\":\"transaction\"") || compact_has("<typevalue=\"transaction\"/>");
-    let is_r4 = is_transaction || has("eventCoding") || has("eventUri");
+    let (root, kind) = if is_xml { root_of_xml(bytes) } else { root_of_json(bytes) };
+    let outside = match (root.as_deref(), kind.as_deref()) {
+        (_, Some("transaction" | "batch" | "collection")) => Outside::Resources,
+        (Some("Bundle") | None, _) => Outside::Message,
+        (Some(root), _) => Outside::Resource(root.to_owned()),
+    };
+    let is_r4 = outside != Outside::Message || has("eventCoding") || has("eventUri");
     let format = match (is_r4, is_xml) {
         (true, true) => Format::R4Xml,
         (true, false) => Format::R4Json,
         (false, true) => Format::Stu3Xml,
         (false, false) => Format::Stu3Json,
     };
-    Message { format, is_transaction, body: bytes.to_vec() }
+    Message { format, outside, body: bytes.to_vec() }
+}
+
+/// The type of the resource and, of a Bundle, its own type.
+fn root_of_json(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    let tree: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let text = |name: &str| tree.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let root = text("resourceType");
+    let kind = text("type").filter(|_| root.as_deref() == Some("Bundle"));
+    (root, kind)
+}
+
+/// The same of XML, whose first element begins with a letter; what stands before it begins with `?` or `!`.
+fn root_of_xml(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    let text = String::from_utf8_lossy(bytes);
+    let names = text.split('<').filter(|part| part.starts_with(|first: char| first.is_ascii_alphabetic()));
+    let mut names = names.map(|part| part.split(|sign: char| !sign.is_ascii_alphanumeric()).next().unwrap_or_default());
+    let root = names.next().map(str::to_owned);
+    let types = ["transaction", "batch", "collection"].into_iter();
+    let compact: String = text.chars().filter(|sign| !sign.is_whitespace()).collect();
+    // The type of a Bundle stands before its entries.
+    let head = compact.split("<entry").next().unwrap_or_default();
+    let kind = types.filter(|_| root.as_deref() == Some("Bundle")).find(|kind| head.contains(&format!("<typevalue=\"{kind}\"/>")));
+    (root, kind.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -102,12 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_told_apart_by_the_message_header() {
-        let format = |text: &str| split(text.as_bytes()).first().map(|message| (message.format.as_str(), message.is_transaction));
-        assert_eq!(format("<Bundle><event/></Bundle>"), Some(("stu3-xml", false)));
-        assert_eq!(format(r#"{"resourceType":"Bundle","event":{}}"#), Some(("stu3-json", false)));
-        assert_eq!(format(r#"{"eventCoding":{}}"#), Some(("r4-json", false)));
-        assert_eq!(format("<Bundle><type value=\"transaction\"/></Bundle>"), Some(("r4-xml", true)));
-        assert_eq!(format("{\"type\" : \"transaction\"}"), Some(("r4-json", true)));
+    fn releases_and_doors_are_told_apart_by_the_outside() {
+        let told = |text: &str| split(text.as_bytes()).into_iter().next().map(|message| (message.format.as_str(), message.outside));
+        assert_eq!(told("<Bundle><event/></Bundle>"), Some(("stu3-xml", Outside::Message)));
+        assert_eq!(told(r#"{"resourceType":"Bundle","event":{}}"#), Some(("stu3-json", Outside::Message)));
+        assert_eq!(told(r#"{"resourceType":"Bundle","eventCoding":{}}"#), Some(("r4-json", Outside::Message)));
+        let xml = "<?xml version=\"1.0\"?><!-- one --><Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"batch\" /><entry/></Bundle>";
+        assert_eq!(told(xml), Some(("r4-xml", Outside::Resources)));
+        let inside = "<Bundle><type value=\"message\"/><entry><type value=\"collection\"/></entry></Bundle>";
+        assert_eq!(told(inside), Some(("stu3-xml", Outside::Message)), "the type of something inside");
+        assert_eq!(told("{\"resourceType\": \"Bundle\", \"type\" : \"transaction\"}"), Some(("r4-json", Outside::Resources)));
+        assert_eq!(told("<Immunization xmlns=\"x\"/>"), Some(("r4-xml", Outside::Resource("Immunization".to_owned()))));
+        assert_eq!(told(r#"{"resourceType":"Task","type":"batch"}"#), Some(("r4-json", Outside::Resource("Task".to_owned()))));
     }
 }

@@ -108,13 +108,14 @@ fn find<'f>(files: &'f Files, name: &str) -> Option<&'f Vec<u8>> {
 }
 
 /// The files, and what stands before their names in diagnostics.
-fn load(dir: Option<&Path>) -> Result<(Files, String), Failure> {
+pub(super) fn load(dir: Option<&Path>) -> Result<(Files, String), Failure> {
     let Some(dir) = dir else { return Ok((Bundle::shipped(), "mappings/".to_owned())) };
     let files = Bundle::files(dir).map_err(|error| Failure::new(exit::MISSING, format!("{} cannot be read: {error}", dir.display())))?;
     Ok((files, format!("{}/", dir.display().to_string().trim_end_matches('/'))))
 }
 
-fn compile(files: &Files, prefix: &str) -> Result<Bundle, Failure> {
+/// The bundle of the files; mistakes are told in full.
+pub(super) fn compile(files: &Files, prefix: &str) -> Result<Bundle, Failure> {
     Bundle::compile(files, prefix).map_err(|found| mistakes(&found, files, prefix))
 }
 

@@ -12,9 +12,11 @@
 
 mod arguments;
 mod check;
+mod coverage;
 mod demo;
 pub mod diagnostics;
 mod files;
+mod lint;
 mod map;
 mod output;
 mod read;
@@ -161,10 +163,13 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Map(MapCommand::Test(map)) => map::test(&map, out),
         Command::Map(MapCommand::Try(map)) => map::try_file(&map, out),
         Command::Map(MapCommand::Show(map)) => map::show(&map, out),
+        Command::Map(MapCommand::Coverage(map)) => coverage::coverage(&map, out),
+        Command::LintSender(lint) => lint::lint(&lint, out),
         Command::Msg(MsgCommand::List(list)) => read::list(&list, out),
         Command::Msg(MsgCommand::Show(one)) => read::show(&one, out),
         Command::Msg(MsgCommand::Trace(one)) => read::trace(&one, out),
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
+        Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),

@@ -1,10 +1,15 @@
 //! The reading commands, and the two acts that a running broker does for them.
 
 use std::io::{Read, Write};
+use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::arguments::{Child, HeldFormat, HeldList, HeldRelease, HubExport, MsgExplain, MsgList, MsgOne, Reconcile, Reload, Status};
+use super::arguments::{
+    Child, HeldFormat, HeldList, HeldRelease, HubExport, MsgDocument, MsgExplain, MsgList, MsgOne, Reconcile, Reload, Status,
+};
 use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
 use super::tables::{self, is_balanced, items};
@@ -67,6 +72,36 @@ pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
         tables::explain(&value, out)?
     }
     Ok(exit::OK)
+}
+
+/// `msg document`: the content goes into a file of its own and never onto a terminal.
+pub fn document(one: &MsgDocument, out: &mut Out) -> Outcome {
+    let mut value = Source::of(&one.from)?.ask(&Query::Document(one.seq, one.number), one.reveal.reveal.as_deref())?;
+    let content = value.as_object_mut().and_then(|fields| fields.remove("content"));
+    if let Some(file) = &one.out {
+        let bytes = content.as_ref().and_then(Value::as_str).and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let missing = || Failure::new(exit::MISSING, format!("message {} brought no content for document {}", one.seq, one.number));
+        write_new(file, &bytes.ok_or_else(missing)?)?;
+    }
+    if one.from.json {
+        out.json(&value)?;
+        return Ok(exit::OK);
+    }
+    let size = value.get("bytes").and_then(Value::as_u64).map_or_else(|| "no content".to_owned(), |bytes| format!("{bytes} bytes"));
+    let mime = value.pointer("/document/mime").and_then(Value::as_str).unwrap_or("of unknown type");
+    writeln!(out, "document {} of {}: {size}, {mime}", one.number, text(&value, "of"))?;
+    if let Some(file) = &one.out {
+        writeln!(out, "written to {}", file.display())?;
+    }
+    Ok(exit::OK)
+}
+
+/// A file that only this user may read, and that was not there before.
+fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = opened.and_then(|mut opened| opened.write_all(bytes));
+    written.map_err(|error| Failure::new(exit::IO, format!("{} cannot be written: {error}", file.display())))
 }
 
 /// `child`.

@@ -108,16 +108,12 @@ pub fn client(patience: Duration) -> Result<reqwest::Client, Failure> {
 
 /// Posts `message` to `base`; where that has no path, to the door for its dialect.
 pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Result<Answer, Failure> {
+    let (door, media_type) = files::door(message);
     let mut url =
         reqwest::Url::parse(base).map_err(|_| Failure::new(exit::USAGE, format!("{base} is no URL; write http://127.0.0.1:8080")))?;
     if matches!(url.path(), "" | "/") {
-        url.set_path(door(message));
+        url.set_path(&door);
     }
-    let media_type = match message.format {
-        Format::Hl7v2 => "application/hl7-v2",
-        Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
-        Format::Stu3Json | Format::R4Json => "application/fhir+json",
-    };
     let accept = if message.format == Format::Hl7v2 { media_type } else { "application/fhir+json" };
     let request = client.post(url).header("content-type", media_type).header("accept", accept).body(message.body.clone());
     let unreachable = |error: reqwest::Error| Failure::new(exit::UNREACHABLE, format!("{base} cannot be reached: {}", error.without_url()));
@@ -130,18 +126,10 @@ pub async fn post(client: &reqwest::Client, base: &str, message: &Message) -> Re
     Ok(Answer { code: status.as_u16().to_string(), control_id: String::new(), text: issues(&body) })
 }
 
-fn door(message: &Message) -> &'static str {
-    match message.format {
-        Format::Hl7v2 => "/hl7v2",
-        Format::Stu3Xml | Format::Stu3Json => "/fhir/stu3/$process-message",
-        Format::R4Xml | Format::R4Json if message.is_transaction => "/fhir/r4",
-        Format::R4Xml | Format::R4Json => "/fhir/r4/$process-message",
-    }
-}
-
-/// What an OperationOutcome says, its issues in one line.
+/// What an OperationOutcome says, its issues in one line; of a Bundle that answers, the outcome of its first entry: all say the same.
 fn issues(body: &[u8]) -> String {
-    let outcome: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let outcome = answer.pointer("/entry/0/response/outcome").unwrap_or(&answer);
     let says = |issue: &Value| {
         let text = issue.get("diagnostics").or_else(|| issue.get("details").and_then(|details| details.get("text")));
         text.and_then(Value::as_str).map(str::to_owned)

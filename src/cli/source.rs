@@ -35,6 +35,8 @@ pub enum Query {
     Trace(i64),
     /// Where its values came from.
     Explain(i64, String),
+    /// One document of an entry, from 1.
+    Document(i64, usize),
     /// One child.
     Child(uuid::Uuid),
     /// Children by an identifier.
@@ -91,6 +93,7 @@ fn ask_ledger(data: &Path, query: &Query, reveal: Option<&str>) -> Result<Value,
         Query::Entry(seq) => views::entry(&reader, Seq(*seq), sight),
         Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
         Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, None, sight),
+        Query::Document(seq, number) => views::document(&reader, Seq(*seq), *number, sight),
         Query::Child(child) => views::child(&reader, ChildId(*child), sight),
         Query::Find(identifier) => views::find(&reader, identifier),
         Query::Held => views::held(&reader, sight),
@@ -102,6 +105,7 @@ fn ask_ledger(data: &Path, query: &Query, reveal: Option<&str>) -> Result<Value,
 fn subject(query: &Query) -> String {
     match query {
         Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
+        Query::Document(seq, number) => format!("document {number} of message {seq}"),
         Query::Child(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
         Query::Entries(_) | Query::Find(_) | Query::Reconcile(..) => "listing".to_owned(),
@@ -133,6 +137,7 @@ fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, F
         Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
         Query::Trace(seq) => get(format!("/api/v1/entries/{seq}/trace")),
         Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
+        Query::Document(seq, number) => get(format!("/api/v1/entries/{seq}/documents/{number}")),
         Query::Child(child) => get(format!("/api/v1/children/{child}")),
         Query::Find(identifier) => {
             Request { method: "POST", path: "/api/v1/children/find".into(), body: Some(json!({ "identifier": identifier })), reveal: None }

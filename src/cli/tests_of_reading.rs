@@ -40,6 +40,7 @@ fn prepared(seq: i64, outcome: PreparedOutcome, findings: Value) -> Prepared {
         bundle: BundleHash::new("abc"),
         findings: findings.to_string(),
         outcome,
+        contents: Vec::new(),
         released_by: None,
     }
 }
@@ -252,4 +253,41 @@ fn what_is_not_there_is_66_and_the_doors_refusals_keep_their_code() {
         (exit::OK, true, true),
         "{text}"
     );
+}
+
+#[test]
+fn a_document_is_written_to_a_file_for_a_reason_and_its_content_is_nowhere_else() {
+    let site = Site::new();
+    let (data, door) = (site.data(), site.door());
+    let bytes = b"%PDF-1.4 BABY EXAMPLE".to_vec();
+    let content = crate::canon::Content { sha256: "ab".repeat(32), bytes: bytes.clone() };
+    let statement = serde_json::from_value(json!({
+        "event": { "kind": "document" },
+        "child": { "identifiers": [{ "value": NUMBER, "system": "https://fhir.nhs.uk/Id/nhs-number", "status": "01" }], "names": [{ "family": FAMILY, "given": ["BABY"] }], "birth": { "date": { "value": "2026-01-05", "precision": "day" } } },
+        "documents": [{ "key": "D1", "mime": "application/pdf", "sha256": content.sha256 }, { "key": "D2", "store_ref": "https://documents.example/D2" }]
+    }))
+    .unwrap();
+    let unnamed = crate::canon::Content { sha256: "cd".repeat(32), bytes: b"nobody names this".to_vec() };
+    let filed =
+        Prepared { contents: vec![content.clone(), unnamed, content], ..prepared(4, PreparedOutcome::File(vec![statement]), json!([])) };
+    assert!(site.runtime.block_on(site.ledger.file(vec![filed])));
+    assert_eq!(ran(&format!("msg document 4 --data {data}")), (exit::OK, "document 1 of 2: 21 bytes, application/pdf\n".into()));
+    for from in [format!("--data {data}"), format!("--admin {door}")] {
+        let (code, masked) = ran(&format!("msg document 4 1 --json {from}"));
+        assert!(code == exit::OK && !masked.contains("D1") && !masked.contains("JVBERi"), "{masked}");
+        let (_, all) = ran(&format!("msg document 4 1 --json {from} --reveal complaint-17"));
+        assert!(all.contains("D1") && !all.contains("JVBERi"), "the content goes into a file and nowhere else: {all}");
+        assert_eq!(ran(&format!("msg document 4 3 {from}")).0, exit::MISSING);
+        assert_eq!(ran(&format!("msg document 1 {from}")).0, exit::MISSING, "a person is no document");
+        let (code, _) = ran(&format!("msg document 4 2 {from} --out {data}/none --reveal complaint-17"));
+        assert_eq!((code, site.folder.path().join("none").exists()), (exit::MISSING, false), "a pointer has no content");
+    }
+    let file = site.folder.path().join("letter.pdf");
+    let write = format!("msg document 4 --data {data} --out {} --reveal complaint-17", file.display());
+    assert_eq!(ran(&write).0, exit::OK);
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    assert_eq!(ran(&write).0, exit::IO, "a file that is there is not written over");
+    assert_ne!(ran(&format!("msg document 4 --data {data} --out {}", site.folder.path().join("x").display())).0, exit::OK);
+    let written = std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap();
+    assert!(written.contains("document 1 of message 4"), "{written}");
 }

@@ -38,6 +38,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/entries/{seq}", get(entry))
         .route("/api/v1/entries/{seq}/trace", get(trace))
         .route("/api/v1/entries/{seq}/explain", get(explain))
+        .route("/api/v1/entries/{seq}/documents/{number}", get(document))
         .route("/api/v1/children/find", post(find))
         .route("/api/v1/children/{child}", get(child))
         .route("/api/v1/held", get(held))
@@ -149,6 +150,11 @@ async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, h
         views::explain(reader, Seq(seq), &field, broker.charset(&source).as_deref(), sight)
     })
     .await
+}
+
+async fn document(State(broker): State<Broker>, Path((seq, number)): Path<(i64, usize)>, headers: HeaderMap) -> Response {
+    let what = format!("document {number} of message {seq}");
+    look(broker, headers, what, move |reader, sight, _| views::document(reader, Seq(seq), number, sight)).await
 }
 
 async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {

@@ -1,5 +1,7 @@
 //! What the reading commands and the admin door show, as JSON: one function for each, so that both say the same.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -69,6 +71,20 @@ fn hide_trace(value: &mut Value) {
     if let Some(events) = value.get_mut("events") {
         mask::hide(events, &["at"]);
     }
+}
+
+/// One document of an entry, numbered from 1; what it is called and its content, as base64, only where they may be seen.
+pub fn document(reader: &LedgerReader, seq: Seq, number: usize, sight: Sight) -> Result<Value, ViewError> {
+    let missing = || ViewError::Missing(format!("message {seq} has no document {number}"));
+    let kept = reader.document(seq, number)?.ok_or_else(missing)?;
+    let size = kept.content.as_ref().map(Vec::len);
+    let (said, content) = match sight {
+        Sight::Revealed => (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes))),
+        Sight::Masked => {
+            (json!({ "mime": kept.document.mime, "status": kept.document.status }), kept.content.map(|_| mask::HIDDEN.to_owned()))
+        }
+    };
+    Ok(json!({ "seq": seq, "number": number, "of": kept.count, "bytes": size, "document": said, "content": content }))
 }
 
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a

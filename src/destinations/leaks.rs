@@ -308,6 +308,14 @@ const ROWS: &[Row] = &[
         rule: Some("deceased"),
         plant: |e| e.statement.child.death = Some(Death { status: Some("removed".to_owned()), ..Death::default() }),
     },
+    Row {
+        what: "not dead, as hospitals say of every child",
+        rule: None,
+        plant: |e| {
+            e.statement.child.death =
+                Some(Death { status: Some("removed".to_owned()), ground: Some(Death::INDICATOR.to_owned()), ..Death::default() });
+        },
+    },
     Row { what: "a child who died", rule: Some("deceased"), plant: |e| e.record.status = Some(ChildStatus::Deceased) },
     Row { what: "born and dead", rule: Some("deceased"), plant: |e| e.statement.child.birth.live_still = Some("5".to_owned()) },
     Row { what: "a stillbirth", rule: Some("stillborn"), plant: |e| e.statement.child.birth.live_still = Some("2".to_owned()) },

@@ -117,7 +117,11 @@ fn refuse_by_record(event: &FiledEvent) -> Result<(), Withheld> {
     };
     refuse_if(both.iter().any(stillborn), "stillborn")?;
     let dead = |child: &&canon::Child| child.status == Some(ChildStatus::Deceased) || child.birth.live_still.as_deref() == Some("5");
-    let notified = record.death.as_ref().is_some_and(|death| death.status.as_deref() != Some("removed")) || said.death.is_some();
+    // Hospitals say "not dead" of every child (PID-30 N); where it took a death back, the record says so.
+    let everyday =
+        |death: &canon::Death| death.status.as_deref() == Some("removed") && death.ground.as_deref() == Some(canon::Death::INDICATOR);
+    let notified = record.death.as_ref().is_some_and(|death| death.status.as_deref() != Some("removed"))
+        || said.death.as_ref().is_some_and(|death| !everyday(death));
     refuse_if(both.iter().any(dead) || notified, "deceased")?;
     refuse_if(record.status == Some(ChildStatus::Invalidated), "invalidated")?;
     refuse_if(record.status == Some(ChildStatus::MovedOut), "moved-out")?;

@@ -380,8 +380,9 @@ impl<'a> Drawing<'a> {
             site: given.site.as_ref().map(render::concept),
             route: given.route.as_ref().map(render::concept),
             dose: given.dose_qty.as_ref().map(|dose| Quantity { value: dose.value.clone(), unit: dose.unit.clone() }),
+            subpotent: given.subpotent,
             dose_number: given.dose_number.and_then(|number| u32::try_from(number).ok()),
-            target_diseases: given.antigens.iter().map(|antigen| Concept::words(antigen)).collect(),
+            target_diseases: given.antigens.iter().map(|antigen| render::antigen(antigen)).collect(),
             reason: given.reason.as_ref().map(render::concept),
         });
         entries.push("Immunization", id, built)
@@ -770,8 +771,12 @@ mod tests {
             hips: Some(NipeFinding { status: Some("clear".to_owned()), ..NipeFinding::default() }),
             ..NipeExam::default()
         }];
-        said.immunisations =
-            vec![canon::Immunisation { dose_number: Some(1), antigens: vec!["IPV".to_owned()], ..canon::Immunisation::default() }];
+        said.immunisations = vec![canon::Immunisation {
+            dose_number: Some(1),
+            antigens: vec!["IPV".to_owned(), "76902006".to_owned()],
+            subpotent: Some(true),
+            ..canon::Immunisation::default()
+        }];
         let weight = canon::Measurement {
             kind: "weight".to_owned(),
             qty: canon::Quantity { value: "4.25".to_owned(), unit: "kg".to_owned() },
@@ -787,7 +792,10 @@ mod tests {
         let bundle = sent(&all);
         assert_eq!(whole_record(&all), whole_record(&all));
         assert_eq!(resources(&bundle, "Procedure").len(), 2);
-        assert_eq!(resources(&bundle, "Immunization").len(), 1);
+        let given = resources(&bundle, "Immunization");
+        assert_eq!((given.len(), &given[0]["isSubpotent"]), (1, &serde_json::Value::Bool(true)));
+        let diseases = &given[0]["protocolApplied"][0]["targetDisease"];
+        assert_eq!((&diseases[0]["text"], &diseases[1]["coding"][0]["code"]), (&"IPV".into(), &"76902006".into()));
         assert_eq!(resources(&bundle, "Patient")[0]["meta"]["source"], "urn:chis-broker:message:A%7CB%20%C3%A9");
         let mut urls: Vec<&str> = bundle["entry"].as_array().unwrap().iter().filter_map(|entry| entry["request"]["url"].as_str()).collect();
         let count = urls.len();

@@ -155,6 +155,12 @@ pub(super) fn snomed(code: &str, words: &str) -> Concept {
     Concept { text: Some(words.to_owned()), ..Concept::coded(url::SNOMED, code, "") }
 }
 
+/// What a vaccine protects against: a SNOMED CT code, else its word.
+pub(super) fn antigen(antigen: &str) -> Concept {
+    let is_code = 6 <= antigen.len() && antigen.bytes().all(|byte| byte.is_ascii_digit());
+    if is_code { Concept::coded(url::SNOMED, antigen, "") } else { Concept::words(antigen) }
+}
+
 /// The screening for a condition; a condition we have no code for keeps its word.
 pub(super) fn screening(condition: &str) -> Concept {
     match CONDITIONS.iter().find(|(word, ..)| *word == condition) {

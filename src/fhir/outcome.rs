@@ -1,4 +1,4 @@
-//! OperationOutcome: what a sender is told over HTTP, in JSON and in XML.
+//! OperationOutcome: what a sender is told over HTTP, in JSON and in XML; and the Bundle that answers a Bundle of resources.
 //!
 //! Every text comes from a [`Problem`], which never quotes a message, so an outcome cannot carry a child's data back out.
 
@@ -64,7 +64,14 @@ pub fn outcome(severity: Severity, problems: &[Problem]) -> Value {
 
 /// The same as XML.
 pub fn outcome_xml(severity: Severity, problems: &[Problem]) -> String {
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<OperationOutcome xmlns=\"http://hl7.org/fhir\">");
+    format!("{XML_DECLARATION}{}\n", outcome_element(severity, problems, FHIR_NAMESPACE))
+}
+
+const XML_DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+const FHIR_NAMESPACE: &str = " xmlns=\"http://hl7.org/fhir\"";
+
+fn outcome_element(severity: Severity, problems: &[Problem], namespace: &str) -> String {
+    let mut xml = format!("<OperationOutcome{namespace}>");
     for issue in issues(problems) {
         let details = escape(issue.details);
         xml.push_str(&format!("<issue><severity value=\"{}\"/><code value=\"{}\"/>", severity.code(), escape(issue.code)));
@@ -74,8 +81,25 @@ pub fn outcome_xml(severity: Severity, problems: &[Problem]) -> String {
         }
         xml.push_str("</issue>");
     }
-    xml.push_str("</OperationOutcome>\n");
+    xml.push_str("</OperationOutcome>");
     xml
+}
+
+/// What an entry of an answer says: kept, and what becomes of it is not known yet.
+const ACCEPTED: &str = "202 Accepted";
+
+/// A Bundle of type `kind` (`transaction-response`, `batch-response`) that says of each of so many entries that it was kept.
+pub fn accepted_bundle(kind: &str, entries: usize, problem: &Problem) -> Value {
+    let outcome = outcome(Severity::Information, std::slice::from_ref(problem));
+    let entry = json!({ "response": { "status": ACCEPTED, "outcome": outcome } });
+    json!({ "resourceType": "Bundle", "type": kind, "entry": vec![entry; entries] })
+}
+
+/// The same as XML.
+pub fn accepted_bundle_xml(kind: &str, entries: usize, problem: &Problem) -> String {
+    let outcome = outcome_element(Severity::Information, std::slice::from_ref(problem), "");
+    let entry = format!("<entry><response><status value=\"{ACCEPTED}\"/><outcome>{outcome}</outcome></response></entry>");
+    format!("{XML_DECLARATION}<Bundle{FHIR_NAMESPACE}><type value=\"{kind}\"/>{}</Bundle>\n", entry.repeat(entries))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! - `[1]` is the first: mapping files count from 1 everywhere. Locations that are printed count from 0, as FHIRPath does.
 //! - `a = 'x'` holds when any of several values is `x`, and `a != 'x'` is exactly its negation, so it holds where `a` is absent.
 //! - `exists(a)` asks for a value: an element that has only extensions does not exist. A path that stands alone is asked the same.
+//! - `a = b` of two elements holds when they are one element of the document: `subject.resolve() = $record.subject.resolve()`.
+//! - `$record` is what the whole path is asked of, inside `where` too, where `$this` is the node that is looked at.
 //! - The name of a choice is written without its type, `value`; with it, `valueQuantity`, it is understood too.
 //!
 //! # Invariants
@@ -72,6 +74,9 @@ impl<'t> Found<'t> {
     }
 }
 
+/// `$record`, as [`Path::lets`] names it: what the whole path is asked of, unless a let has this name.
+pub const RECORD: &str = "record";
+
 /// Names that stand for nodes: `$patient`, kept here as `patient`.
 pub type Lets<'t> = std::collections::HashMap<String, Vec<Found<'t>>>;
 
@@ -91,7 +96,7 @@ impl Path {
         parse::parse(text)
     }
 
-    /// The let-names it uses, without `$`, each once.
+    /// The let-names it uses, without `$`, each once; [`RECORD`] among them.
     pub fn lets(&self) -> Vec<&str> {
         let mut names = Vec::new();
         self.collect_lets(&mut names);

@@ -112,7 +112,7 @@ fn needs_pid(header: &Header) -> bool {
 
 /// ADT events whose structure has room for one PID only. Merges and links name several people; swaps two.
 fn is_single_patient(header: &Header) -> bool {
-    let names_several = matches!(header.trigger.as_str(), "A17" | "A24" | "A37" | "A39" | "A40" | "A41" | "A42" | "A43" | "A44");
+    let names_several = matches!(header.trigger.as_str(), "A17" | "A24" | "A34" | "A37" | "A39" | "A40" | "A41" | "A42" | "A43" | "A44");
     header.code == "ADT" && !header.trigger.is_empty() && !names_several
 }
 
@@ -316,6 +316,7 @@ mod tests {
         check_taken(&format!("{A28}PID|1\nPID||"));
         check_taken("MSH|^~\\&|||||||ADT^A40|1|P|2.4\nPID|1\nMRG|1\nPID|2\nMRG|2");
         check_taken("MSH|^~\\&|||||||ADT^A24|1|P|2.4\nPID|1\nPID|2");
+        check_taken("MSH|^~\\&|||||||ADT^A34|1|P|2.4\nPID|1\nMRG|1\nPID|2\nMRG|2");
     }
 
     #[test]

@@ -38,18 +38,18 @@ enum Found {
 }
 
 /// A person must look.
-struct Hold {
-    code: &'static str,
-    text: &'static str,
+pub(super) struct Hold {
+    pub(super) code: &'static str,
+    pub(super) text: &'static str,
 }
 
-fn hold<T>(code: &'static str, text: &'static str) -> Result<T, Hold> {
+pub(super) fn hold<T>(code: &'static str, text: &'static str) -> Result<T, Hold> {
     Err(Hold { code, text })
 }
 
 /// What the verification status of an NHS number lets it prove (identity rules, section 1).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
+pub(super) enum Trust {
     /// 01 from the national record, which sends none but verified numbers: the number alone.
     Alone,
     /// 01 from anyone else: with the date of birth and one of family name, sex, postcode.
@@ -72,23 +72,35 @@ fn trust(status: Option<&str>, national: bool) -> Trust {
     }
 }
 
+/// The NHS number of a statement, with what it may prove.
+pub(super) type Number = Option<(NhsNumber, Trust)>;
+
 /// How the details agree with a child found by NHS number.
 enum Agreement {
     Enough,
     TooLittle,
 }
 
-struct Matching<'a> {
-    statement: &'a Statement,
-    evidence: Vec<Evidence>,
+pub(super) struct Matching<'a> {
+    pub(super) statement: &'a Statement,
+    pub(super) evidence: Vec<Evidence>,
 }
 
 impl Matching<'_> {
-    fn note(&mut self, step: &str, text: &str) {
+    pub(super) fn note(&mut self, step: &str, text: &str) {
         self.evidence.push(Evidence { step: step.to_owned(), text: text.to_owned() });
     }
 
     fn run(&mut self, index: &dyn ChildIndex) -> Result<Result<Found, Hold>, IndexError> {
+        Ok(match self.find(index)? {
+            Ok((_, Some(sketch))) => Ok(Found::Known(sketch.id)),
+            Ok((number, None)) => self.new_child(number).map(Found::New),
+            Err(hold) => Err(hold),
+        })
+    }
+
+    /// Steps 0 to 2: the child that is known, and the NHS number of the statement with what it may prove.
+    pub(super) fn find(&mut self, index: &dyn ChildIndex) -> Result<Result<(Number, Option<Sketch>), Hold>, IndexError> {
         let number = match self.identifiers_hold_together() {
             Ok(number) => number,
             Err(hold) => return Ok(Err(hold)),
@@ -108,11 +120,11 @@ impl Matching<'_> {
         for id in local_ids(&self.statement.child) {
             by_local.extend(index.by_local_id(&id.system, &id.value)?.map(resolved));
         }
-        Ok(self.weigh(number, by_number, by_local))
+        Ok(self.weigh(number, by_number, by_local).map(|known| (number, known)))
     }
 
     /// Checks of the statement by itself; gives its NHS number with what it may prove.
-    fn identifiers_hold_together(&mut self) -> Result<Option<(NhsNumber, Trust)>, Hold> {
+    fn identifiers_hold_together(&mut self) -> Result<Number, Hold> {
         let child = &self.statement.child;
         let mut numbers = child.identifiers.iter().filter(|id| in_use(id)).filter_map(|id| Some((id.nhs_number()?, id.status.as_deref())));
         let first = numbers.next();
@@ -143,7 +155,7 @@ impl Matching<'_> {
     }
 
     /// Born in the twelve months before the event.
-    fn is_a_baby(&self) -> bool {
+    pub(super) fn is_a_baby(&self) -> bool {
         let born = self.statement.child.birth.date.as_ref().and_then(first_day);
         let (Some(born), Some(on)) = (born, self.event_date()) else { return false };
         on.checked_sub(1.year()).is_ok_and(|earliest| earliest <= born)
@@ -165,8 +177,8 @@ impl Matching<'_> {
         self.statement.event.at.as_ref()?.date()
     }
 
-    /// Steps 0 to 5 with all that the index knows.
-    fn weigh(&mut self, number: Option<(NhsNumber, Trust)>, by_number: Option<Sketch>, by_local: Vec<Sketch>) -> Result<Found, Hold> {
+    /// Steps 0 to 2 with all that the index knows.
+    fn weigh(&mut self, number: Number, by_number: Option<Sketch>, by_local: Vec<Sketch>) -> Result<Option<Sketch>, Hold> {
         if self.statement.child.flags.identity_unknown == Some(true) {
             self.note("0 identity-unknown", "the sender does not know who this is: exact identifiers only");
         }
@@ -175,14 +187,14 @@ impl Matching<'_> {
         if let (Some((_, trust)), Some(sketch)) = (number, &by_number)
             && let Agreement::Enough = self.number_agrees(trust, sketch)?
         {
-            return Ok(Found::Known(sketch.id));
+            return Ok(by_number);
         }
         if number.is_some() && !known {
             self.note("1 nhs-number", "no child on record has it");
         }
         if let Some(sketch) = by_local.first() {
             self.local_id_agrees(number, sketch)?;
-            return Ok(Found::Known(sketch.id));
+            return Ok(Some(sketch.clone()));
         }
         if local_ids(&self.statement.child).next().is_some() {
             self.note("2 local-id", "no child on record has it");
@@ -190,7 +202,7 @@ impl Matching<'_> {
         if known {
             return hold("unmatched", "a child on record has this NHS number, but too little else agrees to be sure");
         }
-        self.new_child(number)
+        Ok(None)
     }
 
     /// Twins whose identifiers were swapped name two children (identity rules, section 5).
@@ -270,7 +282,7 @@ impl Matching<'_> {
     }
 
     /// Step 2: the child has the local identifier; date of birth equal or absent, no other verified NHS number.
-    fn local_id_agrees(&mut self, number: Option<(NhsNumber, Trust)>, sketch: &Sketch) -> Result<(), Hold> {
+    pub(super) fn local_id_agrees(&mut self, number: Number, sketch: &Sketch) -> Result<(), Hold> {
         let has_other_number = match (number, sketch.child.nhs_number()) {
             (Some((said, _)), Some((known, Some("01")))) => said != known && !once_had(&sketch.child, said),
             // The national record's numbers come without a status where it has none to give.
@@ -292,7 +304,7 @@ impl Matching<'_> {
     }
 
     /// Step 5: may the statement create?
-    fn new_child(&mut self, number: Option<(NhsNumber, Trust)>) -> Result<Found, Hold> {
+    pub(super) fn new_child(&mut self, number: Number) -> Result<ChildStatus, Hold> {
         let (event, child) = (&self.statement.event, &self.statement.child);
         if child.flags.identity_unknown == Some(true) {
             return hold("unmatched", "the sender does not know who this is, and no child on record has the identifier");
@@ -309,27 +321,31 @@ impl Matching<'_> {
             return hold("no-birth-date", "no child on record has an identifier of this message, and a new one needs a date of birth");
         }
         self.note("5 new", "no child on record; a new one is made");
-        Ok(Found::New(status_of(child, number.is_some_and(|(_, trust)| trust == Trust::Alone))))
+        Ok(status_of(child, number.is_some_and(|(_, trust)| trust == Trust::Alone)))
     }
 }
 
 /// The child that goes on in the place of a merged one.
-fn resolved(mut sketch: Sketch) -> Sketch {
+pub(super) fn resolved(mut sketch: Sketch) -> Sketch {
     if let (ChildStatus::Merged, Some(goes_on)) = (sketch.status, sketch.child.merged_into) {
         sketch.id = goes_on;
     }
     sketch
 }
 
-fn in_use(id: &Identifier) -> bool {
+pub(super) fn in_use(id: &Identifier) -> bool {
     matches!(id.usage, IdentifierUse::Current | IdentifierUse::Superseded)
 }
 
-/// Local identifiers that stay with a child: not those of a visit, and none that are all zeros.
-fn local_ids(child: &Child) -> impl Iterator<Item = &Identifier> {
-    let lasting = |id: &&Identifier| id.nhs_number().is_none() && !matches!(id.kind.as_deref(), Some("VN" | "AN"));
-    let says_something = |id: &&Identifier| !id.system.is_empty() && id.value.chars().any(|c| c.is_alphanumeric() && c != '0');
-    child.identifiers.iter().filter(|id| in_use(id) && id.system != crate::canon::NHS_NUMBER_SYSTEM).filter(lasting).filter(says_something)
+/// Local identifiers that stay with a child.
+pub(super) fn local_ids(child: &Child) -> impl Iterator<Item = &Identifier> {
+    child.identifiers.iter().filter(|id| in_use(id) && is_local(id))
+}
+
+/// A local identifier that stays with a child: not one of a visit, and none that is all zeros.
+pub(super) fn is_local(id: &Identifier) -> bool {
+    let lasting = id.system != crate::canon::NHS_NUMBER_SYSTEM && !matches!(id.kind.as_deref(), Some("VN" | "AN"));
+    lasting && !id.system.is_empty() && id.value.chars().any(|c| c.is_alphanumeric() && c != '0')
 }
 
 fn once_had(child: &Child, number: NhsNumber) -> bool {
@@ -337,14 +353,14 @@ fn once_had(child: &Child, number: NhsNumber) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Compared {
+pub(super) enum Compared {
     Agrees,
     Differs,
     Unknown,
 }
 
 impl Compared {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Agrees => "agrees",
             Self::Differs => "differs",
@@ -354,7 +370,7 @@ impl Compared {
 }
 
 /// Whole dates agree or differ; a year or month can only contradict.
-fn compare_dates(a: Option<&Date>, b: Option<&Date>) -> Compared {
+pub(super) fn compare_dates(a: Option<&Date>, b: Option<&Date>) -> Compared {
     let (Some(a), Some(b)) = (a, b) else { return Compared::Unknown };
     match (a.civil(), b.civil()) {
         (Some(a), Some(b)) if a == b => Compared::Agrees,
@@ -375,7 +391,7 @@ fn first_day(date: &Date) -> Option<civil::Date> {
 }
 
 /// Any family name of one with any of the other; placeholders are never compared (identity rules, section 4).
-fn compare_families(a: &Child, b: &Child) -> Compared {
+pub(super) fn compare_families(a: &Child, b: &Child) -> Compared {
     let families = |child: &Child| -> Vec<String> {
         let real = child.names.iter().filter(|name| !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given));
         real.filter_map(|name| name.family.as_deref()).map(plain_name).filter(|name| !name.is_empty()).collect()
@@ -402,7 +418,7 @@ fn compare_postcodes(a: &Child, b: &Child) -> Compared {
 }
 
 /// Birth order is part of the identity of one of several; 8 and 9 say nothing (identity rules, section 5).
-fn compare_orders(a: &BirthFacts, b: &BirthFacts) -> Compared {
+pub(super) fn compare_orders(a: &BirthFacts, b: &BirthFacts) -> Compared {
     let order = |birth: &BirthFacts| birth.birth_order.filter(|order| (1..8).contains(order));
     match (order(a), order(b)) {
         (Some(a), Some(b)) if a == b => Compared::Agrees,
@@ -412,7 +428,7 @@ fn compare_orders(a: &BirthFacts, b: &BirthFacts) -> Compared {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jiff::Timestamp;
     use uuid::Uuid;
 
@@ -426,7 +442,7 @@ mod tests {
 
     /// Children on record, found as a ledger would find them.
     #[derive(Default)]
-    struct Shelf(Vec<Sketch>);
+    pub(in crate::identity) struct Shelf(pub(in crate::identity) Vec<Sketch>);
 
     impl ChildIndex for Shelf {
         fn by_nhs_number(&self, number: NhsNumber) -> Result<Option<Sketch>, IndexError> {
@@ -460,7 +476,7 @@ mod tests {
     }
 
     /// Words: `nhs=9990000026/01`, `mrn=B1`, `born=2026-01-05`, `family=X`, `given=X`, `sex=2`, `postcode=X`, `order=1`, `mother=NUMBER`.
-    fn child(words: &str) -> Child {
+    pub(in crate::identity) fn child(words: &str) -> Child {
         let mut child = Child::default();
         let mut name = Name::default();
         for (key, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
@@ -498,17 +514,17 @@ mod tests {
         Date { value: value.to_owned(), precision: precision[value.split('-').count() - 1] }
     }
 
-    fn on_record(words: &[&str]) -> Shelf {
+    pub(in crate::identity) fn on_record(words: &[&str]) -> Shelf {
         let sketch = |(n, words): (usize, &&str)| Sketch { id: child_id(n), child: child(words), status: ChildStatus::Active };
         Shelf(words.iter().enumerate().map(sketch).collect())
     }
 
-    fn child_id(n: usize) -> ChildId {
+    pub(in crate::identity) fn child_id(n: usize) -> ChildId {
         ChildId(Uuid::from_u128(n as u128 + 1))
     }
 
     /// Words of [`child`] and of the event: `national`, `may-create`, `kind=blood-spot`, `delete`. Said on 10 January 2026.
-    fn said(words: &str) -> Statement {
+    pub(in crate::identity) fn said(words: &str) -> Statement {
         let flag = |flag: &str| words.split_whitespace().any(|word| word == flag);
         let at: Timestamp = "2026-01-10T10:00:00Z".parse().unwrap();
         let kind = if flag("blood-spot") { EventKind::BloodSpot } else { EventKind::Person };

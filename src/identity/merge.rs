@@ -43,7 +43,7 @@ pub struct Record {
 /// paths that changed, in alphabetical order.
 pub fn merge(record: Option<&Record>, statement: &Statement, said: &Said) -> (Record, Vec<String>) {
     let before = record.cloned().unwrap_or_default();
-    let mut merging = Merging { record: before.clone(), statement, said, copy: copied(statement, said) };
+    let mut merging = Merging { record: before.clone(), statement, said, copy: copied(statement, said), other: None };
     merging.flags();
     // What is taken back is the result or the event; the details of the person in it are no news.
     if statement.event.action != Action::Delete {
@@ -57,6 +57,23 @@ pub fn merge(record: Option<&Record>, statement: &Statement, said: &Said) -> (Re
     merging.status();
     let changed = differences(&before.child, &merging.record.child);
     (merging.record, changed)
+}
+
+/// The record of `survivor` once `other` turned out to be the same child: every word that `other` knows is heard as if it had been
+/// said of `survivor`. Which statements came before the two were known to be one, and in which order, does not show.
+pub fn unite(survivor: &Record, other: &Record) -> Record {
+    let statement = Statement { child: other.child.clone(), ..Statement::default() };
+    let said = Said::default();
+    let mut merging = Merging { record: survivor.clone(), statement: &statement, said: &said, copy: said.clone(), other: Some(other) };
+    merging.flags();
+    merging.person();
+    merging.birth();
+    merging.practice();
+    merging.lists();
+    merging.relations();
+    merging.identifiers();
+    merging.status();
+    merging.record
 }
 
 /// Who says the person's details. A result carries a copy of them, as old as the request: it must not move a child
@@ -76,6 +93,8 @@ struct Merging<'a> {
     said: &'a Said,
     /// Who says the person's details.
     copy: Said,
+    /// Another record of the same child, whose words are heard instead of the statement's.
+    other: Option<&'a Record>,
 }
 
 /// Hears each named field under its rule: `hear!(self, self.copy, Rule::Newest, language, religion)`.
@@ -97,6 +116,9 @@ fn concat_path(path: &str) -> String {
 impl Merging<'_> {
     /// Hears one field; absent leaves it as it is.
     fn one<T: Word>(&mut self, group: &str, rule: Rule, said: Said, mine: Option<T>, theirs: Option<T>) -> Option<T> {
+        if let Some(other) = self.other {
+            return other.words(group, theirs).into_iter().fold(mine, |mine, heard| self.record.hear(group, rule, mine, heard));
+        }
         if theirs.is_none() && !self.cleared(group) {
             return mine;
         }
@@ -119,6 +141,19 @@ impl Merging<'_> {
     fn person(&mut self) {
         hear!(self, self.copy, Rule::National, sex, death);
         hear!(self, self.copy, Rule::Newest, ethnic_category, language, religion);
+        self.removal_of_death();
+    }
+
+    /// Senders say "not dead" of every child (PID-30 N). It is shown where a death was taken back by it (identity rules, section 7);
+    /// the national record's word is always shown.
+    fn removal_of_death(&mut self) {
+        let Some(removal) = self.record.child.death.take_if(|death| death.takes_back()) else { return };
+        let words = self.record.words("death", Some(removal.clone()));
+        let was_dead = words.iter().any(|heard| heard.word.as_ref().is_some_and(|death| !death.takes_back()));
+        let is_national = self.record.said.get("death").is_some_and(|said| said.rank == 3);
+        let shown = (was_dead || is_national).then(|| removal.clone());
+        self.record.show("death", &removal, shown.as_ref());
+        self.record.child.death = shown;
     }
 
     /// Identity rules, section 9, and section 8 for the barrier.
@@ -169,7 +204,7 @@ impl Merging<'_> {
 
     /// Hears a field of the practice; where the practice itself was said, an absent field is "none".
     fn one_with<T: Word>(&mut self, group: &str, practice_said: bool, mine: Option<T>, theirs: Option<T>) -> Option<T> {
-        if practice_said {
+        if practice_said && self.other.is_none() {
             return self.record.hear(group, Rule::National, mine, Heard { said: self.copy.clone(), word: theirs });
         }
         self.one(group, Rule::National, self.copy.clone(), mine, theirs)
@@ -228,7 +263,8 @@ impl Merging<'_> {
         Vec<T>: Word,
     {
         let (mut mine, mut theirs) = (by_key(mine, &key), by_key(theirs, &key));
-        let known = self.record.said.keys().chain(&self.statement.clears);
+        let others = self.other.into_iter().flat_map(|other| other.said.keys());
+        let known = self.record.said.keys().chain(&self.statement.clears).chain(others);
         let known = known.filter_map(|group| group.strip_prefix("child.").unwrap_or(group).strip_prefix(prefix)?.strip_prefix('.'));
         let parts: BTreeSet<String> = known.map(str::to_owned).chain(theirs.keys().cloned()).collect();
         let mut stand = BTreeMap::new();
@@ -246,21 +282,12 @@ impl Merging<'_> {
 
     /// The people around the child: each source's list is its own snapshot, identifiers alone are none.
     fn relations(&mut self) {
-        let theirs = &self.statement.child.relations;
-        let parts: &[&str] = match theirs.as_slice() {
-            [] if self.cleared("relations") => &["ids", "list"],
-            [] => return,
-            people if people.iter().all(kin::is_bare) => &["ids"],
-            _ => &["list"],
-        };
-        let groups: Vec<String> = self.record.said.keys().filter(|group| group.starts_with("relations.")).cloned().collect();
-        let lone = (groups.len() == 1).then(|| self.record.child.relations.clone());
-        let stand = |group: String| Some((self.record.stands(&group, lone.clone())?, group));
-        let mut snapshots: BTreeMap<String, Heard<Vec<Relation>>> =
-            groups.into_iter().filter_map(stand).map(|(heard, group)| (group, heard)).collect();
-        for part in parts {
-            let new = Heard { said: self.copy.clone(), word: (!theirs.is_empty()).then(|| theirs.clone()) };
-            let group = format!("relations.{}.{}.{part}", new.said.source, new.said.rank);
+        let said = self.snapshots_said();
+        if said.is_empty() {
+            return;
+        }
+        let mut snapshots = snapshots(&self.record);
+        for (group, new) in said {
             if snapshots.get(&group).is_none_or(|earlier| new.replaces(earlier)) {
                 snapshots.insert(group, new);
             }
@@ -273,6 +300,22 @@ impl Merging<'_> {
             self.record.show(&group, &said, Some(&people).filter(|_| lone));
         }
         self.record.child.relations = people;
+    }
+
+    /// The lists of people that are to be heard.
+    fn snapshots_said(&self) -> BTreeMap<String, Heard<Vec<Relation>>> {
+        if let Some(other) = self.other {
+            return snapshots(other);
+        }
+        let theirs = &self.statement.child.relations;
+        let parts: &[&str] = match theirs.as_slice() {
+            [] if self.cleared("relations") => &["ids", "list"],
+            [] => &[],
+            people if people.iter().all(kin::is_bare) => &["ids"],
+            _ => &["list"],
+        };
+        let new = Heard { said: self.copy.clone(), word: (!theirs.is_empty()).then(|| theirs.clone()) };
+        parts.iter().map(|part| (format!("relations.{}.{}.{part}", new.said.source, new.said.rank), new.clone())).collect()
     }
 
     /// Adds identifiers; says which NHS number is current, and which identifiers are thereby superseded.
@@ -289,7 +332,7 @@ impl Merging<'_> {
         for id in self.statement.child.identifiers.iter().filter(|id| is_usable(id)) {
             let group = group(id);
             let mine = words.remove(&group).and_then(|heard| heard.word);
-            let word = self.record.hear(&group, Rule::Newest, mine, Heard { said: self.said.clone(), word: Some(id.clone()) });
+            let word = self.one(&group, Rule::Newest, self.said.clone(), mine, Some(id.clone()));
             if let Some(said) = self.record.said.get(&group).cloned() {
                 words.insert(group, Heard { said, word });
             }
@@ -357,6 +400,14 @@ pub(super) fn status_of(child: &Child, national: bool) -> ChildStatus {
         Some(_) if national => ChildStatus::Active,
         _ => ChildStatus::Provisional,
     }
+}
+
+/// The list of people of each source, as it was said.
+fn snapshots(record: &Record) -> BTreeMap<String, Heard<Vec<Relation>>> {
+    let groups: Vec<&String> = record.said.keys().filter(|group| group.starts_with("relations.")).collect();
+    let lone = (groups.len() == 1).then(|| record.child.relations.clone());
+    let stands = |group: &String| Some((group.clone(), record.stands(group, lone.clone())?));
+    groups.into_iter().filter_map(stands).collect()
 }
 
 /// An identifier that can identify: complete, and where it claims to be an NHS number, a valid one.
@@ -723,6 +774,42 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_is_shown_where_it_took_a_death_back_and_reaches_its_own_source_and_ground_only() {
+        let word = |status: &str, ground: Option<&str>| {
+            let death = Death { status: Some(status.to_owned()), ground: ground.map(str::to_owned), ..Death::default() };
+            about(Child { death: Some(death), ..Child::default() })
+        };
+        let (dead, removed) = (|ground| word("informal", ground), |ground| word("removed", ground));
+        let shows = |statements: &[(Said, Statement)]| in_every_order(statements).child.death.and_then(|death| death.status);
+        // "Not dead" of a child who never was says nothing; of the national record it is shown.
+        assert_eq!(shows(&[(said(1, 1), removed(None))]), None);
+        assert_eq!(shows(&[(said(3, 1), removed(None))]).as_deref(), Some("removed"));
+        assert_eq!(shows(&[(said(1, 1), dead(None)), (said(1, 2), removed(None))]).as_deref(), Some("removed"));
+        // A cancelled discharge takes back what the discharge said, and what the same source says otherwise as well.
+        assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(1, 2), removed(None))]).as_deref(), Some("removed"));
+        // PID-30 N takes back PID-30 Y, and not the discharge.
+        assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(1, 2), removed(Some("indicator")))]).as_deref(), Some("informal"));
+        assert_eq!(shows(&[(said(1, 1), dead(None)), (said(1, 2), removed(Some("indicator")))]).as_deref(), Some("removed"));
+        // Another source's death is not a hospital's to take back; the national record may.
+        assert_eq!(shows(&[(said(2, 1), dead(None)), (said(1, 2), removed(None))]).as_deref(), Some("informal"));
+        assert_eq!(shows(&[(said(1, 1), dead(None)), (said(2, 2), removed(None))]).as_deref(), Some("informal"));
+        assert_eq!(shows(&[(said(1, 1), dead(Some("discharge"))), (said(3, 2), removed(None))]).as_deref(), Some("removed"));
+    }
+
+    #[test]
+    fn an_identifier_that_was_given_up_stays_so_however_late_a_message_still_names_it() {
+        let id = |usage| Identifier { system: "urn:v2:RJ1".to_owned(), value: "A".to_owned(), usage, ..Identifier::default() };
+        let with = |usage| about(Child { identifiers: vec![id(usage)], ..Child::default() });
+        let statements = [
+            (said(1, 1), with(IdentifierUse::Current)),
+            (said(1, 2), with(IdentifierUse::Superseded)),
+            (said(2, 3), with(IdentifierUse::Current)),
+            (said(1, 4), with(IdentifierUse::Current)),
+        ];
+        assert_eq!(in_every_order(&statements).child.identifiers, [id(IdentifierUse::Superseded)]);
+    }
+
+    #[test]
     fn a_restriction_is_lifted_by_its_own_source_or_the_national_record_only() {
         let flag = |sensitivity: &str, hiding: Option<bool>| {
             let flags = Flags { sensitivity: Some(sensitivity.to_owned()), local_hiding: hiding, ..Flags::default() };
@@ -813,7 +900,7 @@ mod tests {
         let numbers = subsequence(vec![("9990000026", "01"), ("9990000034", "03"), ("9990000034", "01")], 0..2);
         let clears =
             subsequence(vec!["gp", "gp.practice_ods", "sex", "death.status", "language", "birth.weight_g", "flags.sensitivity"], 0..3);
-        let deaths = proptest::option::of(select(vec!["informal", "formal", "removed"]));
+        let deaths = proptest::option::of(select(vec!["informal", "formal", "removed", "discharge informal", "indicator removed"]));
         let flags = proptest::option::of(select(vec!["unrestricted", "restricted", "very_restricted"]));
         let kinds = select(vec![EventKind::Person, EventKind::BloodSpot]);
         let postcodes = proptest::option::of(select(vec!["SE1 9ZZ", "W5 9ZZ"]));
@@ -825,7 +912,11 @@ mod tests {
                 child.language = language.map(str::to_owned);
                 child.names = names.into_iter().map(|(usage, given)| name(usage, given, "EXAMPLE")).collect();
                 child.identifiers = numbers.into_iter().map(|(value, status)| nhs(value, status)).collect();
-                child.death = death.map(|status| Death { status: Some(status.to_owned()), ..Death::default() });
+                child.death = death.map(|words| {
+                    let (ground, status) =
+                        words.split_once(' ').map_or((None, words), |(ground, status)| (Some(ground.to_owned()), status));
+                    Death { status: Some(status.to_owned()), ground, ..Death::default() }
+                });
                 child.flags.sensitivity = sensitivity.map(str::to_owned);
                 child.addresses = postcode.map(home).into_iter().collect();
                 let people = ["ROSE", "SAM"].into_iter().map(|given| Relation {
@@ -868,6 +959,15 @@ mod tests {
             // What was said already changes nothing when it is said again.
             let again = statements.iter().fold(forth.clone(), |record, (said, statement)| merge(Some(&record), statement, said).0);
             prop_assert_eq!(&again, &forth);
+        }
+
+        #[test]
+        fn two_records_made_one_say_what_one_record_would_have_said(
+            statements in proptest::collection::vec((any_said(), any_statement()), 2..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (one, other) = statements.split_at(1 + cut.index(statements.len() - 1));
+            prop_assert_eq!(unite(&merged(one), &merged(other)), merged(&statements));
         }
 
         #[test]

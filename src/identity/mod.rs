@@ -5,6 +5,7 @@
 //!
 //! - [`decide`]: the match, step by step, each step with its evidence (identity rules, section 2).
 //! - [`merge`]: the record after a statement, field by field (canonical model, sections 1 and 4).
+//! - [`decide_change`]: what a merge, a renaming or a link does (section 3); [`unite`]: the record of two that are one child.
 //! - [`plain_name`], [`is_placeholder`]: names for comparison, and names that are none.
 //!
 //! # What always holds
@@ -17,8 +18,9 @@
 //! # Not here
 //!
 //! No index and no clock: [`ChildIndex`] is asked, and time is the time of the event. Which hub is responsible is
-//! decided by routing. Merging two children (A40) is not a matter of one statement and is not done here.
+//! decided by routing. What becomes of the rows of two children that are one is the store's.
 
+mod change;
 mod decide;
 mod kin;
 mod merge;
@@ -31,8 +33,9 @@ use serde::{Deserialize, Serialize};
 use crate::canon::{Child, ChildStatus, NhsNumber, Sex};
 use crate::names::ChildId;
 
+pub use change::{Change, decide_change, identifiers_of};
 pub use decide::decide;
-pub use merge::{Record, merge};
+pub use merge::{Record, merge, unite};
 pub use name::{is_placeholder, plain_name};
 pub use word::Kept;
 
@@ -68,7 +71,7 @@ pub trait ChildIndex {
 /// Why it was decided so, step by step: kept with the event and shown by `child --why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `0 identity-unknown`, `1 nhs-number`, `2 local-id`, `5 new`.
+    /// `0 identity-unknown`, `1 nhs-number`, `2 local-id`, `5 new`, `6 identity-change`.
     pub step: String,
     /// What was compared and how it came out. Names fields, does not quote values.
     pub text: String,

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Said};
-use crate::canon::{Address, Date, Death, Identifier, Instant, Name, Relation, Sex, Telecom};
+use crate::canon::{Address, Date, Death, Identifier, IdentifierUse, Instant, Name, Relation, Sex, Telecom};
 
 /// A word that does not stand but could stand again, or one that is shown otherwise than it was said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +76,19 @@ pub(super) trait Word: Clone + PartialEq + Serialize + DeserializeOwned {
     fn since_us(&self) -> Option<i64> {
         None
     }
+    /// False where a word stays known after it was taken back: that it was said matters.
+    const FORGOTTEN: bool = true;
     /// True for a word that takes back what was said, as a clear does.
     fn takes_back(&self) -> bool {
         false
+    }
+    /// For a word that takes back: which words of its own source it means.
+    fn means(&self, _word: &Self) -> bool {
+        true
+    }
+    /// Words of one source on different strands do not replace each other.
+    fn strand(&self) -> u8 {
+        0
     }
     /// For [`Rule::Careful`]: greater is more careful.
     fn care(&self) -> u8 {
@@ -129,20 +139,35 @@ impl Word for Vec<Address> {
 
 impl Word for Death {
     const NONE_BINDS: bool = false;
+    const FORGOTTEN: bool = false;
     fn takes_back(&self) -> bool {
         self.status.as_deref() == Some("removed")
+    }
+    /// A removal with a ground takes back what was said on that ground; one without takes back all.
+    fn means(&self, word: &Self) -> bool {
+        self.ground.is_none() || self.ground.as_deref().unwrap_or(Self::INDICATOR) == word.ground.as_deref().unwrap_or(Self::INDICATOR)
+    }
+    fn strand(&self) -> u8 {
+        let ground = match self.ground.as_deref() {
+            None => 0,
+            Some(Self::INDICATOR) => 1,
+            Some(_) => 2,
+        };
+        if self.takes_back() { 3 + ground } else { ground }
     }
 }
 
 impl Word for Identifier {
     const BEST: u8 = 3;
     /// An NHS number verified by the national record, verified by another, unverified (canonical model, section 4).
+    /// A local identifier that was given up stays given up, however late a message still names it.
     fn quality(&self, rank: u8) -> u8 {
+        let is_given_up = self.usage != IdentifierUse::Current;
         match (self.nhs_number().is_some(), self.status.as_deref(), rank) {
             (true, None | Some("01"), 3..) => 3,
             (true, Some("01"), _) => 2,
             (true, ..) => 1,
-            (false, ..) => 0,
+            (false, ..) => u8::from(is_given_up),
         }
     }
 }
@@ -169,8 +194,20 @@ impl<T: Word> Heard<T> {
     }
     /// Words of the same slot replace each other by time. A source has a slot for each quality, so that its
     /// placeholder, said later, does not wipe out its real name.
-    fn slot(&self) -> (&str, u8, u8) {
-        (&self.said.source, self.said.rank, self.quality())
+    fn slot(&self) -> (&str, u8, u8, u8) {
+        (&self.said.source, self.said.rank, self.quality(), self.strand())
+    }
+    fn strand(&self) -> u8 {
+        // Where nothing is forgotten, a clear does not replace what it clears either.
+        self.word.as_ref().map_or(if T::FORGOTTEN { 0 } else { u8::MAX }, Word::strand)
+    }
+    /// May this, which says "there is none", take `word` back? A removal reaches words of its own source, and the
+    /// national record's those of everybody (identity rules, section 7).
+    fn takes_back(&self, word: &Self, rule: Rule) -> bool {
+        match (&self.word, &word.word) {
+            (Some(removal), Some(said)) => (self.said.rank == 3 || self.said.source == word.said.source) && removal.means(said),
+            _ => rule.power(word.said.rank) <= rule.power(self.said.rank),
+        }
     }
     fn text(&self) -> String {
         serde_json::to_string(&self.word).unwrap_or_default()
@@ -199,14 +236,13 @@ impl<T: Word> Heard<T> {
 
 /// Which of the words stands.
 fn standing<T: Word>(words: &[Heard<T>], rule: Rule) -> Option<&Heard<T>> {
-    let order = |word: &Heard<T>| (word.moment(), word.said.rank, word.said.source.clone(), word.quality());
+    let order = |word: &Heard<T>| (word.moment(), word.said.rank, word.said.source.clone(), word.quality(), word.strand());
     if rule == Rule::Careful {
         let binding = |word: &&Heard<T>| !words.iter().any(|other| other.outlasts(word, rule));
         return words.iter().filter(binding).max_by_key(|w| (w.word.as_ref().map_or(0, Word::care), w.word.is_some(), order(w)));
     }
     let taken_back = |word: &Heard<T>| {
-        let by =
-            |none: &Heard<T>| none.is_none() && word.moment() < none.moment() && rule.power(word.said.rank) <= rule.power(none.said.rank);
+        let by = |none: &Heard<T>| none.is_none() && word.moment() < none.moment() && none.takes_back(word, rule);
         words.iter().any(by)
     };
     let alive: Vec<&Heard<T>> = words.iter().filter(|word| !word.is_none() && !taken_back(word)).collect();
@@ -242,6 +278,13 @@ impl Record {
         self.said.get(group).map(|said| Heard { said: said.clone(), word: shown })
     }
 
+    /// All words on a group that are known: those that do not stand, and the one that does.
+    pub(super) fn words<T: Word>(&self, group: &str, shown: Option<T>) -> Vec<Heard<T>> {
+        let mut words: Vec<Heard<T>> = self.kept.get(group).into_iter().flatten().filter_map(Heard::from_kept).collect();
+        words.extend(self.stands(group, shown));
+        words
+    }
+
     /// Keeps the word that stands as it was said, where the record shows another or none.
     pub(super) fn show<T: Word>(&mut self, group: &str, said: &T, shown: Option<&T>) {
         self.kept.remove(&as_said(group));
@@ -252,15 +295,15 @@ impl Record {
 
     /// Hears `new` on a group and tells what stands now. `shown` is what the record showed of it.
     pub(super) fn hear<T: Word>(&mut self, group: &str, rule: Rule, shown: Option<T>, new: Heard<T>) -> Option<T> {
-        let mut words: Vec<Heard<T>> = self.kept.get(group).into_iter().flatten().filter_map(Heard::from_kept).collect();
-        words.extend(self.stands(group, shown));
+        let mut words = self.words(group, shown);
         match words.iter_mut().find(|word| word.slot() == new.slot()) {
             Some(earlier) if new.replaces(earlier) => *earlier = new,
             Some(_) => {}
             None => words.push(new),
         }
         let stands = standing(&words, rule)?.clone();
-        let lasting = |word: &&Heard<T>| **word != stands && !words.iter().any(|other| other.outlasts(word, rule));
+        let outlasted = |word: &Heard<T>| T::FORGOTTEN && words.iter().any(|other| other.outlasts(word, rule));
+        let lasting = |word: &&Heard<T>| **word != stands && !outlasted(word);
         let mut others: Vec<&Heard<T>> = words.iter().filter(lasting).collect();
         others.sort_by_key(|word| word.slot());
         let others: Vec<Kept> = others.into_iter().map(Heard::to_kept).collect();

@@ -2,7 +2,7 @@
 //!
 //! # The order of questions
 //!
-//!     MSH readable? -> whose? -> an answer? -> how long? -> processing id, type -> structure (version and charset with it)
+//!     MSH readable? -> an answer? -> whose? -> how long? -> processing id, type -> structure (version and charset with it)
 //!
 //! The first "no" is the answer.
 //!
@@ -74,6 +74,10 @@ pub fn examine(raw: &[u8], rules: &Rules<'_>) -> Examined {
     let (source, is_mismatch) = match choose(rules.candidates, namespace(&header, Msh::Application), namespace(&header, Msh::Facility)) {
         Choice::Known(source) => (source, false),
         Choice::KnownByMismatch(source) => (source, true),
+        // Two that refuse each other's answers would never stop.
+        Choice::Unknown(source) if hl7::is_answer(raw, &header) => {
+            return Examined { source, is_mismatch: false, header: Some(header), decision: Decision::Acknowledgement };
+        }
         Choice::Unknown(owner) => return Examined::refused(Some(header), owner, Refusal::SenderUnknown),
     };
     let header = if source.line_feed { Header::read_as(raw, true).unwrap_or(header) } else { header };
@@ -85,6 +89,10 @@ pub fn examine(raw: &[u8], rules: &Rules<'_>) -> Examined {
 /// `None` where not even MSH can be read, so that nobody can be answered.
 pub fn examine_oversize(head: &[u8], rules: &Rules<'_>) -> Option<Examined> {
     let header = Header::read(head).ok()?;
+    if hl7::is_answer(head, &header) {
+        let source = rules.candidates.first().cloned();
+        return Some(Examined { source, is_mismatch: false, header: Some(header), decision: Decision::Acknowledgement });
+    }
     let refusal = |limit| Refusal::TooLong { limit };
     let examined = match choose(rules.candidates, namespace(&header, Msh::Application), namespace(&header, Msh::Facility)) {
         Choice::Known(source) | Choice::KnownByMismatch(source) => {
@@ -199,6 +207,33 @@ mod tests {
     fn an_answer_is_never_answered_not_even_refused() {
         check("", "MSH|^~\\&|PAS|RJ1|||20260105101500||ACK^A28|1|P|2.4\rMSA|AA|7\r", "silence");
         check("", "MSH|^~\\&|PAS|RJ1|||20260105101500||ADR^A19|1|X|9\rMSA|AA|7\rPID|1\r", "silence");
+        // Nor one of somebody nobody knows, nor one that is too long.
+        let ack = "MSH|^~\\&|PAS|RJ1|||20260105101500||ACK^A28|1|P|2.4\rMSA|AA|7\r";
+        check("senders = [\"PAS|RJ2\"]", ack, "silence");
+        check("frame_bytes_max = 10", ack, "silence");
+        let limits = Limits::default();
+        let rules = Rules { candidates: &[], processing_ids: &[], message_bytes_max: 10, limits: &limits };
+        assert_eq!(examine_oversize(ack.as_bytes(), &rules).unwrap().decision, Decision::Acknowledgement);
+    }
+
+    #[test]
+    fn an_event_that_is_not_taken_is_refused_unless_the_source_lets_it_be_ignored() {
+        for event in ["A43", "A44", "A45", "A50", "A60"] {
+            let message = A28.replace("ADT^A28^ADT_A05", &format!("ADT^{event}"));
+            check("", &message, "201 MSH-9");
+            check("unknown_event = \"ignore\"", &message, "ignore");
+            check(&format!("accepts = [\"ADT^{event}\"]"), &message, "accept");
+        }
+        // Only events of a code that is taken; and what is listed stands before it.
+        check("unknown_event = \"ignore\"", &A28.replace("ADT^A28^ADT_A05", "QRY^A19"), "200 MSH-9");
+        check("unknown_event = \"ignore\"", A28, "accept");
+        check("unknown_event = \"ignore\"\naccepts = [\"ADT^A31\"]", A28, "ignore");
+        for event in [
+            "A01", "A02", "A03", "A04", "A05", "A08", "A11", "A12", "A13", "A14", "A15", "A16", "A21", "A22", "A23", "A24", "A25", "A26",
+            "A27", "A28", "A29", "A31", "A34", "A37", "A38", "A40", "A42", "A47", "A52", "A53",
+        ] {
+            check("", &A28.replace("ADT^A28^ADT_A05", &format!("ADT^{event}")), "accept");
+        }
     }
 
     #[test]

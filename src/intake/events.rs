@@ -1,9 +1,10 @@
-//! FHIR messages at the door. Pure: bytes, media types and rules in, a decision out.
+//! FHIR at the door: messages, and for R4 Bundles of resources and resources alone. Pure: bytes, media types and rules in, a decision out.
 //!
 //! # Invariants
 //!
 //! - A document is read within the bounds of [`fhir::Limits`]; what breaks them is refused like any other that cannot be read.
-//! - Only the outside of a message is looked at: its kind, id, event and sender.
+//! - Only the outside of a message is looked at: its kind, id, event and sender, and of a Bundle of resources what is asked for each.
+//! - What is asked and never done here (to read, to delete, to patch) is refused, not kept: its sender would wait for ever.
 //!
 //! # Not here
 //!
@@ -18,6 +19,8 @@ use super::settings::AnswerWhen;
 use super::sources::{Choice, Dialect, Source, Taken, choose_for_organisation};
 use crate::fhir::{self, Limits, Problem, Release};
 use crate::names::Format;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// JSON or XML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +120,34 @@ pub(super) fn format(release: Release, syntax: Syntax) -> Format {
     }
 }
 
+/// What a path takes (R4, section 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A Bundle of type message with its header.
+    Message,
+    /// A Bundle of resources: transaction, batch, collection.
+    Resources,
+    /// One resource of this type, and with this id where the path has one.
+    One { kind: String, id: Option<String> },
+}
+
+/// Entries of one Bundle: each is answered, and more than 1,023 statements of one message are not filed.
+const ENTRIES_MAX: usize = 1_000;
+
+/// The resources that may come alone, or stand in a path (R4, section 1).
+pub(super) const ALONE: [&str; 10] = [
+    "Appointment",
+    "Communication",
+    "DiagnosticReport",
+    "DocumentReference",
+    "Encounter",
+    "Immunization",
+    "Observation",
+    "Patient",
+    "Procedure",
+    "Task",
+];
+
 /// What becomes of a FHIR message at the door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EventDecision {
@@ -132,15 +163,17 @@ pub(super) struct ExaminedEvent {
     pub(super) is_mismatch: bool,
     /// Event code; empty where it could not be read.
     pub(super) kind: String,
-    /// MessageHeader.id; empty where it could not be read.
+    /// MessageHeader.id, else that of the Bundle, else made of the bytes; empty where it could not be read.
     pub(super) message_id: String,
+    /// The type of the Bundle that answers, and its entries, one for each that was sent.
+    pub(super) response: Option<(&'static str, usize)>,
     pub(super) decision: EventDecision,
 }
 
 impl ExaminedEvent {
     pub(super) fn refused(source: Option<Arc<Source>>, fit: Fit) -> Self {
         let (kind, message_id) = Default::default();
-        Self { source, is_mismatch: false, kind, message_id, decision: EventDecision::Refuse(fit) }
+        Self { source, is_mismatch: false, kind, message_id, response: None, decision: EventDecision::Refuse(fit) }
     }
 
     pub(super) fn answer_when(&self) -> AnswerWhen {
@@ -148,14 +181,19 @@ impl ExaminedEvent {
     }
 }
 
-/// Looks at a FHIR message that one of `candidates` sent.
-pub(super) fn examine_event(body: &[u8], syntax: Syntax, release: Release, candidates: &[Arc<Source>]) -> ExaminedEvent {
+/// Looks at what one of `candidates` sent.
+pub(super) fn examine_event(
+    body: &[u8],
+    (syntax, release): (Syntax, Release),
+    wanted: &Wanted,
+    candidates: &[Arc<Source>],
+) -> ExaminedEvent {
     let owner = || candidates.first().cloned();
-    let head = match read_head(body, syntax, release) {
+    let head = match read_head(body, syntax, release, wanted) {
         Ok(head) => head,
         Err(fit) => return ExaminedEvent::refused(owner(), fit),
     };
-    let Head { kind, message_id, organisation } = head;
+    let Head { kind, message_id, organisation, response } = head;
     let (source, is_mismatch) = match choose_for_organisation(candidates, organisation.as_deref()) {
         Choice::Known(source) => (source, false),
         Choice::KnownByMismatch(source) => (source, true),
@@ -172,36 +210,101 @@ pub(super) fn examine_event(body: &[u8], syntax: Syntax, release: Release, candi
             EventDecision::Refuse(fit)
         }
     };
-    ExaminedEvent { source: Some(source), is_mismatch, kind, message_id, decision }
+    ExaminedEvent { source: Some(source), is_mismatch, kind, message_id, response, decision }
 }
 
 struct Head {
     kind: String,
     message_id: String,
     organisation: Option<String>,
+    response: Option<(&'static str, usize)>,
 }
 
-fn read_head(body: &[u8], syntax: Syntax, release: Release) -> Result<Head, Fit> {
+/// 422 and where.
+fn unfit(code: &'static str, location: impl Into<String>, message: impl Into<String>) -> Fit {
+    let problem = Problem { code, location: location.into(), message: message.into() };
+    Fit { status: StatusCode::UNPROCESSABLE_ENTITY, problem }
+}
+
+fn read_head(body: &[u8], syntax: Syntax, release: Release, wanted: &Wanted) -> Result<Head, Fit> {
     let limits = Limits::default();
     let tree = match syntax {
         Syntax::Json => fhir::read_json(body, &limits),
         Syntax::Xml => fhir::read_xml(body, release, &limits),
     };
     let tree = tree.map_err(|problem| Fit { status: StatusCode::BAD_REQUEST, problem })?;
-    let unfit = |problem| Fit { status: StatusCode::UNPROCESSABLE_ENTITY, problem };
-    let at = |code, location: &str, message: &str| unfit(Problem { code, location: location.into(), message: message.into() });
+    match wanted {
+        Wanted::Message => message_head(&tree, release),
+        Wanted::Resources => resources_head(&tree, body),
+        Wanted::One { kind, id } => one_head(&tree, kind, id.as_deref(), body),
+    }
+}
 
-    let head = fhir::bundle_head(&tree).map_err(unfit)?;
+fn bundle_head(tree: &Value) -> Result<fhir::BundleHead, Fit> {
+    fhir::bundle_head(tree).map_err(|problem| Fit { status: StatusCode::UNPROCESSABLE_ENTITY, problem })
+}
+
+fn message_head(tree: &Value, release: Release) -> Result<Head, Fit> {
+    let head = bundle_head(tree)?;
     if head.kind != "message" {
-        return Err(at("invalid", "Bundle.type", "only Bundles of type message are processed here"));
+        return Err(unfit("invalid", "Bundle.type", "only Bundles of type message are processed here"));
     }
     let event = if release == Release::Stu3 { "event" } else { "eventCoding" };
     let place = format!("Bundle.entry[0].resource.{event}");
-    let kind = head.event.ok_or_else(|| at("required", &place, "the MessageHeader names no event; fill it with its code"))?;
+    let kind = head.event.ok_or_else(|| unfit("required", place, "the MessageHeader names no event; fill it with its code"))?;
     let message_id = head.message_id.ok_or_else(|| {
-        at("required", "Bundle.entry[0].resource.id", "the MessageHeader has no id; each message needs a UUID of its own")
+        unfit("required", "Bundle.entry[0].resource.id", "the MessageHeader has no id; each message needs a UUID of its own")
     })?;
-    Ok(Head { kind, message_id, organisation: head.source })
+    Ok(Head { kind, message_id, organisation: head.source, response: None })
+}
+
+/// A Bundle of resources. It has no header, so its sender is whoever the connection belongs to.
+fn resources_head(tree: &Value, body: &[u8]) -> Result<Head, Fit> {
+    let head = bundle_head(tree)?;
+    let response = match head.kind.as_str() {
+        "transaction" => Some("transaction-response"),
+        "batch" => Some("batch-response"),
+        "collection" => None,
+        "message" => return Err(unfit("invalid", "Bundle.type", "send a Bundle of type message to /fhir/r4/$process-message")),
+        _ => return Err(unfit("invalid", "Bundle.type", "Bundles of type transaction, batch and collection are taken here")),
+    };
+    let entries = tree.get("entry").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if entries.is_empty() {
+        return Err(unfit("required", "Bundle.entry", "the Bundle has no entry"));
+    }
+    if ENTRIES_MAX < entries.len() {
+        return Err(unfit("too-long", "Bundle.entry", format!("at most {ENTRIES_MAX} entries are taken; send several Bundles")));
+    }
+    for (at, entry) in entries.iter().enumerate() {
+        let asked = entry.pointer("/request/method").and_then(Value::as_str);
+        if asked.is_some_and(|method| !matches!(method, "POST" | "PUT")) {
+            let place = format!("Bundle.entry[{at}].request.method");
+            return Err(unfit("not-supported", place, "only POST and PUT are done here: nothing is read, deleted or patched"));
+        }
+        if entry.pointer("/resource/resourceType").and_then(Value::as_str).is_none() {
+            return Err(unfit("required", format!("Bundle.entry[{at}].resource"), "the entry has no resource"));
+        }
+    }
+    let message_id = head.message_id.unwrap_or_else(|| id_of(body));
+    Ok(Head { kind: head.kind, message_id, organisation: None, response: response.map(|kind| (kind, entries.len())) })
+}
+
+/// A resource alone. Its own id may be an NHS number, so it is not what the journal calls the message by.
+fn one_head(tree: &Value, kind: &str, id: Option<&str>, body: &[u8]) -> Result<Head, Fit> {
+    let text = |name: &str| tree.get(name).and_then(Value::as_str);
+    if text("resourceType") != Some(kind) {
+        return Err(unfit("invalid", kind, format!("the path says {kind}, the body is no {kind}")));
+    }
+    if id.is_some() && text("id") != id {
+        return Err(unfit("invalid", format!("{kind}.id"), "the id of the resource is not that of the path"));
+    }
+    Ok(Head { kind: kind.to_owned(), message_id: id_of(body), organisation: None, response: None })
+}
+
+/// A name for what has none: the same bytes have the same one.
+fn id_of(body: &[u8]) -> String {
+    let digest: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256-{digest}")
 }
 
 #[cfg(test)]

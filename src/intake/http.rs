@@ -1,8 +1,13 @@
-//! The HTTP door: FHIR messages and HL7 v2 over HTTP.
+//! The HTTP door: FHIR messages, R4 resources, and HL7 v2 over HTTP.
 //!
 //! # What is answered
 //!
-//!     POST /fhir/stu3/$process-message   POST /fhir/r4/$process-message   POST /hl7v2
+//!     POST /fhir/stu3/$process-message   POST /fhir/r4/$process-message   POST /hl7v2   Bundles of type message, HL7 v2
+//!     POST /fhir/r4                                                      Bundles of type transaction, batch, collection
+//!     POST /fhir/r4/{type}   PUT /fhir/r4/{type}/{id}                    one resource
+//!
+//! A transaction or batch that is durable is answered by a Bundle with one `202 Accepted` for each entry: the entries are kept, in
+//! one message, and what becomes of it is not known yet. Everything else is answered by an OperationOutcome.
 //!
 //!     200  durable             400  cannot be read        403  not a known sender     404  no such path    405  not POST
 //!     408  body too slow       413  body too long         415  media type, coding     422  not processable 503  send again
@@ -19,10 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{post, put};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -36,7 +41,7 @@ use super::batch::{BatchRules, settle_batch};
 use super::body::{BodyFault, read_body, unpack};
 use super::budget::Share;
 use super::desk::{Desk, name_of};
-use super::events::{self, EventDecision, ExaminedEvent, Fit, Syntax, answer_syntax, examine_event, request_syntax};
+use super::events::{self, ALONE, EventDecision, ExaminedEvent, Fit, Syntax, Wanted, answer_syntax, examine_event, request_syntax};
 use super::listener::Guest;
 use super::refusal::{Refusal, Told};
 use super::settings::AnswerWhen;
@@ -85,6 +90,9 @@ pub(super) fn router<J: Journal>(desk: Arc<Desk<J>>, line: Arc<WebLine>) -> Rout
     Router::new()
         .route("/fhir/stu3/$process-message", post(process_stu3).fallback(not_post))
         .route("/fhir/r4/$process-message", post(process_r4).fallback(not_post))
+        .route("/fhir/r4", post(take_resources).fallback(not_post))
+        .route("/fhir/r4/{kind}", post(take_one).fallback(not_post))
+        .route("/fhir/r4/{kind}/{id}", put(put_one).fallback(not_put))
         .route("/hl7v2", post(process_hl7v2).fallback(not_post))
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(|_panic| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
@@ -125,11 +133,29 @@ where
 }
 
 async fn process_stu3<J: Journal>(State(web): State<Web<J>>, request: Request) -> Response {
-    web.process_message(request, Release::Stu3).await
+    web.process_fhir(request, Release::Stu3, Wanted::Message).await
 }
 
 async fn process_r4<J: Journal>(State(web): State<Web<J>>, request: Request) -> Response {
-    web.process_message(request, Release::R4).await
+    web.process_fhir(request, Release::R4, Wanted::Message).await
+}
+
+async fn take_resources<J: Journal>(State(web): State<Web<J>>, request: Request) -> Response {
+    web.process_fhir(request, Release::R4, Wanted::Resources).await
+}
+
+async fn take_one<J: Journal>(State(web): State<Web<J>>, Path(kind): Path<String>, request: Request) -> Response {
+    if !ALONE.contains(&kind.as_str()) {
+        return not_found(request.headers().clone()).await;
+    }
+    web.process_fhir(request, Release::R4, Wanted::One { kind, id: None }).await
+}
+
+async fn put_one<J: Journal>(State(web): State<Web<J>>, Path((kind, id)): Path<(String, String)>, request: Request) -> Response {
+    if !ALONE.contains(&kind.as_str()) {
+        return not_found(request.headers().clone()).await;
+    }
+    web.process_fhir(request, Release::R4, Wanted::One { kind, id: Some(id) }).await
 }
 
 async fn process_hl7v2<J: Journal>(State(web): State<Web<J>>, request: Request) -> Response {
@@ -138,34 +164,43 @@ async fn process_hl7v2<J: Journal>(State(web): State<Web<J>>, request: Request) 
 }
 
 async fn not_post(headers: HeaderMap) -> Response {
-    let fit = Fit::new(StatusCode::METHOD_NOT_ALLOWED, "not-supported", "only POST is answered here");
-    let mut response = refuse(answer_syntax(&headers), fit);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    not_allowed(&headers, HeaderValue::from_static("POST"), "only POST is answered here")
+}
+
+async fn not_put(headers: HeaderMap) -> Response {
+    not_allowed(&headers, HeaderValue::from_static("PUT"), "only PUT is answered here")
+}
+
+fn not_allowed(headers: &HeaderMap, allowed: HeaderValue, message: &str) -> Response {
+    let mut response = refuse(answer_syntax(headers), Fit::new(StatusCode::METHOD_NOT_ALLOWED, "not-supported", message));
+    response.headers_mut().insert(header::ALLOW, allowed);
     response
 }
 
 async fn not_found(headers: HeaderMap) -> Response {
-    let paths = "no such path; there are /fhir/stu3/$process-message, /fhir/r4/$process-message and /hl7v2";
+    let paths = "no such path; there are /fhir/stu3/$process-message, /fhir/r4/$process-message, /fhir/r4, /fhir/r4/{type} and /hl7v2";
     refuse(answer_syntax(&headers), Fit::new(StatusCode::NOT_FOUND, "not-found", paths))
 }
 
 impl<J: Journal> Web<J> {
-    async fn process_message(&self, request: Request, release: Release) -> Response {
+    async fn process_fhir(&self, request: Request, release: Release, wanted: Wanted) -> Response {
         let syntax = answer_syntax(request.headers());
-        match self.take_event(request, release).await {
-            Ok(said) => said.response(syntax),
+        match self.take_event(request, release, wanted).await {
+            Ok((said, response)) => said.response(syntax, response),
             Err(fit) => refuse(syntax, fit),
         }
     }
 
-    async fn take_event(&self, request: Request, release: Release) -> Result<Said, Fit> {
+    /// What the sender is told, and the Bundle it is told in, if any.
+    async fn take_event(&self, request: Request, release: Release, wanted: Wanted) -> Result<(Said, Option<(&'static str, usize)>), Fit> {
         let candidates = self.identify(&request)?;
         let syntax = request_syntax(request.headers(), release)?;
         let (body, _share) = self.body_of(request).await?;
         let tick = (self.desk.clock.tick)();
         let arrived = (self.desk.clock.now)();
 
-        let examined = examine_apart(body.clone(), syntax, release, candidates).await;
+        let examined = examine_apart(body.clone(), (syntax, release), wanted, candidates).await;
+        let response = examined.response;
         let bytes = body.len();
         let entry = Entry {
             source: name_of(examined.source.as_deref()),
@@ -184,7 +219,7 @@ impl<J: Journal> Web<J> {
         let said = self.settle_event(entry, examined).await;
         let took = (self.desk.clock.tick)().duration_since(tick);
         said.say(observe::Answered { source: &source, family: family("", Dialect::Fhir), bytes, arrived, took });
-        Ok(said)
+        Ok((said, response))
     }
 
     async fn settle_event(&self, entry: Entry, examined: ExaminedEvent) -> Said {
@@ -333,10 +368,10 @@ fn body_fit(fault: BodyFault, bytes_max: usize) -> Fit {
 }
 
 /// Reads a message where a long one holds nobody up, and where a panic is this message's own.
-async fn examine_apart(body: Bytes, syntax: Syntax, release: Release, candidates: Vec<Arc<Source>>) -> ExaminedEvent {
+async fn examine_apart(body: Bytes, form: (Syntax, Release), wanted: Wanted, candidates: Vec<Arc<Source>>) -> ExaminedEvent {
     let owner = candidates.first().cloned();
     let bytes = body.len();
-    let examine = move || examine_event(&body, syntax, release, &candidates);
+    let examine = move || examine_event(&body, form, &wanted, &candidates);
     let examined = if bytes <= INLINE_BYTES_MAX {
         std::panic::catch_unwind(AssertUnwindSafe(examine)).ok()
     } else {
@@ -357,13 +392,18 @@ enum Said {
 }
 
 impl Said {
-    fn response(self, syntax: Syntax) -> Response {
+    fn response(self, syntax: Syntax, bundle: Option<(&'static str, usize)>) -> Response {
         match self {
             Self::Kept(receipt) => {
                 // The number under which it is kept; a duplicate hears that of the first.
                 let seq = receipt.duplicate_of().unwrap_or_else(|| receipt.seq());
                 let problem = Problem { code: "informational", location: String::new(), message: format!("kept as entry {seq}") };
-                outcome(syntax, StatusCode::OK, Severity::Information, problem)
+                let Some((kind, entries)) = bundle else { return outcome(syntax, StatusCode::OK, Severity::Information, problem) };
+                let body = match syntax {
+                    Syntax::Json => fhir::accepted_bundle(kind, entries, &problem).to_string(),
+                    Syntax::Xml => fhir::accepted_bundle_xml(kind, entries, &problem),
+                };
+                respond(StatusCode::OK, syntax.media_type(), body)
             }
             Self::TryAgain(message) => refuse(syntax, Fit::new(StatusCode::SERVICE_UNAVAILABLE, "transient", message)),
             Self::Refused(fit) => refuse(syntax, fit),

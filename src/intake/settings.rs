@@ -134,6 +134,9 @@ pub struct SourceConfig {
     /// Types kept and answered AA, and never filed.
     #[serde(default)]
     pub ignores: Vec<String>,
+    /// HL7 v2 events of a known message code that are not taken: refused with 201, or kept, answered AA and never filed.
+    #[serde(default)]
+    pub unknown_event: UnknownEvent,
     /// Mismatch of MSH-3/4: `reject` or `warn`.
     #[serde(default)]
     pub mismatch: Mismatch,
@@ -156,6 +159,17 @@ pub struct SourceConfig {
     pub rank: Rank,
     /// Longest frame of this source; at most the listener's.
     pub frame_bytes_max: Option<usize>,
+}
+
+/// What to do with an event that is not taken (HL7 messages, section 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownEvent {
+    /// AR with 201: the sender should know.
+    #[default]
+    Reject,
+    /// AA, kept, never filed: for a sender whose queue would stand still.
+    Ignore,
 }
 
 /// What to do when MSH-3/4 are not the source's.

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::IntakeError;
-use super::settings::{AckProfile, AnswerWhen, Mismatch, SourceConfig};
+use super::settings::{AckProfile, AnswerWhen, Mismatch, SourceConfig, UnknownEvent};
 use crate::hl7::AckMode;
 use crate::names::SourceName;
 
@@ -100,6 +100,7 @@ pub struct Source {
     /// Its segments end with LF, whatever else there is.
     pub line_feed: bool,
     mismatch: Mismatch,
+    unknown_event: UnknownEvent,
     senders: Vec<Sender>,
     accepts: Vec<TypePattern>,
     ignores: Vec<TypePattern>,
@@ -135,6 +136,7 @@ impl Source {
         };
         match (fits, knows_code) {
             (true, _) => Taken::Yes,
+            (false, true) if dialect == Dialect::Hl7v2 && self.unknown_event == UnknownEvent::Ignore => Taken::Ignored,
             (false, true) => Taken::NotThisEvent,
             (false, false) => Taken::NotThisType,
         }
@@ -289,6 +291,7 @@ fn compile_one(config: &SourceConfig) -> Result<Source, IntakeError> {
         message_bytes_max: config.frame_bytes_max,
         line_feed: config.line_feed,
         mismatch: config.mismatch,
+        unknown_event: config.unknown_event,
         senders: config.senders.iter().map(sender).collect::<Result<_, _>>()?,
         accepts: config.accepts.iter().map(|text| TypePattern::parse(text)).collect(),
         ignores: config.ignores.iter().map(|text| TypePattern::parse(text)).collect(),

@@ -5,6 +5,8 @@
 //! and-chain   = not { "and" not }
 //! not         = "not" not | "(" or-chain ")" | comparison
 //! comparison  = "exists(" path ")" | operand ("=" "!=" "<" "<=" ">" ">=") operand | operand "in" "(" literal { "," literal } ")"
+//!             | operand "fits" literal
+//!             | operand "in" "table(" literal ")"
 //! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")" | "days(" path "," path ")"
 //! ```
 //!
@@ -19,6 +21,8 @@ use std::ops::Range;
 
 use super::diagnostic::{CONDITION, Mistake, did_you_mean};
 use super::path::Path;
+use super::pattern::Pattern;
+use super::table::Table;
 
 /// How deep parentheses may nest.
 const DEPTH_MAX: usize = 40;
@@ -38,6 +42,10 @@ pub(super) enum Condition {
     Compare(Box<(Operand, Operand)>, Comparison),
     /// One of a list.
     In(Operand, Vec<String>),
+    /// The whole text fits a pattern; what is absent does not.
+    Fits(Operand, Pattern),
+    /// A code that a table knows, whenever its row holds.
+    Listed(Operand, Table),
 }
 
 /// One side of a comparison.
@@ -93,6 +101,8 @@ impl Condition {
             Self::Not(inner) => !inner.holds(message),
             Self::Exists(path) => message.exists(path),
             Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
+            Self::Fits(operand, pattern) => operand.any(message, &mut |text| !text.is_empty() && pattern.fits(text)),
+            Self::Listed(operand, table) => operand.any(message, &mut |text| table.find(text, None).is_some()),
             Self::Compare(sides, Comparison::Unequal) => !compare(&sides.0, Comparison::Equal, &sides.1, message),
             Self::Compare(sides, comparison) => compare(&sides.0, *comparison, &sides.1, message),
         }
@@ -104,7 +114,7 @@ impl Condition {
             Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::paths).collect(),
             Self::Not(inner) => inner.paths(),
             Self::Exists(path) => vec![path],
-            Self::In(operand, _) => operand.paths(),
+            Self::In(operand, _) | Self::Fits(operand, _) | Self::Listed(operand, _) => operand.paths(),
             Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
@@ -209,9 +219,12 @@ impl Comparison {
 /// Compiles a path of the condition; spans are bytes of its text.
 pub(super) type PathOf<'p> = dyn Fn(&str) -> Result<Path, Mistake> + 'p;
 
+/// Finds a table of the condition by its name; spans are bytes of the name.
+pub(super) type TableOf<'p> = dyn Fn(&str) -> Result<Table, Mistake> + 'p;
+
 /// Compiles a condition. Spans of mistakes are bytes of `text`.
-pub(super) fn parse(text: &str, path_of: &PathOf<'_>) -> Result<Condition, Mistake> {
-    let mut parser = Parser { text, at: 0, depth: 0, path_of };
+pub(super) fn parse(text: &str, path_of: &PathOf<'_>, table_of: &TableOf<'_>) -> Result<Condition, Mistake> {
+    let mut parser = Parser { text, at: 0, depth: 0, path_of, table_of };
     let condition = parser.or_chain()?;
     parser.space();
     if parser.at < text.len() {
@@ -225,6 +238,7 @@ struct Parser<'p> {
     at: usize,
     depth: usize,
     path_of: &'p PathOf<'p>,
+    table_of: &'p TableOf<'p>,
 }
 
 impl<'p> Parser<'p> {
@@ -297,7 +311,13 @@ impl<'p> Parser<'p> {
         let start = self.at;
         let left = self.operand()?;
         if self.word("in") {
+            if self.opens("table") {
+                return Ok(Condition::Listed(left, self.table()?));
+            }
             return Ok(Condition::In(left, self.list()?));
+        }
+        if self.word("fits") {
+            return Ok(Condition::Fits(left, self.pattern()?));
         }
         let signs = [
             ("!=", Comparison::Unequal),
@@ -317,7 +337,7 @@ impl<'p> Parser<'p> {
             }
         }
         let written = self.text.get(start..self.at).unwrap_or_default().trim();
-        let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >= or in");
+        let mistake = self.wrong("a comparison is expected here: =, !=, <, <=, >, >=, in or fits");
         Err(if matches!(left, Operand::Path(_)) {
             mistake.help(format!("to ask whether it is there, write exists({written})"))
         } else {
@@ -393,6 +413,21 @@ impl<'p> Parser<'p> {
         if called { Err(Mistake::new(CONDITION, span, format!("there is no function `{word}`")).maybe_help(help)) } else { Ok(()) }
     }
 
+    /// The name of a table and the end of `table(…)`.
+    fn table(&mut self) -> Result<Table, Mistake> {
+        self.space();
+        if !self.rest().starts_with(['"', '\'']) {
+            return Err(self.wrong("the name of a table in quotation marks is expected here"));
+        }
+        let start = self.at + 1;
+        let name = self.quoted()?;
+        let table = (self.table_of)(&name).map_err(|mistake| moved(mistake, start))?;
+        if !self.sign(")") {
+            return Err(self.wrong("a closing parenthesis is expected here"));
+        }
+        Ok(table)
+    }
+
     fn list(&mut self) -> Result<Vec<String>, Mistake> {
         if !self.sign("(") {
             return Err(self.wrong("a list in parentheses is expected here: in (\"a\", \"b\")"));
@@ -414,6 +449,16 @@ impl<'p> Parser<'p> {
                 return Err(self.wrong("a comma or a closing parenthesis is expected here"));
             }
         }
+    }
+
+    fn pattern(&mut self) -> Result<Pattern, Mistake> {
+        self.space();
+        if !self.rest().starts_with(['"', '\'']) {
+            return Err(self.wrong("a quoted pattern is expected here: fits \"\\d+\""));
+        }
+        let start = self.at + 1;
+        let text = self.quoted()?;
+        Pattern::parse(&text).map_err(|(at, why)| Mistake::new(CONDITION, start + at.start..start + at.end, why))
     }
 
     fn quoted(&mut self) -> Result<String, Mistake> {
@@ -491,6 +536,14 @@ mod tests {
         if known { Ok(Path::V2(V2Path { root, field: None, component: None, sub: None, text: text.to_owned() })) } else { Err(mistake) }
     }
 
+    fn table(name: &str) -> Result<Table, Mistake> {
+        let report = crate::mapping::diagnostic::Report::default();
+        let source = crate::mapping::diagnostic::Source::new("tables/sex.csv", "", "from,to,display,note\n2,2,Female,\n".to_owned());
+        let sheet = std::sync::Arc::new(crate::mapping::table::load(&source, &report));
+        let none = || Mistake::new("M040", 0..name.len(), format!("there is no table {name:?}"));
+        (name == "sex").then(|| Table { name: name.to_owned(), sheets: vec![sheet] }).ok_or_else(none)
+    }
+
     impl Ask for Fake {
         fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
             let name = path.text();
@@ -520,7 +573,7 @@ mod tests {
             ("PID-30", "\"\""),
             ("NK1[3.1 = \"12\"]", "x"),
         ]);
-        assert_eq!(parse(text, &path).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
+        assert_eq!(parse(text, &path, &table).map(|condition| condition.holds(&message)).map_err(|why| why.message), Ok(holds), "{text}");
     }
 
     #[test]
@@ -545,6 +598,10 @@ mod tests {
         check("OBX != 'b'", false);
         check("PID-8 in (\"1\", \"2\")", true);
         check("not (PID-8 in ('1', 2) or PID-9 = 'x')", false);
+        check("PID-7 fits '2026.*' and OBX fits \"[b-z]\"", true);
+        check("PID-7 fits '2026' or PID-9 fits '.*'", false);
+        check("PID-8 in table(\"sex\") and not PID-7 in table( 'sex' )", true);
+        check("PID-9 in table(\"sex\")", false);
         check("exists(NK1[3.1 = \"12\"]) or PID-9 = 'x'", true);
         check("NK1[3.1 = \"12\"]='x'", true);
     }
@@ -560,14 +617,19 @@ mod tests {
             ("PID-8 = 1 oder", 10, "and, or"),
             ("", 0, "something is missing"),
             ("PID-8 in 1", 9, "a list"),
+            ("PID-8 fits 1", 11, "a quoted pattern"),
+            ("PID-8 fits 'a('", 13, ""),
+            ("PID-8 in table(sex)", 15, "the name of a table"),
+            ("PID-8 in table(\"sxe\")", 16, "there is no table"),
+            ("PID-8 in table(\"sex\"", 20, "a closing"),
             ("PID#8 = 1", 0, "no path"),
             ("PID-8 = 1 and PID#9 = 1", 14, "no path"),
         ];
         for (text, at, message) in cases {
-            let said = parse(text, &path).expect_err(text);
+            let said = parse(text, &path, &table).expect_err(text);
             assert_eq!((said.span.start, said.message.starts_with(message)), (at, true), "{text}: {}", said.message);
         }
-        assert!(parse(&"(".repeat(5_000), &path).is_err());
-        assert!(parse(&"not ".repeat(5_000), &path).is_err());
+        assert!(parse(&"(".repeat(5_000), &path, &table).is_err());
+        assert!(parse(&"not ".repeat(5_000), &path, &table).is_err());
     }
 }

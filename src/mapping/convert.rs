@@ -10,14 +10,22 @@
 //! What happens after a failure is the rule's policy (`rule.rs`). Codes are translated by tables (`table.rs`).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::value::{Moment, Val};
 use super::view::trimmed;
-use crate::canon::NhsNumber;
+use crate::canon::{Content, NhsNumber};
 use crate::hl7::{TimeError, TimePrecision, read_day, read_time};
+
+/// Base64 as documents are sent in.
+const CONTENT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 /// A converter by its word in mapping files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +66,10 @@ pub(super) enum Converter {
     Nsts,
     /// A SNOMED CT identifier with a right check digit.
     SctCode,
+    /// Base64 of a document: its bytes are set aside, the value is their SHA-256.
+    Base64Content,
+    /// The text of a document: set aside as UTF-8, the value is its SHA-256.
+    TextContent,
 }
 
 /// All words of `as`.
@@ -80,6 +92,8 @@ pub(super) const CONVERTERS: &[(&str, Converter)] = &[
     ("nbs-code", Converter::NbsCode),
     ("nsts", Converter::Nsts),
     ("sct-code", Converter::SctCode),
+    ("base64-content", Converter::Base64Content),
+    ("text-content", Converter::TextContent),
 ];
 
 /// What a message lends to its conversions.
@@ -91,6 +105,8 @@ pub(super) struct Surroundings<'a> {
     pub iso: bool,
     /// 999 NHS numbers are taken.
     pub allow_test_numbers: bool,
+    /// Where contents of documents are set aside: what is said of a document is its hash.
+    pub contents: &'a RefCell<Vec<Content>>,
 }
 
 /// A converted value.
@@ -142,8 +158,38 @@ impl Converter {
             Self::NbsCode => nbs_code(text).map(Some),
             Self::Nsts => nsts(text).and_then(done),
             Self::SctCode => sct_code(text).and_then(done),
+            Self::Base64Content => base64_content(text).and_then(|bytes| done(around.set_aside(bytes))),
+            Self::TextContent => done(around.set_aside(text.as_bytes().to_vec())),
         }
     }
+
+    /// A document's text is all of its field, whatever delimiters stand in it; so is plain text. Anything else is one part of it.
+    pub fn takes_whole_fields(self) -> bool {
+        matches!(self, Self::Text | Self::TextContent)
+    }
+
+    /// Gives the hash of a content: there is nothing in the value that a person could read.
+    pub fn sets_aside(self) -> bool {
+        matches!(self, Self::Base64Content | Self::TextContent)
+    }
+}
+
+impl Surroundings<'_> {
+    /// Keeps a content once, and gives its SHA-256 in hex.
+    fn set_aside(&self, bytes: Vec<u8>) -> String {
+        let sha256 = Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
+        let mut contents = self.contents.borrow_mut();
+        if !contents.iter().any(|known| known.sha256 == sha256) {
+            contents.push(Content { sha256: sha256.clone(), bytes });
+        }
+        sha256
+    }
+}
+
+/// RFC 4648, with the line breaks and spaces that senders put in; padding may be missing.
+fn base64_content(text: &str) -> Result<Vec<u8>, String> {
+    let letters: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    CONTENT.decode(&letters).map_err(|_| "is no base64".to_owned())
 }
 
 /// A text without blanks at its ends, in normal form C.
@@ -397,7 +443,8 @@ mod tests {
     use super::*;
 
     fn try_iso(converter: Converter, text: &str) -> Result<Value, String> {
-        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: false };
+        let contents = RefCell::default();
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: false, contents: &contents };
         converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value.json()))
     }
 
@@ -458,6 +505,8 @@ mod tests {
             (Converter::Boolean, "maybe", "is neither"),
             (Converter::Phone, "ask mother", "is no telephone"),
             (Converter::Time, "2560", "is no time"),
+            (Converter::Base64Content, "JVBERi*", "is no base64"),
+            (Converter::Base64Content, "JVBER", "is no base64"),
         ];
         for (converter, text, why) in bad {
             let said = try_iso(converter, text).expect_err(text);
@@ -467,7 +516,25 @@ mod tests {
 
     #[test]
     fn a_test_number_is_taken_where_tests_are_allowed() {
-        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: true };
+        let contents = RefCell::default();
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: true, contents: &contents };
         assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value.json(), json!("9990000018"));
+    }
+
+    #[test]
+    fn a_content_is_set_aside_once_and_its_hash_is_the_value() {
+        let contents = RefCell::default();
+        let around = Surroundings { zone: &TimeZone::UTC, iso: false, allow_test_numbers: false, contents: &contents };
+        // printf '%PDF-1.4' | sha256sum
+        let hash = json!("e16fa5d9b51928755db85b917f0297babaf22c7a47e97d9212adab56e61ba04e");
+        let same = [
+            (Converter::Base64Content, "JVBERi0xLjQ="),
+            (Converter::Base64Content, "JVBE\r\nRi0xLjQ"),
+            (Converter::TextContent, "%PDF-1.4"),
+        ];
+        for (converter, text) in same {
+            assert_eq!(converter.convert(text, &around).unwrap().unwrap().value.json(), hash, "{text}");
+        }
+        assert_eq!(contents.into_inner().iter().map(|content| content.bytes.as_slice()).collect::<Vec<_>>(), [b"%PDF-1.4"]);
     }
 }

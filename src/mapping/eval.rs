@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::assemble;
-use super::convert::{Converted, Surroundings, plain};
+use super::convert::{Converted, Converter, Surroundings, plain};
 use super::explain::{At, Explanation, Notes, Step};
 use super::load::Mapping;
 use super::path::Path;
@@ -95,6 +95,7 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
             statements: Vec::new(),
             findings: options.findings,
             provenance: Explanation::default(),
+            contents: Vec::new(),
         };
         return Evaluation { reading, seen: Vec::new() };
     }
@@ -133,7 +134,8 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
     let outcome = if held { Outcome::Held } else { Outcome::Mapped };
     let provenance = engine.notes.finish(mapping);
-    let reading = Reading { mapping: Some(mapping.id.clone()), outcome, statements: out.statements, findings, provenance };
+    let reading =
+        Reading { mapping: Some(mapping.id.clone()), outcome, statements: out.statements, findings, provenance, contents: Vec::new() };
     Evaluation { reading, seen: out.seen }
 }
 
@@ -181,7 +183,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         let entered = self.view.enter(scope, record);
         for (orphan, owner) in entered.orphans {
             let text = format!("{orphan} belongs to no {owner}");
-            let help = format!("it stands before the first {owner}; a person must see whose it is");
+            let help = format!("no {owner} stands where it could own it; a person must see whose it is");
             self.say(Level::Hold, "orphan", (String::new(), orphan, None), record.origin.shown(), text, &help);
         }
         if entered.cleared {
@@ -355,7 +357,13 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         if let Some(value) = &rule.value {
             return self.constant(rule, value, Step::Constant);
         }
-        if rule.all || rule.target.kind == Kind::Texts { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) }
+        if let Some(join) = &rule.join {
+            return self.run_joined(record, rule, scope, join);
+        }
+        let is_list = rule.all || rule.target.kind == Kind::Texts;
+        match if is_list { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) } {
+            got => got,
+        }
     }
 
     fn constant(&mut self, rule: &Rule, value: &Val, step: Step) -> Got {
@@ -403,7 +411,11 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
                 match self.convert(record, rule, &hit) {
                     Ok(Some((value, step))) => {
                         self.note(rule, Some(values.len()), &value, &hit, step);
-                        values.push(if let Val::Text(text) = value { text } else { value.text().into_owned() });
+                        match value {
+                            Val::Text(cell) if is_listed(rule) => values.extend(cell.split_whitespace().map(str::to_owned)),
+                            Val::Text(text) => values.push(text),
+                            value => values.push(value.text().into_owned()),
+                        }
                     }
                     Ok(None) => {}
                     Err(()) => failed = true,
@@ -417,29 +429,82 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         if nulls && !some {
             return Got::Null;
         }
-        match (values.is_empty(), failed, &rule.default) {
-            (true, false, Some(default)) => self.constant(rule, default, Step::Default),
-            (true, true, _) => Got::Failed,
-            (true, false, None) => Got::Absent,
-            _ if rule.target.kind == Kind::Text => {
-                let whole = if values.len() == 1 { values.pop().unwrap_or_default() } else { values.join("\n") };
-                self.notes.of_one(noted, self.explain.then_some(&whole));
-                Got::Value(Val::Text(whole))
-            }
-            _ => {
-                if values.len() == 1 {
-                    self.notes.of_one(noted, None);
+        if values.is_empty() {
+            self.notes.truncate(noted);
+            return match &rule.default {
+                _ if failed => Got::Failed,
+                Some(default) => self.constant(rule, default, Step::Default),
+                None => Got::Absent,
+            };
+        }
+        if rule.target.kind == Kind::Text {
+            let whole = if values.len() == 1 { values.pop().unwrap_or_default() } else { values.join("\n") };
+            self.notes.of_one(noted, self.explain.then_some(&whole));
+            return Got::Value(Val::Text(whole));
+        }
+        self.notes.of_list(noted, &values);
+        Got::Value(Val::Texts(values))
+    }
+
+    /// Everything that was found as one text, then converted as one.
+    fn run_joined(&mut self, record: &Record, rule: &'e Rule, scope: &V::Scope, join: &str) -> Got {
+        let mut hits = self.hits(rule, scope);
+        if hits.is_empty() {
+            hits = self.all_hits(&rule.fallback, rule.scalar, scope);
+        }
+        let Some(first) = hits.first() else {
+            return rule.default.as_ref().map_or(Got::Absent, |default| self.constant(rule, default, Step::Default));
+        };
+        let text = hits.iter().map(|hit| hit.text.as_ref()).collect::<Vec<_>>().join(join);
+        let whole = Hit { text: Cow::Owned(text), null: false, place: first.place.clone() };
+        match self.convert(record, rule, &whole) {
+            Ok(Some((value, step))) => {
+                let is_list = rule.target.kind == Kind::Texts;
+                for (at, hit) in hits.iter().enumerate() {
+                    let index = Some(0).filter(|_| is_list && at == 0 && hits.len() > 1);
+                    self.note(rule, index, &value, hit, step);
                 }
-                Got::Value(Val::Texts(values))
+                Got::Value(if is_list { Val::Texts(vec![value.text().into_owned()]) } else { value })
             }
+            Ok(None) => Got::Absent,
+            Err(()) => Got::Failed,
         }
     }
 
-    /// Notes where a value came from.
+    /// The first value of the first source that says something, or all values of all of them; of what is not null.
+    fn hits(&self, rule: &Rule, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
+        let mode = Mode { scalar: rule.scalar, every: false };
+        if !rule.all {
+            let first = rule.sources.iter().find_map(|path| self.view.first(scope, path, mode));
+            return first.filter(|hit| !hit.null).into_iter().collect();
+        }
+        self.all_hits(&rule.sources, rule.scalar, scope)
+    }
+
+    /// All values of all paths that are not null.
+    fn all_hits(&self, paths: &[Path], scalar: bool, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
+        let mode = Mode { scalar, every: false };
+        let mut all = Vec::new();
+        for path in paths {
+            self.view.any(scope, path, mode, &mut |hit| {
+                if !hit.null {
+                    all.push(hit);
+                }
+                false
+            });
+        }
+        all
+    }
+
+    /// Notes where a value came from. Of a content only its length: a document is not repeated.
     fn note(&mut self, rule: &Rule, index: Option<usize>, value: &Val, hit: &Hit<'d, V::Place>, step: Step) {
         if self.explain {
             let written = self.notes.keep(|text| value.write(text));
-            let raw = self.notes.keep(|text| text.push_str(&hit.text));
+            let is_content = rule.converter.is_some_and(Converter::sets_aside);
+            let raw = self.notes.keep(|text| match is_content {
+                true => text.push_str(&format!("{} characters", hit.text.chars().count())),
+                false => text.push_str(&hit.text),
+            });
             let at = self.view.note(&hit.place, &mut self.notes);
             self.notes.take(rule.number, index, (written, raw), at, step);
         }
@@ -533,6 +598,11 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
             None => format!("add a row to {common}"),
         }
     }
+}
+
+/// A cell of a table may hold several codes with spaces between them, where the field holds a list.
+fn is_listed(rule: &Rule) -> bool {
+    rule.table.is_some() && rule.target.kind == Kind::Texts
 }
 
 /// A finding's code says where a source that waits for the outcome gets AR: [`Finding::rejects`].

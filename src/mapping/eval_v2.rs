@@ -481,7 +481,7 @@ impl<'m, 'l> V2View<'m, 'l> {
         let Root::Segment(id, selector) = &path.root else { return Entered::of(vec![scope]) };
         let anchors = self.visible(scope, id);
         let taken = self.segments(scope, id, selector.as_ref());
-        let orphans = self.orphans(scope, record, (id, self.segment(anchors, 0)));
+        let orphans = self.orphans(scope, record, (id, anchors));
         let mut entered = Entered { scopes: Vec::new(), orphans, cleared: false };
         let Some(known) = self.known(id) else { return entered };
         let mut enter = |first: usize, own: Segments| {
@@ -489,7 +489,17 @@ impl<'m, 'l> V2View<'m, 'l> {
             let after = |segments: Segments| self.partition_point(segments, |place| place <= first);
             let end = self.segment(anchors, after(anchors)).unwrap_or(usize::MAX);
             let mut size = own.len();
-            let mut owned = Vec::with_capacity(record.span.len() + 1);
+            let mut owned = Vec::with_capacity(record.lead.len() + record.span.len() + 1);
+            let before = self.partition_point(anchors, |place| place < first).checked_sub(1).and_then(|at| self.segment(anchors, at));
+            for id in &record.lead {
+                let segments = self.visible(scope, id);
+                let from = before.map_or(0, |before| self.partition_point(segments, |place| place < before));
+                let to = self.partition_point(segments, |place| place < first);
+                let Some(name) = self.known(id) else { continue };
+                let ahead = Segments { from: segments.from + from, to: segments.from + to.max(from), ..segments };
+                size += ahead.len();
+                owned.push(Owned { name, segments: ahead });
+            }
             for id in &record.span {
                 let segments = self.visible(scope, id);
                 let (from, to) = (after(segments), self.partition_point(segments, |place| place < end));
@@ -515,11 +525,15 @@ impl<'m, 'l> V2View<'m, 'l> {
         entered
     }
 
-    /// Segments of the span before the first one that could own them.
-    fn orphans(&self, scope: Scope, record: &Record, (id, first): (&str, Option<usize>)) -> Vec<(String, String)> {
+    /// Segments of the span before the first one that could own them, and of the lead behind the last.
+    fn orphans(&self, scope: Scope, record: &Record, (id, anchors): (&str, Segments)) -> Vec<(String, String)> {
+        let first = self.segment(anchors, 0);
+        let last = anchors.len().checked_sub(1).and_then(|last| self.segment(anchors, last));
         let before = |segment: &usize| first.is_none_or(|first| *segment < first);
-        let orphans = record.span.iter().flat_map(|owned| self.each(self.visible(scope, owned)).filter(before));
-        orphans.take(100).map(|segment| (self.numbered(segment), id.to_owned())).collect()
+        let behind = |segment: &usize| last.is_none_or(|last| last < *segment);
+        let of_span = record.span.iter().flat_map(|owned| self.each(self.visible(scope, owned)).filter(before));
+        let of_lead = record.lead.iter().flat_map(|owned| self.each(self.visible(scope, owned)).filter(behind));
+        of_span.chain(of_lead).take(100).map(|segment| (self.numbered(segment), id.to_owned())).collect()
     }
 
     fn groups(&self, scope: Scope, segments: &[usize], by: &V2Path) -> Vec<Vec<usize>> {

@@ -189,6 +189,32 @@ impl Notes {
         }
     }
 
+    /// The notes from `first` on are of the items of a list. There may be more items than notes, where a table has several for a
+    /// code.
+    pub fn of_list(&mut self, first: usize, values: &[String]) {
+        let count = self.notes.len().saturating_sub(first);
+        if count <= 1 && values.len() <= 1 {
+            return self.of_one(first, None);
+        }
+        if count == values.len() {
+            return;
+        }
+        let whole = values.join(", ");
+        for at in 0..count {
+            let item = values.get(at).filter(|_| count > 1);
+            let value = self.keep(|text| text.push_str(item.unwrap_or(&whole)));
+            if let Some(note) = self.notes.get_mut(first + at) {
+                note.index = item.and_then(|_| u32::try_from(at).ok());
+                note.value = value;
+            }
+        }
+    }
+
+    /// Forgets the notes from `first` on.
+    pub fn truncate(&mut self, first: usize) {
+        self.notes.truncate(first);
+    }
+
     /// Says of which record these notes are; gives the number of the record, for those that it owns.
     pub fn group(&mut self, owner: Option<usize>, member: &'static str, index: Option<usize>, notes: Range<usize>) -> Option<usize> {
         self.groups.push(Group { owner, member, index, notes });

@@ -81,7 +81,12 @@ pub(super) struct Mapping {
     pub site: Option<String>,
     /// Its rules in words.
     pub legend: Arc<Legend>,
+    /// Fields that nobody has to read, and why: the table [`LEFT_FIELDS`].
+    pub left: Option<Table>,
 }
+
+/// The table of fields that are left on purpose, for the report of what is read.
+pub(super) const LEFT_FIELDS: &str = "left-fields";
 
 /// A sender by MSH-3 and MSH-4.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -471,6 +476,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
         tests,
         extends: raw.extends.as_ref().map(|extends| extends.value.to_owned()),
         origin: Origin::of(raw.source, raw.id.span.start),
+        left: find_table(LEFT_FIELDS),
         site,
         legend,
     })

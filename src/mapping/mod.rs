@@ -24,6 +24,7 @@
 //! | `[[ignore]]` | `when`, `reason` | these messages have nothing for us |
 //! | `[[record]]` | `over` | one for each segment, repetition (then the field *is* that repetition) or FHIR node (then `$this`) |
 //! | | `span` | segments owned up to the next segment of the `over` name, whatever selector `over` has; before the first: orphans, held |
+//! | | `lead` | segments owned from the one before of the `over` name on; behind the last: orphans, held |
 //! | | `group_by` | segments with equal value in this field are one record, wherever they stand in the scope |
 //! | | `parent`, `within` | the owner; may be left out where only one record can be it. A record sees what its owner owns |
 //! | | `when`, `check` | no record where false; a finding that holds where false |
@@ -31,6 +32,9 @@
 //! | | `needs` | silently no record where one of these fields is absent |
 //! | rule | `column` | with `table`: this column instead of `to`; its empty cell says nothing |
 //! | | `all` | all values of all paths: a list, or lines of one text |
+//! | | `join` | with `all`: one text of all that was found, before it is converted |
+//! | | `else` | with `join`: what is joined where `from` finds nothing |
+//! | | `table` | where the field is a list, a cell is a list with spaces between |
 //! | | `as` | may be left out for dates, moments, whole numbers, truth values |
 //! | | `length` | `40` at most, `"10..40"` from and to |
 //! | | `pattern` | see the patterns of `pattern.rs` |
@@ -84,7 +88,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::canon::Statement;
+use crate::canon::{Content, Statement};
 use crate::names::{BundleHash, MappingName};
 
 pub use crate::names::Format;
@@ -189,6 +193,8 @@ pub struct Reading {
     pub findings: Vec<Finding>,
     /// Where each value came from (only where [`Bundle::read`] was asked to explain).
     pub provenance: Explanation,
+    /// Contents of documents, which the statements name by their hash.
+    pub contents: Vec<Content>,
 }
 
 /// One mistake in a file, with its place and remedy.
@@ -231,7 +237,7 @@ pub struct Bundle {
 pub enum Coverage {
     /// A canonical value came from it, or the reader itself needs it.
     Used,
-    /// A rule or condition looks at it and took nothing from it this time.
+    /// A rule or condition looks at it and took nothing from it this time, or the table `left-fields` says that nobody has to.
     Ignored,
     /// No rule of the mapping looks at it.
     Unmapped,

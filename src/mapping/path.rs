@@ -108,7 +108,9 @@ fn v2(text: &str, lets: &[String]) -> Result<Path, Mistake> {
 
 fn fhir(text: &str, release: fhir::Release, names: Names<'_>) -> Result<(Path, fhir::Types), Mistake> {
     let parsed = fhir::Path::parse(text).map_err(|why| of_path_error(why.span, why.message, why.help))?;
-    for name in parsed.lets() {
+    // `$record` is known wherever something is made from an element.
+    let is_record = |name: &str| name == fhir::RECORD && names.types.this != fhir::Types::default();
+    for name in parsed.lets().into_iter().filter(|name| !is_record(name)) {
         let_index(name, names.lets, text)?;
     }
     let types = fhir::check_types(&parsed, release, names.types).map_err(|why| of_path_error(why.span, why.message, why.help))?;

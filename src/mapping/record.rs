@@ -2,7 +2,7 @@
 //!
 //! # Keys (a closed set)
 //!
-//! `name`, `type`, `parent`, `over`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
+//! `name`, `type`, `parent`, `over`, `lead`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
 //!
 //! # Invariants
 //!
@@ -25,7 +25,7 @@ use crate::fhir;
 
 /// Keys of a record.
 pub(super) const RECORD_KEYS: &[&str] =
-    &["name", "type", "parent", "over", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
+    &["name", "type", "parent", "over", "lead", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
 /// Names that mean something else in `expect`.
 pub(super) const RESERVED: &[&str] = &["held", "ignored", "absent", "cleared", "counts", "issues", "let", "parent"];
 
@@ -79,6 +79,8 @@ pub(super) struct Record {
     pub room: usize,
     /// One for each of these; else one.
     pub over: Option<Over>,
+    /// Segments that each one owns from the one before it on.
+    pub lead: Vec<String>,
     /// Segments that each one owns up to the next.
     pub span: Vec<String>,
     /// Segments with equal value here are one record.
@@ -309,7 +311,8 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let source = section.source;
     let member = parent.and_then(|parent| raws.get(parent)).and_then(|parent| raw.kind.member(parent.kind.name)).unwrap_or_default();
     let over = over(raw, outside);
-    let span = span(section, over.as_ref(), terms);
+    let lead = segments(section, "lead", over.as_ref(), terms);
+    let span = segments(section, "span", over.as_ref(), terms);
     let group_by = section.text("group_by", report).and_then(|text| group(&text, over.as_ref(), source, terms));
     let check = section.text("check", report).and_then(|text| Some((terms.condition(section, "check")?, text.value.to_owned())));
     let shape = raw.kind.shape();
@@ -341,6 +344,7 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         goes: goes(raw.kind, owner, member),
         room: rules.iter().filter_map(|rule| rule.slots.first()).map(|(slot, _)| *slot).collect::<BTreeSet<_>>().len(),
         over,
+        lead,
         span,
         group_by,
         when,
@@ -437,12 +441,17 @@ fn over(raw: &RawRecord<'_>, terms: &Terms<'_>) -> Option<Over> {
     Some(if v2.field.is_some() { Over::Field(v2) } else { Over::Segment(v2) })
 }
 
-fn span(section: &Section<'_>, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
-    let texts = section.texts("span", terms.report);
+/// The segments that `lead` or `span` names.
+fn segments(section: &Section<'_>, key: &str, over: Option<&Over>, terms: &Terms<'_>) -> Vec<String> {
+    let texts = section.texts(key, terms.report);
     if !texts.is_empty() && !matches!(over, Some(Over::Segment(_))) {
-        let help =
-            if terms.names.dialect == Dialect::V2 { "add over = \"OBR\"" } else { "FHIR resources own what is inside them: remove `span`" };
-        terms.report.error(section.source, Mistake::new(OVER, section.key_span("span"), "`span` needs `over` with a segment").help(help));
+        let help = if terms.names.dialect == Dialect::V2 {
+            "add over = \"OBR\"".to_owned()
+        } else {
+            format!("FHIR resources own what is inside them: remove `{key}`")
+        };
+        let mistake = Mistake::new(OVER, section.key_span(key), format!("`{key}` needs `over` with a segment"));
+        terms.report.error(section.source, mistake.help(help));
     }
     let segment = |text: &Text<'_>| {
         let plain = text.value.len() == 3 && text.value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
@@ -526,7 +535,7 @@ fn ownership(raw: &RawRecord<'_>, index: usize, records: &[Record], report: &Rep
     for _ in 0..records.len() {
         let Some(owner) = at.and_then(|at| records.get(at)) else { return };
         if let Some(Over::Segment(over) | Over::Field(over)) = &owner.over {
-            if over.segment() != Some(id) && !owner.span.iter().any(|span| span == id) {
+            if over.segment() != Some(id) && !owner.lead.iter().chain(&owner.span).any(|owned| owned == id) {
                 let span = raw.section.get("over").map_or(raw.name.span.clone(), |node| node.span());
                 let mistake =
                     Mistake::new(OVER, span, format!("`{}` owns no {id}: every one of its records would get all of them", owner.name));

@@ -3,7 +3,7 @@
 //! # Keys (a closed set)
 //!
 //! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `on_error`, `unmapped`;
-//! `min`, `max`, `length`, `pattern`; `all`; `note`.
+//! `min`, `max`, `length`, `pattern`; `all`, `join`, `else`; `note`.
 //!
 //! # Invariants
 //!
@@ -14,6 +14,8 @@
 //! # Not here
 //!
 //! Running it: `eval.rs`.
+
+use std::ops::Range;
 
 use serde_json::Value;
 use toml::de::DeValue;
@@ -34,7 +36,7 @@ use super::value::{Moment, Val};
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
     "from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern",
-    "all", "note",
+    "all", "join", "else", "note",
 ];
 
 /// What happens to a value that cannot be converted.
@@ -155,6 +157,10 @@ pub(super) struct Rule {
     pub checks: Checks,
     /// All values, not the first.
     pub all: bool,
+    /// All values as one text, with this between them, before anything else is done with it.
+    pub join: Option<String>,
+    /// What is joined where the sources say nothing.
+    pub fallback: Vec<Path>,
     /// A code or number is the first component where the path names none; a text is the whole of it.
     pub scalar: bool,
     /// Where it is written.
@@ -209,10 +215,17 @@ impl Terms<'_> {
         let path_of = |path: &str| path::compile(path, self.names).map(|(path, _)| path);
         let report = |mistake: Mistake| {
             let span = section.source.inside(&text.span, text.value, mistake.span.clone());
-            let code = if mistake.code == PATH { PATH } else { CONDITION };
+            let code = if mistake.code == PATH || mistake.code == TABLE { mistake.code } else { CONDITION };
             self.report.error(section.source, Mistake { span, code, ..mistake });
         };
-        condition::parse(text.value, &path_of).map_err(report).ok()
+        let table_of = |name: &str| (self.table)(name).ok_or_else(|| self.no_table(name, 0..name.len()));
+        condition::parse(text.value, &path_of, &table_of).map_err(report).ok()
+    }
+
+    fn no_table(&self, name: &str, span: Range<usize>) -> Mistake {
+        let near = super::diagnostic::nearest(name, self.table_names.iter().map(String::as_str));
+        let help = near.map_or_else(|| format!("create tables/{name}.csv"), |near| format!("did you mean `{near}`?"));
+        Mistake::new(TABLE, span, format!("there is no table {name:?}")).help(help)
     }
 }
 
@@ -269,8 +282,18 @@ impl Builder<'_, '_> {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
             self.error(mistake.help("remove `all`"));
         }
+        let join = self.section.text("join", report);
+        let fallback: Vec<Path> = self.section.texts("else", report).iter().filter_map(|text| self.source(text)).collect();
+        if join.is_some() && !all && fallback.is_empty() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("join"), "`join` makes one text of all that is found");
+            self.error(mistake.help("write all = true beside it"));
+        }
+        if join.is_none() && self.section.get("else").is_some() {
+            let mistake = Mistake::new(UNFIT, self.section.key_span("else"), "what `else` finds is joined");
+            self.error(mistake.help("write join = \"-\" beside it, or name the paths in `from`"));
+        }
         self.section.text("note", report);
-        let scalar = table.is_some() || !matches!(converter, None | Some(Converter::Text));
+        let scalar = table.is_some() || !converter.is_none_or(Converter::takes_whole_fields);
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
         let checks = if complete { self.checks(converter) } else { Checks::default() };
         let is_checked = checks.min.is_some() || checks.max.is_some() || checks.length.is_some() || checks.pattern.is_some();
@@ -292,6 +315,8 @@ impl Builder<'_, '_> {
             checks,
             is_plain: !is_checked && matches!(self.kind(), Kind::Text | Kind::Texts),
             all,
+            join: join.map(|join| join.value.to_owned()),
+            fallback,
             scalar,
             origin: Origin::of(self.raw.source, self.raw.key_span.start),
             written: self.written(),
@@ -313,7 +338,9 @@ impl Builder<'_, '_> {
             )
             .help("write from = 'PID-8', or value = \"…\" for a constant"),
             (None, Some(_)) => {
-                for key in ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all"] {
+                for key in
+                    ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all", "join", "else"]
+                {
                     if self.section.get(key).is_some() {
                         self.error(
                             Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`"))
@@ -371,11 +398,7 @@ impl Builder<'_, '_> {
             return None;
         };
         let Some(table) = (self.terms.table)(name.value) else {
-            let mistake = Mistake::new(TABLE, name.span, format!("there is no table {:?}", name.value));
-            let help = super::diagnostic::nearest(name.value, self.terms.table_names.iter().map(String::as_str));
-            self.error(
-                mistake.help(help.map_or_else(|| format!("create tables/{}.csv", name.value), |near| format!("did you mean `{near}`?"))),
-            );
+            self.error(self.terms.no_table(name.value, name.span));
             return None;
         };
         let column = self.section.text("column", report);
@@ -427,7 +450,7 @@ impl Builder<'_, '_> {
         }
         let wanted = match (self.kind(), converter) {
             (Kind::Integer | Kind::Boolean, _) if has_table => return,
-            (Kind::Integer, Some(Converter::Integer)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
+            (Kind::Integer, Some(Converter::Integer | Converter::KgToG)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
             (Kind::Date, Some(Converter::Date)) | (Kind::Instant, Some(Converter::Date | Converter::DateTime)) if !has_table => return,
             (Kind::Integer, _) => "integer",
             (Kind::Boolean, _) => "boolean",
@@ -536,7 +559,7 @@ impl Builder<'_, '_> {
 
     fn checks(&self, converter: Option<Converter>) -> Checks {
         let report = self.terms.report;
-        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal));
+        let numeric = matches!(converter, Some(Converter::Integer | Converter::Decimal | Converter::KgToG));
         for key in ["min", "max"] {
             if self.section.get(key).is_some() && !numeric {
                 let mistake = Mistake::new(CHECK, self.section.key_span(key), format!("`{key}` compares numbers"));

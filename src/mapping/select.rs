@@ -9,10 +9,10 @@
 //!
 //! What the chosen file makes of the message: `eval.rs`.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::convert::Surroundings;
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
@@ -51,7 +51,7 @@ impl Document {
     pub fn read(input: &Input<'_>) -> Result<Self, String> {
         let limits = fhir::Limits::default();
         let tree = |result: Result<Value, fhir::Problem>, release| {
-            result.map(|tree| Self::Fhir(tree, release)).map_err(|problem| problem.to_string())
+            result.map(|tree| Self::Fhir(in_bundle(tree), release)).map_err(|problem| problem.to_string())
         };
         match input.format {
             Format::Hl7v2 => {
@@ -72,7 +72,7 @@ impl Document {
         }
     }
 
-    /// Message type or event code; the kind of Bundle where there is no event.
+    /// Message type or event code; the type of the Bundle where there is no event, or of the resource that came alone.
     fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
@@ -114,6 +114,14 @@ impl Document {
     }
 }
 
+/// A resource that came alone, as a Bundle of this one: paths begin at a Bundle always. What it is called as a Bundle is its own type.
+fn in_bundle(tree: Value) -> Value {
+    match tree.get("resourceType").and_then(Value::as_str) {
+        Some(kind) if kind != "Bundle" => json!({ "resourceType": "Bundle", "type": kind, "entry": [{ "resource": tree }] }),
+        _ => tree,
+    }
+}
+
 fn tolerated(warning: &hl7::Warning) -> Finding {
     let (level, text) = match warning.kind {
         "charset_guess" => {
@@ -152,7 +160,14 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         help: help.to_owned(),
     };
     findings.push(finding);
-    Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Explanation::default() }
+    Reading {
+        mapping: None,
+        outcome: Outcome::Held,
+        statements: Vec::new(),
+        findings,
+        provenance: Explanation::default(),
+        contents: Vec::new(),
+    }
 }
 
 /// Chooses a mapping for a document and reads it.
@@ -281,16 +296,40 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     let of_sender = if mapping.zone.is_none() { sender_zone(document) } else { None };
     let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
-    let around = Surroundings { zone, iso, allow_test_numbers: how.allow_test_numbers };
+    let contents = RefCell::default();
+    let around = Surroundings { zone, iso, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
-    match asked {
+    let mut evaluation = match asked {
         Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets), options),
         Asked::Fhir(tree) => {
             // Asking which file reads it costs this one nothing.
             tree.refresh(STEPS_MAX);
             eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets), options)
         }
+    };
+    evaluation.reading.contents = contents.into_inner();
+    hold_cut_contents(mapping, &mut evaluation.reading);
+    evaluation
+}
+
+/// A line break inside a field makes a line that is no segment. Elsewhere that is a warning; a document would be filed
+/// without its second half, and nobody would see that from its hash.
+fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
+    if reading.contents.is_empty() || !reading.findings.iter().any(|finding| finding.code == "line-is-no-segment") {
+        return;
     }
+    let finding = Finding {
+        level: Level::Hold,
+        code: "content-cut".to_owned(),
+        field: "document.sha256".to_owned(),
+        at: "OBX-5".to_owned(),
+        bytes: None,
+        rule: mapping.origin.shown(),
+        text: "OBX-5 may be cut: the message has lines that are no segments".to_owned(),
+        help: "ask the sender to escape line breaks as \\.br\\ and to send the document again".to_owned(),
+    };
+    reading.findings.push(finding);
+    reading.outcome = Outcome::Held;
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).

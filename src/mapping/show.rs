@@ -91,7 +91,7 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
                 };
                 let how = if bytes.iter().any(inside) || (id == "MSH" && READ_BY_US.contains(&field)) {
                     Coverage::Used
-                } else if named.contains(&(id, field)) || named.contains(&(id, 0)) {
+                } else if named.contains(&(id, field)) || is_left(mapping, id, field) {
                     Coverage::Ignored
                 } else {
                     Coverage::Unmapped
@@ -103,6 +103,12 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
     covered
 }
 
+/// True where the table of left fields names the field or its whole segment.
+fn is_left(mapping: &Mapping, id: &str, field: usize) -> bool {
+    let known = |place: &str| mapping.left.as_ref().is_some_and(|table| table.find(place, None).is_some());
+    known(id) || known(&format!("{id}-{field}"))
+}
+
 /// Fields that some path of the mapping names.
 fn named(mapping: &Mapping) -> HashSet<(&str, usize)> {
     let rules = mapping.records.iter().flat_map(|record| &record.rules);
@@ -112,7 +118,7 @@ fn named(mapping: &Mapping) -> HashSet<(&str, usize)> {
         .chain(mapping.when.as_ref())
         .chain(mapping.ignores.iter().map(|ignore| &ignore.when));
     let paths = rules
-        .flat_map(|rule| &rule.sources)
+        .flat_map(|rule| rule.sources.iter().chain(&rule.fallback))
         .chain(conditions.flat_map(|condition| condition.paths()))
         .chain(mapping.lets.iter().flat_map(|one| &one.sources));
     let overs = mapping.records.iter().filter_map(|record| match &record.over {

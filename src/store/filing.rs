@@ -11,6 +11,8 @@
 //! - An event's debts are made with it or never: `reconcile` counts both.
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
+mod merging;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,10 +23,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::documents;
 use super::index::{ChildRow, Index};
 use super::parents;
 use super::writer::row_id;
-use crate::canon::{Action, Child, ChildStatus, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
 use crate::identity::{self, Evidence, Match, Record, Said};
@@ -57,6 +60,8 @@ pub struct Prepared {
     pub findings: String,
     /// What is to be done.
     pub outcome: PreparedOutcome,
+    /// Contents of documents, which the statements name by their hash.
+    pub contents: Vec<Content>,
     /// A person's reason, where a held entry is read again.
     pub released_by: Option<String>,
 }
@@ -220,6 +225,7 @@ fn file_statements(
         let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
         debts.extend(one.file()?);
     }
+    documents::keep(connection, statements, &prepared.contents)?;
     Ok(debts)
 }
 
@@ -230,6 +236,14 @@ fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
     let mut timed = statement.clone();
     timed.event.at = Timestamp::from_microsecond(arrived_us).ok().map(Instant::of);
     Cow::Owned(timed)
+}
+
+/// A death that was taken back: a person looks (identity rules, section 7), and parents hear nothing before.
+fn look_at_removal(before: Option<&Child>, after: &mut Child) {
+    let status = |child: &Child| child.death.as_ref().and_then(|death| death.status.clone());
+    let (was, is) = (before.and_then(status), status(after));
+    let is_alive = is.as_deref().is_none_or(|is| is == "removed");
+    after.flags.birth_needs_review |= is_alive && was != is;
 }
 
 /// A child who lives outside the area of all hubs has moved out, and back in when a hub is responsible again.
@@ -255,6 +269,7 @@ struct Aggregate {
 }
 
 /// One statement on its way into the record.
+#[derive(Clone, Copy)]
 struct One<'a> {
     connection: &'a Connection,
     prepared: &'a Prepared,
@@ -266,6 +281,9 @@ struct One<'a> {
 
 impl One<'_> {
     fn file(&self) -> Result<Vec<DestinationName>, Failure> {
+        if !self.statement.identity_changes.is_empty() {
+            return self.change();
+        }
         let index = Index(self.connection);
         let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
@@ -288,6 +306,7 @@ impl One<'_> {
             (Some(row), false) => (row.record.clone(), Vec::new()),
             (row, _) => identity::merge(row.as_ref().map(|row| &row.record), self.statement, &said),
         };
+        look_at_removal(known.as_ref().map(|row| &row.record.child), &mut record.child);
         if let (Some(status), None) = (new_status, record.child.status) {
             record.child.status = Some(status);
         }

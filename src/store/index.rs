@@ -27,6 +27,13 @@ impl Index<'_> {
         row.map_err(unread)?.map(parse).transpose()
     }
 
+    /// The child with this row.
+    pub(super) fn by_row(&self, row: i64) -> Result<Option<ChildRow>, IndexError> {
+        let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
+        let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([row], read_row).optional());
+        row.map_err(unread)?.map(parse).transpose()
+    }
+
     fn by_identifier(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {
         let sql = "SELECT c.id, c.uuid, c.version, c.record FROM identifier i JOIN child c ON c.id = i.child WHERE i.system = ?1 AND i.value = ?2";
         let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row(params![system, value], read_row).optional());

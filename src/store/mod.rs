@@ -8,12 +8,14 @@
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `documents`: contents of documents, by their hash.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
 mod controls;
+mod documents;
 mod filing;
 mod hub;
 mod index;
@@ -23,6 +25,7 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use documents::KeptDocument;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};

@@ -140,16 +140,21 @@ impl LedgerReader {
             self.read(|c| c.query_row(sql, [child.0.as_bytes().as_slice()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())?;
         let Some((id, version, record)) = row else { return Ok(None) };
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.child = ?1 ORDER BY v.id");
+        // Of a child that went on in the place of others, what was said of them is part of its story.
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child
+             WHERE v.child = ?1 OR v.child IN (SELECT child FROM merged WHERE survivor = ?1) ORDER BY v.id"
+        );
         let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
         Ok(Some(ChildView { child: child.to_string(), version, record: part("child"), said: part("said"), events }))
     }
 
-    /// Child ids whose current or former NHS number or local identifier this is.
+    /// Child ids whose current or former NHS number or local identifier this is; of a merged child the one that goes on.
     pub fn children_by_identifier(&self, value: &str) -> Result<Vec<ChildId>, StoreError> {
         let plain: String = value.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-        let sql = "SELECT DISTINCT c.uuid FROM identifier i JOIN child c ON c.id = i.child WHERE i.value IN (?1, ?2)";
+        let sql = "SELECT DISTINCT c.uuid FROM identifier i LEFT JOIN merged m ON m.child = i.child JOIN child c ON c.id = coalesce(m.survivor, i.child)
+            WHERE i.value IN (?1, ?2)";
         let found: Vec<Vec<u8>> = self.list(sql, [value.trim(), plain.as_str()], |row| row.get(0))?;
         Ok(found.iter().filter_map(|bytes| Uuid::from_slice(bytes).ok()).map(ChildId).collect())
     }
@@ -322,7 +327,7 @@ impl LedgerReader {
         })
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -331,11 +336,11 @@ impl LedgerReader {
         self.read(|connection| connection.prepare_cached(sql)?.query_map(params, each)?.collect())
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection).map_err(|error| broken(&self.file, &error))
     }
 
-    fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn unsqueeze(&self, zstd: bool, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, StoreError> {
         if !zstd {
             return Ok(bytes);
         }

@@ -7,7 +7,9 @@
 //!     standing   seq | state | why: at most one row for each entry; none yet means waiting
 //!     event      what was filed, with the record after it; never changes
 //!     child      the merged record; identifier points at it
+//!     merged     which record goes on in the place of which, and which event said so; both rows stay
 //!     aggregate  (kind, publisher, key): which event holds now, tombstones too
+//!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!
 //! # Invariants
@@ -45,6 +47,8 @@ CREATE TABLE child(
 CREATE TABLE identifier(system TEXT NOT NULL, value TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY(system, value)) STRICT, WITHOUT ROWID;
 CREATE INDEX identifier_child ON identifier(child);
 CREATE TABLE relation_identifier(system TEXT NOT NULL, value TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY(system, value)) STRICT, WITHOUT ROWID;
+CREATE TABLE merged(child INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, first_survivor INTEGER NOT NULL, event INTEGER NOT NULL) STRICT;
+CREATE INDEX merged_survivor ON merged(survivor);
 CREATE TABLE aggregate(
     kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL,
     version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
@@ -85,6 +89,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
             });
         }
     }
+    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }

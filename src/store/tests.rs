@@ -46,6 +46,7 @@ fn held(seq: Seq) -> Prepared {
         bundle: BundleHash::new("none"),
         findings: String::new(),
         outcome: PreparedOutcome::Hold("unmapped-code".into()),
+        contents: Vec::new(),
         released_by: None,
     }
 }
@@ -167,4 +168,134 @@ async fn a_bundle_comes_back_as_it_was_kept() {
     assert_eq!(reader.bundle_files("h1").unwrap(), Some(files.clone()));
     assert_eq!(reader.last_bundle().unwrap(), Some(files));
     assert_eq!(reader.bundle_files("h2").unwrap(), None);
+}
+
+mod merges {
+    use super::*;
+    use crate::canon::{
+        Child, ChildStatus, Date, EventHeader, EventKind, Identifier, IdentityAct, IdentityChange, Precision, ProxyConsent, Statement,
+    };
+    use crate::names::ChildId;
+
+    fn id(value: &str) -> Identifier {
+        Identifier { system: "urn:v2:RJ1".into(), value: value.into(), ..Identifier::default() }
+    }
+
+    /// A child of that identifier; with a prior one, a merge.
+    fn said(value: &str, prior: Option<&str>) -> Statement {
+        let kind = if prior.is_some() { EventKind::Merge } else { EventKind::Person };
+        let date = Some(Date { value: "2026-01-05".into(), precision: Precision::Day });
+        let mut child = Child { identifiers: vec![id(value)], ..Child::default() };
+        child.birth.date = date;
+        let change = |prior: &str| IdentityChange { act: IdentityAct::Merge, prior: vec![id(prior)] };
+        Statement {
+            event: EventHeader { kind, may_create: true, ..EventHeader::default() },
+            child,
+            identity_changes: prior.map(change).into_iter().collect(),
+            ..Statement::default()
+        }
+    }
+
+    fn followed(value: &str, account: &str) -> Statement {
+        let consent = ProxyConsent { account_id: account.into(), status: "active".into(), ..ProxyConsent::default() };
+        let mut statement = said(value, None);
+        statement.event.kind = EventKind::ProxyConsent;
+        statement.proxy_consents = vec![consent];
+        statement
+    }
+
+    /// Files each list of statements as one message; gives the reader and why each was held, empty where it was filed.
+    async fn filed(data: &std::path::Path, messages: Vec<Vec<Statement>>) -> (LedgerReader, Vec<String>) {
+        let ledger = open(data, None);
+        let mut prepared = Vec::new();
+        for (number, statements) in messages.into_iter().enumerate() {
+            let control_id: &'static str = Box::leak(format!("N{number}").into_boxed_str());
+            let seq = ledger.append(entry(control_id, control_id, Admission::Accepted)).await.unwrap().seq();
+            let arrived_us = 1_767_607_200_000_000 + number as i64;
+            prepared.push(Prepared { arrived_us, outcome: PreparedOutcome::File(statements), ..held(seq) });
+        }
+        let count = prepared.len() as i64;
+        assert!(ledger.file(prepared).await);
+        let reader = LedgerReader::open(data).unwrap();
+        let reasons = (1..=count).map(|seq| reader.trace(Seq(seq)).unwrap().unwrap().entry.reason).collect();
+        (reader, reasons)
+    }
+
+    fn status_of(reader: &LedgerReader, child: ChildId) -> String {
+        reader.child(child).unwrap().unwrap().record["status"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn pairs_of_one_message_are_merged_in_their_order_and_each_keeps_its_other() {
+        let data = tempfile::tempdir().unwrap();
+        let registrations = ["A", "B", "C", "D"].map(|value| said(value, None)).to_vec();
+        let (reader, reasons) = filed(data.path(), vec![registrations, vec![said("B", Some("A")), said("D", Some("C"))]]).await;
+        assert_eq!(reasons, ["", ""]);
+        let events = reader.trace(Seq(2)).unwrap().unwrap().events;
+        let now: Vec<String> = events.iter().map(|event| status_of(&reader, ChildId(event.child.parse().unwrap()))).collect();
+        assert_eq!(now, ["provisional", "provisional", "merged", "merged"]);
+        for (gone, goes_on) in [("A", "B"), ("C", "D")] {
+            assert_eq!(reader.children_by_identifier(gone).unwrap(), reader.children_by_identifier(goes_on).unwrap());
+        }
+        assert_ne!(reader.children_by_identifier("A").unwrap(), reader.children_by_identifier("C").unwrap());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_pair_that_must_wait_holds_its_whole_message() {
+        let data = tempfile::tempdir().unwrap();
+        let mut later = said("C", None);
+        later.child.birth.date = Some(Date { value: "2026-01-06".into(), precision: Precision::Day });
+        let messages = vec![vec![said("A", None)], vec![said("B", None)], vec![later], vec![said("B", Some("A")), said("B", Some("C"))]];
+        let (reader, reasons) = filed(data.path(), messages).await;
+        assert_eq!(reasons, ["", "", "", "identity-mismatch"]);
+        assert_ne!(reader.children_by_identifier("A").unwrap(), reader.children_by_identifier("B").unwrap(), "nothing of it was done");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_account_goes_over_to_the_survivor_and_two_accounts_are_a_persons_decision() {
+        let data = tempfile::tempdir().unwrap();
+        let messages = vec![vec![said("A", None)], vec![said("B", None)], vec![followed("A", "mum")], vec![said("B", Some("A"))]];
+        let (reader, reasons) = filed(data.path(), messages).await;
+        assert_eq!(reasons, ["", "", "", ""]);
+        // Rows of children are numbered as they come: A is 1, B is 2.
+        let accounts =
+            |child: i64| reader.child_now(child).unwrap().unwrap().1.into_iter().map(|consent| consent.account_id).collect::<Vec<_>>();
+        assert_eq!((accounts(1), accounts(2)), (vec!["mum".to_owned()], vec!["mum".to_owned()]));
+        assert_eq!(reader.child_now(1).unwrap().unwrap().0.status, Some(ChildStatus::Merged));
+
+        let data = tempfile::tempdir().unwrap();
+        let followed = vec![followed("A", "mum"), followed("B", "dad")];
+        let (_reader, reasons) =
+            filed(data.path(), vec![vec![said("A", None)], vec![said("B", None)], followed, vec![said("B", Some("A"))]]).await;
+        assert_eq!(reasons, ["", "", "", "identity-conflict"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_message_merges_no_more_children_than_its_events_have_room_for() {
+        let data = tempfile::tempdir().unwrap();
+        let fillers = (0..511).map(|_| said("P", None));
+        let late: Vec<Statement> = fillers.chain([said("B", Some("A"))]).collect();
+        let later: Vec<Statement> = (0..512).map(|_| said("P", None)).chain([said("D", Some("C"))]).collect();
+        let both = ["A", "B", "C", "D"].map(|value| said(value, None)).to_vec();
+        let (_reader, reasons) = filed(data.path(), vec![both, late, later]).await;
+        assert_eq!(reasons, ["", "", "statement-count"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_death_that_is_taken_back_marks_the_child_for_a_person_and_not_dead_alone_does_not() {
+        let dead = |status: &str| {
+            let mut statement = said("A", None);
+            statement.child.death = Some(crate::canon::Death { status: Some(status.into()), ..crate::canon::Death::default() });
+            statement
+        };
+        for (messages, marked) in [
+            (vec![dead("removed"), dead("removed")], false),
+            (vec![dead("informal"), dead("formal")], false),
+            (vec![dead("informal"), dead("removed")], true),
+        ] {
+            let data = tempfile::tempdir().unwrap();
+            let (reader, _reasons) = filed(data.path(), messages.into_iter().map(|statement| vec![statement]).collect()).await;
+            assert_eq!(reader.child_now(1).unwrap().unwrap().0.flags.birth_needs_review, marked);
+        }
+    }
 }

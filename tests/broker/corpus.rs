@@ -15,7 +15,7 @@ fn corpus() -> Option<PathBuf> {
     folder
 }
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

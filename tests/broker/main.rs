@@ -5,7 +5,10 @@
 #![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
 
 mod corpus;
+mod documents;
 mod fhir;
 mod kill;
+mod merges;
+mod resources;
 mod whole;
 mod world;

@@ -5,7 +5,7 @@ use chis_broker::journal::Standing;
 use chis_broker::names::Seq;
 use chis_broker::store::{LedgerReader, hub_export};
 
-use crate::world::{Line, broker, nhs_number, person, settled};
+use crate::world::{Line, broker, nhs_number, person, sample, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hospitals_message_reaches_the_store_of_the_responsible_hub_and_no_other() {
@@ -84,11 +84,6 @@ async fn a_held_message_is_filed_when_a_person_releases_it_after_the_cause_is_me
     assert_eq!(running.stop().await, 0);
 }
 
-fn sample(name: &str) -> String {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
-    std::fs::read_to_string(file).unwrap().replace('\n', "\r")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_known_as_a_mothers_is_not_taken_for_a_babys() {
     let data = tempfile::tempdir().unwrap();
@@ -138,5 +133,26 @@ async fn a_result_under_the_same_accession_of_another_child_is_held_and_hides_no
     assert_eq!(reader.standing(Seq(3)).unwrap(), Some(Standing::Filed));
     let trace = reader.trace(Seq(4)).unwrap().unwrap();
     assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("held", "identity-conflict"), "{trace:?}");
+    assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_read_by_the_delimiters_it_names_and_answered_with_them() {
+    let data = tempfile::tempdir().unwrap();
+    let running = broker(data.path()).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    let standard = person("A1", 1, "20260106101500", "EXAMPLE");
+    // The fifth character of 2.7, and a sender whose MSH names others altogether.
+    let truncating = person("A2", 1, "20260106111500", "EXAMPLE").replace("|^~\\&|", "|^~\\&#|").replace("|2.4|", "|2.7|");
+    let strange = person("A3", 1, "20260106121500", "EXAMPLE").replace('|', "!").replace('^', "%").replace('~', "*");
+    for (message, control_id) in [(standard, "A1"), (truncating, "A2"), (strange, "A3")] {
+        let answer = line.exchange(message.as_bytes()).await;
+        assert_eq!((answer.code.as_str(), answer.control_id.as_str()), ("AA", control_id));
+        assert_eq!(answer.whole[3..8], message[3..8]);
+    }
+    settled(data.path()).await;
+    let reader = LedgerReader::open(data.path()).unwrap();
+    let child = |seq: i64| reader.trace(Seq(seq)).unwrap().unwrap().events[0].child.clone();
+    assert_eq!((child(2), child(3)), (child(1), child(1)));
     assert_eq!(running.stop().await, 0);
 }

@@ -103,6 +103,12 @@ pub fn person(control_id: &str, child: usize, at: &str, family: &str) -> String 
     )
 }
 
+/// A shipped sample with the segment ends it is sent with.
+pub fn sample(name: &str) -> String {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
+    std::fs::read_to_string(file).unwrap().replace('\n', "\r")
+}
+
 /// The `number`th NHS number of the test range whose check digit exists.
 pub fn nhs_number(number: usize) -> String {
     (0..)

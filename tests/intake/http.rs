@@ -91,6 +91,103 @@ async fn an_r4_message_names_its_event_otherwise() {
     doors.close().await;
 }
 
+const RESOURCES: &str = "POST /fhir/r4";
+
+fn resources(kind: &str, entries: &str) -> String {
+    format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entries}]}}"#)
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_kept_is_answered_entry_by_entry_and_a_collection_by_an_outcome() {
+    let journal = MemoryJournal::default();
+    let doors = open(PLAIN, &journal).await;
+    let entry = r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+    let two = format!("{entry},{entry}");
+    let reply = doors.post(RESOURCES, &[JSON], resources("transaction", &two)).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!((&answer["resourceType"], &answer["type"]), (&"Bundle".into(), &"transaction-response".into()));
+    assert_eq!(answer["entry"].as_array().unwrap().len(), 2, "one for each entry");
+    let response = &answer["entry"][1]["response"];
+    assert_eq!(response["status"], "202 Accepted");
+    assert_eq!(response["outcome"]["resourceType"], "OperationOutcome");
+    assert_eq!(response["outcome"]["issue"][0]["details"]["text"], "kept as entry 1");
+
+    let xml = r#"<Bundle xmlns="http://hl7.org/fhir"><type value="batch"/><entry><resource><Patient/></resource></entry></Bundle>"#;
+    let reply = doors.post(RESOURCES, &[XML], xml).await;
+    assert!(reply.status == 200 && reply.head.contains("content-type: application/fhir+xml"), "{reply:?}");
+    let said = r#"<type value="batch-response"/><entry><response><status value="202 Accepted"/><outcome><OperationOutcome><issue>"#;
+    assert!(reply.body.contains(said) && reply.body.trim_end().ends_with("</entry></Bundle>"), "{reply:?}");
+
+    let reply = doors.post(RESOURCES, &[JSON], resources("collection", entry)).await;
+    assert!(reply.status == 200 && reply.body.contains(r#""resourceType":"OperationOutcome""#), "{reply:?}");
+    let kept = journal.kept();
+    assert_eq!([&*kept[0].kind, &*kept[1].kind, &*kept[2].kind], ["transaction", "batch", "collection"]);
+    assert_eq!([kept[0].format, kept[1].format], [Format::R4Json, Format::R4Xml]);
+    doors.close().await;
+}
+
+#[tokio::test]
+async fn what_has_no_id_is_known_again_by_its_bytes_and_never_called_by_the_number_of_a_patient() {
+    let journal = MemoryJournal::default();
+    let doors = open(PLAIN, &journal).await;
+    let entry = r#"{"resource":{"resourceType":"Patient","id":"9990000026"}}"#;
+    let named = resources("batch", entry).replace(r#""type""#, r#""identifier":{"value":"b-1"},"type""#);
+    let one = r#"{"resourceType":"Patient","id":"9990000026"}"#;
+    for (line, body) in [
+        (RESOURCES, resources("batch", entry)),
+        (RESOURCES, named),
+        ("POST /fhir/r4/Patient", one.into()),
+        ("PUT /fhir/r4/Patient/9990000026", one.into()),
+    ] {
+        assert_eq!(doors.post(line, &[JSON], body).await.status, 200, "{line}");
+    }
+    let ids: Vec<String> = journal.kept().iter().map(|kept| kept.control_id.clone()).collect();
+    assert_eq!(ids[1], "b-1");
+    assert!(ids[0].starts_with("sha256-") && ids[0] != ids[2], "{ids:?}");
+    assert_eq!(ids[2], ids[3], "the same bytes have the same name");
+    assert!(ids.iter().all(|id| !id.contains("9990000026")), "{ids:?}");
+    assert_eq!(journal.kept()[2].kind, "Patient");
+    doors.close().await;
+}
+
+#[tokio::test]
+async fn what_the_r4_door_will_never_do_is_refused_with_the_place() {
+    let journal = MemoryJournal::default();
+    let doors = open(PLAIN, &journal).await;
+    let patient = r#"{"resourceType":"Patient","id":"1"}"#;
+    let many = |count: usize| resources("batch", &vec![r#"{"resource":{"resourceType":"Task"}}"#; count].join(","));
+    let asked =
+        |method: &str| resources("transaction", &format!(r#"{{"resource":{patient},"request":{{"method":"{method}","url":"Patient"}}}}"#));
+    let read: [(&str, &str, String, u16, &str); 14] = [
+        ("POST", RESOURCES, asked("POST"), 200, ""),
+        ("PUT", RESOURCES, asked("PUT"), 200, ""),
+        ("a read", RESOURCES, asked("GET"), 422, "Bundle.entry[0].request.method"),
+        ("a deletion", RESOURCES, asked("DELETE"), 422, "Bundle.entry[0].request.method"),
+        ("no resource", RESOURCES, resources("batch", r#"{"fullUrl":"urn:uuid:a"}"#), 422, "Bundle.entry[0].resource"),
+        ("no entry", RESOURCES, resources("batch", ""), 422, "Bundle.entry"),
+        ("as many as are taken", RESOURCES, many(1_000), 200, ""),
+        ("one more", RESOURCES, many(1_001), 422, "Bundle.entry"),
+        ("a message", RESOURCES, birth_json("1"), 422, "Bundle.type"),
+        ("a searchset", RESOURCES, resources("searchset", ""), 422, "Bundle.type"),
+        ("not JSON", RESOURCES, "{".into(), 400, "line 1, column 2"),
+        ("a Patient as a Task", "POST /fhir/r4/Task", patient.into(), 422, "Task"),
+        ("a Bundle as a Task", "POST /fhir/r4/Task", resources("batch", ""), 422, "Task"),
+        ("another id", "PUT /fhir/r4/Patient/2", patient.into(), 422, "Patient.id"),
+    ];
+    for (what, line, body, status, place) in read {
+        let reply = doors.post(line, &[JSON], body).await;
+        assert_eq!(reply.status, status, "{what}: {reply:?}");
+        assert!(reply.body.contains(place), "{what}: {reply:?}");
+    }
+    for (line, status) in
+        [("POST /fhir/r4/Account", 404), ("GET /fhir/r4/Patient/1", 405), ("PUT /fhir/r4/Patient", 405), ("GET /fhir/r4", 405)]
+    {
+        assert_eq!(doors.post(line, &[JSON], patient).await.status, status, "{line}");
+    }
+    doors.close().await;
+}
+
 /// What is wrong, media type, body; status and a place that the answer names.
 type ReadCase = (&'static str, (&'static str, &'static str), String, u16, &'static str);
 /// What is wrong, request line, headers, body; status.

@@ -86,6 +86,30 @@ async fn a_type_that_the_source_ignores_is_accepted_and_never_filed() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_not_taken_is_refused_or_ignored_as_the_source_says() {
+    let refused = "7 refused AR 201 event not taken from this sender";
+    for event in ["ADT^A43", "ADT^A44", "ADT^A45", "ADT^A50"] {
+        check(PLAIN, &message(event, "7"), "AR 7 201", &[refused]).await;
+    }
+    let ignoring = PLAIN.to_owned() + "unknown_event = \"ignore\"";
+    check(&ignoring, &message("ADT^A45", "7"), "AA 7", &["7 ignored type ignored for this source"]).await;
+    check(&ignoring, &message("QRY^A19", "7"), "AR 7 200", &["7 refused AR 200 message type not taken from this sender"]).await;
+    let enabled = PLAIN.to_owned() + "accepts = [\"ADT^A45\"]";
+    check(&enabled, &message("ADT^A45", "7"), "AA 7", &["7 accepted"]).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_a_sender_that_nobody_knows_is_kept_and_not_answered() {
+    let journal = MemoryJournal::default();
+    let doors = open(&(PLAIN.to_owned() + r#"senders = ["PAS|RJ1"]"#), &journal).await;
+    let mut sender = doors.mllp().await;
+    sender.say("MSH|^~\\&|OTHER|RJ2|||20260105101500||ACK^A28^ACK|1|P|2.4\rMSA|AR|7\r").await;
+    assert_eq!(sender.ask(&a28("2")).await, "AA 2", "the first answer heard is that of the second message");
+    assert_eq!(journal.admissions(), ["1 ignored an acknowledgement", "2 accepted"]);
+    doors.close().await;
+}
+
+#[tokio::test]
 async fn nothing_is_answered_before_the_journal_holds_it_not_even_a_refusal() {
     let journal = MemoryJournal::gated();
     let doors = open(PLAIN, &journal).await;

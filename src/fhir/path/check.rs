@@ -1,7 +1,7 @@
 //! Are the names of a path names of the release? A typing error in FHIRPath is silently empty; here it is an error at load.
 
 use super::parse::{Condition, Head, Operand, Step, StepKind, nearest};
-use super::{Path, PathError, is_type_name};
+use super::{Path, PathError, RECORD, is_type_name};
 use crate::fhir::Release;
 use crate::fhir::elements::{Element, Holds, Table, is_primitive, table};
 use std::collections::{BTreeSet, HashMap};
@@ -53,7 +53,7 @@ pub fn check_names(path: &Path, release: Release) -> Result<(), PathError> {
 ///
 /// [`PathError`] at the name, with the name that was probably meant.
 pub fn check_types(path: &Path, release: Release, scope: &Scope) -> Result<Types, PathError> {
-    let check = Check { table: table(release), release, lets: &scope.lets };
+    let check = Check { table: table(release), release, lets: &scope.lets, record: &scope.this.0 };
     check.path(path, &scope.this.0).map(Types)
 }
 
@@ -61,6 +61,7 @@ struct Check<'c> {
     table: &'static Table,
     release: Release,
     lets: &'c HashMap<String, Types>,
+    record: &'c Kinds,
 }
 
 type Kinds = BTreeSet<Kind>;
@@ -68,6 +69,7 @@ type Kinds = BTreeSet<Kind>;
 impl Check<'_> {
     fn path(&self, path: &Path, this: &Kinds) -> Result<Kinds, PathError> {
         let (mut kinds, steps) = match (&path.head, path.steps.split_first()) {
+            (Head::Let(name), _) if name == RECORD && !self.lets.contains_key(name) => (self.record.clone(), path.steps.as_slice()),
             (Head::Let(name), _) => (self.lets.get(name).cloned().unwrap_or_default().0, path.steps.as_slice()),
             (Head::Tree, Some((Step { kind: StepKind::Name(name), span }, rest))) if is_type_name(name) => {
                 (self.resource(name, span.clone())?, rest)

@@ -4,6 +4,7 @@ use super::parse::{Condition, Head, Operand, Step, StepKind};
 use super::{Found, Lets, Path, is_type_name};
 use crate::fhir::References;
 use crate::fhir::elements::chosen_type;
+use crate::fhir::path::RECORD;
 use serde_json::{Map, Value};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -100,9 +101,9 @@ impl<'t> Spot<'t> {
 
 /// All nodes that a path finds, in document order; none, when the steps of the tree are used up.
 pub(crate) fn spots<'t>(path: &Path, tree: &Tree<'t>, base: Option<Spot<'t>>, lets: &Named<'_, 't>) -> Vec<Spot<'t>> {
-    let search = Search { tree, lets };
     let root = tree.root_node();
     let this = base.map_or(root, Spot::entered);
+    let search = Search { tree, lets, record: this };
     let mut found = search.path(path, root, this);
     if tree.is_exhausted() {
         return Vec::new();
@@ -112,7 +113,7 @@ pub(crate) fn spots<'t>(path: &Path, tree: &Tree<'t>, base: Option<Spot<'t>>, le
 }
 
 pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, lets: &Lets<'t>) -> Vec<Found<'t>> {
-    let search = Search { tree, lets: &[] };
+    let search = Search { tree, lets: &[], record: tree.root_node() };
     let enter = |found: &Found<'t>| Spot(search.enter(found));
     let base = base.map(enter);
     let used = path.lets();
@@ -193,15 +194,18 @@ enum Name<'t> {
 struct Search<'s, 't> {
     tree: &'s Tree<'t>,
     lets: &'s Named<'s, 't>,
+    /// What the whole path is asked of: `$record`, also where `$this` is a node inside `where`.
+    record: Node<'t>,
 }
 
 impl<'t> Search<'_, 't> {
     fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
         let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
-            (Head::Let(name), _) => {
-                let named = self.lets.iter().find(|(known, _)| known == name);
-                (named.into_iter().flat_map(|(_, spots)| spots).map(|spot| spot.entered()).collect(), path.steps.as_slice())
-            }
+            (Head::Let(name), _) => match self.lets.iter().find(|(known, _)| known == name) {
+                Some((_, spots)) => (spots.iter().map(|spot| spot.entered()).collect(), path.steps.as_slice()),
+                None if name == RECORD => (vec![self.record], path.steps.as_slice()),
+                None => (Vec::new(), path.steps.as_slice()),
+            },
             (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
             (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
         };
@@ -440,8 +444,8 @@ enum Comparable<'v> {
     Text(&'v str),
     Number(String),
     Boolean(bool),
-    /// An object, which equals nothing.
-    Object,
+    /// An object, which is the same as itself and nothing else, however like it another may be.
+    Object(&'v Value),
 }
 
 fn comparable(value: &Value) -> Comparable<'_> {
@@ -449,14 +453,15 @@ fn comparable(value: &Value) -> Comparable<'_> {
         Value::String(text) => Comparable::Text(text),
         Value::Number(number) => Comparable::Number(number.to_string()),
         Value::Bool(value) => Comparable::Boolean(*value),
-        Value::Null | Value::Array(_) | Value::Object(_) => Comparable::Object,
+        Value::Null | Value::Array(_) | Value::Object(_) => Comparable::Object(value),
     }
 }
 
 impl Comparable<'_> {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Object, _) | (_, Self::Object) => false,
+            (Self::Object(left), Self::Object(right)) => std::ptr::eq(*left, *right),
+            (Self::Object(_), _) | (_, Self::Object(_)) => false,
             (Self::Number(left), Self::Number(right)) => plain_decimal(left) == plain_decimal(right),
             // A decimal is a text in the tree.
             (Self::Number(number), Self::Text(text)) | (Self::Text(text), Self::Number(number)) => {
@@ -642,6 +647,32 @@ mod tests {
         assert_eq!(values("Observation.valueQuantity"), [format!("{weight}.valueQuantity")], "the type of the node it is asked of");
         assert_eq!(values("Bundle.type"), ["Bundle.type", "Bundle.type"], "the type of the root");
         assert_eq!(values("subject.resolve().birthDate"), ["Bundle.entry[1].resource.birthDate"; 2]);
+    }
+
+    #[test]
+    fn an_element_is_the_same_as_itself_however_it_was_reached() {
+        let child = |id: &str| json!({ "resource": { "resourceType": "Patient", "id": id, "gender": "female" } });
+        let fact = |id: &str, subject: &str| json!({ "resource": { "resourceType": "Observation", "id": id, "subject": { "reference": subject } } });
+        let bundle = json!({ "resourceType": "Bundle", "entry": [
+            child("1"), child("2"),
+            fact("a", "Patient/1"), fact("b", "https://x.example/Patient/1"), fact("c", "Patient/2"), fact("d", "Patient/3"), fact("e", "Patient/3")
+        ] });
+        let patients = Path::parse("Bundle.entry.resource.ofType(Patient)").unwrap().find(&bundle, &Lets::new());
+        let observations = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
+        let ids = |path: &str, base: &Found<'_>, lets: &Lets<'_>| -> String {
+            let found = Path::parse(path).unwrap().find_from(&bundle, base, lets);
+            found.iter().map(|found| found.value.as_str().unwrap()).collect()
+        };
+        let same = "Bundle.entry.resource.ofType(Observation).where(subject.resolve() = $record.subject.resolve()).id";
+        let of_all: Vec<String> = observations.iter().map(|base| ids(same, base, &Lets::new())).collect();
+        assert_eq!(of_all, ["ab", "ab", "c", "", ""], "what is not there is nobody's");
+        let mine = "Bundle.entry.resource.ofType(Observation).where(subject.resolve() = $record).id";
+        assert_eq!(patients.iter().map(|base| ids(mine, base, &Lets::new())).collect::<Vec<_>>(), ["ab", "c"]);
+        let lets = Lets::from([("some".to_owned(), observations[1..3].to_vec())]);
+        assert_eq!(ids("Bundle.entry.resource.where($this = $some).id", &patients[0], &lets), "bc", "one of several");
+        assert_eq!(ids("Bundle.entry.resource.where($this = $other).id", &patients[0], &lets), "");
+        let shadowed = Lets::from([("record".to_owned(), observations[2..3].to_vec())]);
+        assert_eq!(ids("$record.id", &patients[0], &shadowed), "c", "a let of this name comes first");
     }
 
     #[test]

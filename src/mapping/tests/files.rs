@@ -238,7 +238,9 @@ fn paths_lets_and_conditions_are_pointed_at() {
     );
     check_rules(
         "language = { from = 'PID-15', when = 'PID-24' }",
-        &["M033 t.toml:20 a comparison is expected here: =, !=, <, <=, >, >= or in | to ask whether it is there, write exists(PID-24)"],
+        &[
+            "M033 t.toml:20 a comparison is expected here: =, !=, <, <=, >, >=, in or fits | to ask whether it is there, write exists(PID-24)",
+        ],
     );
     check_rules(
         "language = { from = 'PID-15', when = 'exist(PID-24)' }",

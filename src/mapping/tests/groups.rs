@@ -229,3 +229,41 @@ fn a_record_of_constants_alone_is_no_record() {
     assert_eq!(read(rules, &["PID||"]).0["child"]["relations"], json!(null));
     assert_eq!(read(rules, &["PID||||||MAIDEN"]).0["child"]["relations"], json!([{ "kind": "12", "birth_family_name": "MAIDEN" }]));
 }
+
+const ORDERED: &str = r#"
+[[record]]
+name   = "given"
+type   = "immunisation"
+parent = "child"
+over   = "RXA"
+lead   = ["ORC"]
+span   = ["RXR"]
+[record.fields]
+key        = { from = 'ORC-3.1' }
+batch      = { from = 'RXA-15' }
+route.code = { from = 'RXR-1.1' }
+"#;
+
+#[test]
+fn what_leads_a_segment_is_never_anothers() {
+    let rxa = |lot: &str| format!("RXA|0|1|20260302||||||||||||{lot}");
+    let (a, b, c) = (rxa("A"), rxa("B"), rxa("C"));
+    let segments = ["PID||", "ORC|RE||1", &a, "RXR|IM", &b, "ORC|RE||3", &c, "RXR|SC"];
+    let (statement, reading) = read(ORDERED, &segments);
+    assert_eq!(said(&reading), Vec::<String>::new());
+    let expected = json!([
+        { "key": "1", "status": "completed", "batch": "A", "route": { "code": "IM" } },
+        { "status": "completed", "batch": "B" },
+        { "key": "3", "status": "completed", "batch": "C", "route": { "code": "SC" } },
+    ]);
+    assert_eq!(statement["immunisations"], expected);
+}
+
+#[test]
+fn what_leads_nothing_is_an_orphan() {
+    let rxa = "RXA|0|1|20260302||||||||||||A";
+    let (_, reading) = read(ORDERED, &["PID||", "RXR|IM", rxa, "ORC|RE||2"]);
+    assert_eq!(said(&reading), ["Hold RXR belongs to no RXA", "Hold ORC belongs to no RXA"]);
+    let (_, reading) = read(ORDERED, &["PID||", "ORC|RE||1"]);
+    assert_eq!(said(&reading), ["Hold ORC belongs to no RXA"]);
+}

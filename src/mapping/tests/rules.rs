@@ -252,3 +252,68 @@ fn every_field_of_a_message_is_used_ignored_or_unmapped() {
     let of = |place: &str| covered.iter().find(|(at, _)| at == place).map(|(_, how)| *how);
     assert_eq!((of("PID-8"), of("PID-30")), (Some(Coverage::Ignored), Some(Coverage::Ignored)));
 }
+
+#[test]
+fn joined_values_are_one_text_before_they_are_converted() {
+    let rule = "religion = { from = ['PID-5.2', 'PID-5.1', 'PID-17'], all = true, join = \" \", as = \"name\" }";
+    check(rule, "PID|||||EXAMPLE^ANN  B", json!({ "religion": "ANN B EXAMPLE" }), &[]);
+    check(rule, "PID|||||", json!({}), &[]);
+    let rule = "religion = { from = ['PID-5.1', 'PID-5.2'], all = true, join = \"\", as = \"sct-code\" }";
+    check(rule, "PID|||||314081^000", json!({ "religion": "314081000" }), &[]);
+    let rule = "religion = { from = 'PID-17', else = ['PID-5.1', 'PID-5.2'], join = \"-\" }";
+    check(rule, "PID|||||A^B||||||||||||C", json!({ "religion": "C" }), &[]);
+    check(rule, "PID|||||A^B", json!({ "religion": "A-B" }), &[]);
+    let said = mistakes(&[("t.toml", &with_child("religion = { from = 'PID-17', else = 'PID-5' }"))]);
+    assert_eq!(said, ["M021 t.toml:20 what `else` finds is joined | write join = \"-\" beside it, or name the paths in `from`"]);
+    let said = mistakes(&[("t.toml", &with_child("religion = { from = 'PID-5.1', join = \" \" }"))]);
+    assert_eq!(said, ["M021 t.toml:20 `join` makes one text of all that is found | write all = true beside it"]);
+}
+
+#[test]
+fn a_cell_is_a_list_where_the_field_is_one() {
+    let table = ("tables/vaccine.csv", "from,to,antigens\n34,34,A B\n35,35,\n");
+    let file = "language = { from = 'PID-15' }\n[[record]]\nname = \"given\"\ntype = \"immunisation\"\nparent = \"child\"\nover = \"RXA\"\n[record.fields]\nkey = { from = 'RXA-1' }\nantigens = { from = 'RXA-5.1', table = \"vaccine\", column = \"antigens\" }";
+    let (statement, reading) = read_child(file, &[table], &["PID||", "RXA|1||||34^SIX^SCT", "RXA|2||||35"]);
+    assert_eq!(said(&reading), Vec::<String>::new());
+    assert_eq!(statement["immunisations"][0]["antigens"], json!(["A", "B"]));
+    assert_eq!(statement["immunisations"][1]["antigens"], json!(null));
+}
+
+const DOCUMENT: &str = "language = { from = 'PID-15' }
+[[record]]
+name = \"letter\"
+type = \"document\"
+parent = \"child\"
+[record.fields]
+sha256 = { from = 'OBX[2 = \"TX\"]-5[*]', all = true, join = \"\\n\", as = \"text-content\" }
+";
+
+#[test]
+fn a_content_travels_beside_the_statement_and_not_in_it() {
+    let (statement, reading) =
+        read_child(DOCUMENT, &[], &["PID||", "OBX|1|TX|||went home \\T\\ well ^ with ~mother", "OBX|2|TX|||on Monday"]);
+    assert_eq!(said(&reading), Vec::<String>::new());
+    let [content] = reading.contents.as_slice() else { panic!("{:?}", reading.contents) };
+    assert_eq!(String::from_utf8_lossy(&content.bytes), "went home & well ^ with \nmother\non Monday");
+    assert_eq!(statement["documents"][0]["sha256"], json!(content.sha256));
+    assert!(!statement.to_string().contains("home") && !format!("{reading:?}").contains("home"), "{reading:?}");
+}
+
+#[test]
+fn a_content_with_a_raw_line_break_is_held_and_not_filed_by_half() {
+    let (_, reading) = read_child(DOCUMENT, &[], &["PID||", "OBX|1|TX|||to be seen again\rin two weeks"]);
+    assert_eq!(reading.outcome, Outcome::Held);
+    assert!(said(&reading).contains(&"Hold document.sha256: OBX-5 may be cut: the message has lines that are no segments".to_owned()));
+    let (_, reading) = read_child(DOCUMENT, &[], &["PID||", "in two weeks"]);
+    assert_eq!(reading.outcome, Outcome::Mapped, "without a content it stays a warning");
+}
+
+#[test]
+fn a_field_or_segment_of_the_table_of_left_fields_is_left_by_rule() {
+    let left = ("tables/left-fields.csv", "from,to,display,note\nPID-10,left,Race,not in use\nZXX,left,,a vendor's\n");
+    let bundle = bundle(&[("t.toml", &with_child("sex = { from = 'PID-8', table = \"sex\" }")), SEX, left]);
+    let covered = bundle.coverage(&v2(&a28(&["PID||||||||F||B|X", "ZXX|a|b", "ZYY|c"])));
+    let of = |place: &str| covered.iter().find(|(at, _)| at == place).map(|(_, how)| *how);
+    assert_eq!((of("PID-10"), of("ZXX-1"), of("ZXX-2")), (Some(Coverage::Ignored), Some(Coverage::Ignored), Some(Coverage::Ignored)));
+    assert_eq!((of("PID-11"), of("ZYY-1")), (Some(Coverage::Unmapped), Some(Coverage::Unmapped)));
+}
