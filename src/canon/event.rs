@@ -87,6 +87,10 @@ pub struct EventHeader {
     /// True where this message may create a child who is not known (ADT with a date of birth, a birth).
     #[serde(default)]
     pub may_create: bool,
+    /// True where the message only says that something changed elsewhere (pds-record-change-1): it finds its child and
+    /// is filed, and nothing of it is merged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notice: bool,
 }
 
 /// All that one message says about one child. Absent fields were not said; `clears` lists what was said to be none.

@@ -98,7 +98,9 @@ pub struct HearingTest {
     pub kind: Option<String>,
     /// `left` or `right`.
     pub ear: Option<String>,
-    /// Outcome.
+    /// Outcome in words of the table: `clear`, `no_clear`; `unclassified` where a known test has an outcome that no table knows.
+    pub status: Option<String>,
+    /// Outcome as sent.
     pub result: Option<Code>,
     /// When.
     pub at: Option<Instant>,
@@ -120,7 +122,9 @@ pub struct HearingScreen {
     /// Up to six tests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<HearingTest>,
-    /// Overall outcome.
+    /// Overall outcome in words of the table, or `unclassified`.
+    pub summary_status: Option<String>,
+    /// Overall outcome as sent.
     pub summary: Option<Code>,
     /// When the overall outcome was set.
     pub summary_at: Option<Instant>,
@@ -133,7 +137,7 @@ pub struct HearingScreen {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NipeFinding {
-    /// Outcome in words of the table.
+    /// Outcome in words of the table; `unclassified` where no table knows it.
     pub status: Option<String>,
     /// `left`, `right`, `both`.
     pub side: Option<String>,

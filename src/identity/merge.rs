@@ -43,6 +43,10 @@ pub struct Record {
 /// paths that changed, in alphabetical order.
 pub fn merge(record: Option<&Record>, statement: &Statement, said: &Said) -> (Record, Vec<String>) {
     let before = record.cloned().unwrap_or_default();
+    // It says that there is news elsewhere and which number that stands under, which after a supersession is the old one.
+    if statement.event.notice {
+        return (before, Vec::new());
+    }
     let mut merging = Merging { record: before.clone(), statement, said, copy: copied(statement, said), other: None };
     merging.flags();
     // What is taken back is the result or the event; the details of the person in it are no news.
@@ -680,6 +684,17 @@ mod tests {
         assert_eq!(in_every_order(&moved).child.addresses, [home("W5 9ZZ")]);
         let only = [(said(2, 9), living("SE1 9ZZ", EventKind::BloodSpot))];
         assert_eq!(in_every_order(&only).child.addresses, [home("SE1 9ZZ")]);
+    }
+
+    #[test]
+    fn a_notice_changes_nothing_and_no_number_becomes_current_by_it() {
+        let has = |id: Identifier| about(Child { identifiers: vec![id], ..Child::default() });
+        let superseded = [(said(3, 1), has(nhs("9990000026", "01"))), (said(3, 2), has(nhs("9990000034", "01")))];
+        let record = merged(&superseded);
+        let mut notice = has(nhs("9990000026", "01"));
+        assert_ne!(merge(Some(&record), &notice, &said(3, 9)).0, record);
+        notice.event.notice = true;
+        assert_eq!(merge(Some(&record), &notice, &said(3, 9)), (record, Vec::new()));
     }
 
     #[test]

@@ -361,8 +361,10 @@ fn postcode(text: &str) -> Result<String, String> {
     Ok(postcode)
 }
 
+/// The code itself, or the reference of the national directory that ends with it
+/// (`https://directory.spineservices.nhs.uk/STU3/Organization/X26`; NEMS page, section 2).
 fn ods_code(text: &str) -> Result<String, String> {
-    let code = text.to_ascii_uppercase();
+    let code = text.rsplit_once("/Organization/").map_or(text, |(_, code)| code).to_ascii_uppercase();
     let fits = (3..=12).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if fits { Ok(code) } else { Err("is no ODS code: 3 to 12 letters and digits are expected".to_owned()) }
 }
@@ -457,6 +459,7 @@ mod tests {
             (Converter::Postcode, "se19zz", json!("SE1 9ZZ")),
             (Converter::Postcode, "EC1A  1BB", json!("EC1A 1BB")),
             (Converter::OdsCode, "f84003", json!("F84003")),
+            (Converter::OdsCode, "https://directory.spineservices.nhs.uk/STU3/Organization/X26", json!("X26")),
             (Converter::GmcCode, "G9999981", json!("G9999981")),
             (Converter::Phone, "020 7946 0123", json!("020 7946 0123")),
             (Converter::Boolean, "Y", json!(true)),
@@ -504,6 +507,7 @@ mod tests {
             (Converter::DateTime, "2026-04-01T09:30:00", "is no date"),
             (Converter::Boolean, "maybe", "is neither"),
             (Converter::Phone, "ask mother", "is no telephone"),
+            (Converter::OdsCode, "urn:uuid:a324be21-5e41-4d83-9f1c-29f19ae3a2d1", "is no ODS code"),
             (Converter::Time, "2560", "is no time"),
             (Converter::Base64Content, "JVBERi*", "is no base64"),
             (Converter::Base64Content, "JVBER", "is no base64"),

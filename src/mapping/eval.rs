@@ -233,7 +233,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
                     part.put(&rule.slots, value);
                 }
                 Got::Constant(value) => part.put(&rule.slots, value),
-                Got::Null if self.mapping.null_clears && !rule.required => nulls.push(rule.field.clone()),
+                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => nulls.push(rule.field.clone()),
                 Got::Null | Got::Absent if rule.required => missing.push(rule),
                 Got::Null | Got::Absent | Got::Failed => {}
             }
@@ -362,6 +362,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         }
         let is_list = rule.all || rule.target.kind == Kind::Texts;
         match if is_list { self.run_list(record, rule, scope) } else { self.run_one(record, rule, scope) } {
+            Got::Absent if rule.absent_clears => Got::Null,
             got => got,
         }
     }

@@ -59,7 +59,8 @@ struct Expect {
     ignored: Option<Value>,
     issues: Option<Vec<String>>,
     absent: Vec<Place>,
-    cleared: Vec<String>,
+    /// An empty list: nothing at all.
+    cleared: Option<Vec<String>>,
     counts: Vec<(usize, u64)>,
     /// Record, which of them, its owner as `sample.1` where that is asked, its fields.
     records: Vec<(usize, usize, Option<Value>, Value)>,
@@ -118,7 +119,7 @@ impl Loader<'_, '_> {
         expect.ignored = section.get("ignored").map(|node| json(node.get_ref()));
         expect.issues = section.get("issues").map(|_| texts("issues").iter().map(|text| text.value.to_owned()).collect());
         expect.absent = texts("absent").iter().filter_map(|text| self.place(text)).collect();
-        expect.cleared = texts("cleared").iter().filter_map(|text| self.cleared(text)).collect();
+        expect.cleared = section.get("cleared").map(|_| texts("cleared").iter().filter_map(|text| self.cleared(text)).collect());
         expect.counts = section.section("counts", "`counts`", self.report).map_or_else(Vec::new, |counts| self.counts(&counts));
         for entry in entries(section.table) {
             if EXPECT_KEYS.contains(&entry.key) {
@@ -328,7 +329,12 @@ impl Expect {
                 failures.push(format!("{}: should be absent, and is {}", place.text, shown(value)));
             }
         }
-        for path in &self.cleared {
+        if self.cleared.as_ref().is_some_and(Vec::is_empty)
+            && let Some(path) = seen.iter().find_map(|seen| seen.clears.first())
+        {
+            failures.push(format!("child.{path}: is cleared, and nothing should be"));
+        }
+        for path in self.cleared.iter().flatten() {
             if !seen.iter().any(|seen| seen.clears.contains(path)) {
                 failures.push(format!("child.{path}: should be cleared, and is not"));
             }

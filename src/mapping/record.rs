@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 
 use super::condition::Condition;
-use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
+use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNFIT, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Section, Text, entries};
 use super::path::{Dialect, Names, Path, V2Path};
 use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
@@ -321,6 +321,11 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let owner = parent.and_then(|parent| raws.get(parent)).map(|parent| parent.kind);
     if let Some(Over::Field(field)) = &over {
         current_only(field, raw, &rules, report);
+    }
+    // Elsewhere a field that is left out would take back the whole list that its record stands in.
+    for rule in rules.iter().filter(|rule| rule.absent_clears && raw.kind.home != Home::Child) {
+        let what = format!("`{}` is cleared where it is absent, and only fields of a child can be", rule.field);
+        report.error(source, Mistake::new(UNFIT, raw.name.span.clone(), what).help("remove `absent`"));
     }
     let needs = section.texts("needs", report).into_iter().filter_map(|need| {
         let found = rules.iter().position(|rule| rule.field == need.value);

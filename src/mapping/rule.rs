@@ -2,7 +2,7 @@
 //!
 //! # Keys (a closed set)
 //!
-//! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `on_error`, `unmapped`;
+//! `from` or `value`; `as`, `table`, `column`; `when`; `required`, `default`, `absent`, `on_error`, `unmapped`;
 //! `min`, `max`, `length`, `pattern`; `all`, `join`, `else`; `note`.
 //!
 //! # Invariants
@@ -35,8 +35,8 @@ use super::value::{Moment, Val};
 
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
-    "from", "value", "as", "table", "column", "when", "required", "default", "on_error", "unmapped", "min", "max", "length", "pattern",
-    "all", "join", "else", "note",
+    "from", "value", "as", "table", "column", "when", "required", "default", "absent", "on_error", "unmapped", "min", "max", "length",
+    "pattern", "all", "join", "else", "note",
 ];
 
 /// What happens to a value that cannot be converted.
@@ -149,6 +149,8 @@ pub(super) struct Rule {
     pub required: bool,
     /// Where nothing was found.
     pub default: Option<Val>,
+    /// Where nothing was found, the sender says that there is none (`absent = "clear"`).
+    pub absent_clears: bool,
     /// Where the text cannot be converted.
     pub on_error: OnError,
     /// Where the table does not know the code.
@@ -277,6 +279,7 @@ impl Builder<'_, '_> {
         let on_error = self.section.word("on_error", ON_ERROR, report);
         let unmapped = self.unmapped();
         self.policies(required, on_error, &unmapped, table.as_ref());
+        let absent_clears = self.absent(required, default.is_some());
         let all = self.section.truth("all", report).unwrap_or(false);
         if all && !matches!(self.kind(), Kind::Texts | Kind::Text) {
             let mistake = Mistake::new(UNFIT, self.section.key_span("all"), format!("`{}` takes one value, not all", self.field));
@@ -310,6 +313,7 @@ impl Builder<'_, '_> {
             when: self.terms.condition(&self.section, "when"),
             required,
             default,
+            absent_clears,
             on_error: on_error.unwrap_or(self.raw.defaults.on_error),
             unmapped: unmapped.unwrap_or_else(|| self.raw.defaults.unmapped.clone()),
             checks,
@@ -338,9 +342,10 @@ impl Builder<'_, '_> {
             )
             .help("write from = 'PID-8', or value = \"…\" for a constant"),
             (None, Some(_)) => {
-                for key in
-                    ["as", "table", "column", "default", "unmapped", "on_error", "min", "max", "length", "pattern", "all", "join", "else"]
-                {
+                for key in [
+                    "as", "table", "column", "default", "absent", "unmapped", "on_error", "min", "max", "length", "pattern", "all", "join",
+                    "else",
+                ] {
                     if self.section.get(key).is_some() {
                         self.error(
                             Mistake::new(UNFIT, self.section.key_span(key), format!("`{key}` means nothing beside the constant `value`"))
@@ -555,6 +560,19 @@ impl Builder<'_, '_> {
                 "write unmapped = \"hold\" or \"warn\"",
             );
         }
+    }
+
+    /// `absent = "clear"`: for senders that have no null, where leaving a field out says that there is none.
+    fn absent(&self, required: bool, has_default: bool) -> bool {
+        if self.section.get("absent").is_none() {
+            return false;
+        }
+        let clears = self.section.word("absent", &[("clear", true)], self.terms.report).unwrap_or(false);
+        if required || has_default {
+            let mistake = Mistake::new(POLICY, self.section.key_span("absent"), format!("`{}` cannot be absent and cleared", self.field));
+            self.error(mistake.help("remove `absent`, or `required` and `default`"));
+        }
+        clears
     }
 
     fn checks(&self, converter: Option<Converter>) -> Checks {

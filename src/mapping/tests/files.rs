@@ -132,6 +132,14 @@ fn a_rule_that_cannot_fill_its_field_is_refused() {
         "birth.weight_g = { value = \"3000\" }",
         &["M021 t.toml:20 `value` does not fit: `birth.weight_g` holds a whole number | write a whole number without quotation marks"],
     );
+    check_rules(
+        "language = { from = 'PID-15', required = true, absent = \"clear\" }",
+        &["M041 t.toml:20 `language` cannot be absent and cleared | remove `absent`, or `required` and `default`"],
+    );
+    check_rules(
+        "[[record]]\nname = \"phone\"\ntype = \"telecom\"\nparent = \"child\"\n[record.fields]\nvalue = { from = 'PID-13.1', absent = \"clear\" }",
+        &["M021 t.toml:21 `value` is cleared where it is absent, and only fields of a child can be | remove `absent`"],
+    );
     check_rules("sex = { value = \"3\" }", &["M022 t.toml:20 \"3\" cannot be a value of `sex` | known here: `1`, `2`, `9`, `0`"]);
     check_rules(
         "sex = { from = 'PID-8', table = \"sex\", default = \"x\" }",

@@ -156,6 +156,20 @@ fn null_clears_absent_does_not() {
 }
 
 #[test]
+fn what_is_left_out_is_cleared_where_a_rule_says_so() {
+    let rules =
+        "gp.practice_ods = { from = 'PD1-3.3', as = \"ods-code\", absent = \"clear\", when = 'PID-8 = \"1\"', on_error = \"warn\" }";
+    let of = |segments: &[&str]| read_child(rules, &[], segments).0["clears"].clone();
+    assert_eq!(of(&["PID||||||||1"]), json!(["gp.practice_ods"]));
+    assert_eq!(of(&["PID||||||||2"]), json!(null), "the rule does not apply");
+    assert_eq!(of(&["PID||||||||1", "PD1|||^^A83001"]), json!(null), "a value");
+    assert_eq!(of(&["PID||||||||1", "PD1|||^^?"]), json!(null), "a value that nobody can read is not none");
+    let ignoring = with_child(rules).replace("null = \"clear\"", "null = \"ignore\"");
+    let reading = bundle(&[("t.toml", &ignoring)]).read(&v2(&a28(&["PID||||||||1"])), false);
+    assert_eq!(reading.statements[0].clears, ["gp.practice_ods"], "whatever the file says of HL7 null");
+}
+
+#[test]
 fn a_null_list_clears_the_list() {
     let rules = "sex = { from = 'PID-8', table = \"sex\" }\n[[record]]\nname = \"phone\"\ntype = \"telecom\"\nparent = \"child\"\nover = \"PID-13\"\n[record.fields]\nvalue = { from = 'PID-13.1' }\n\
         [[record]]\nname = \"name\"\ntype = \"name\"\nparent = \"child\"\n[record.fields]\nfamily = { from = 'PID-5.1' }\nuse = { value = \"usual\" }";
