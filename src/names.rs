@@ -122,6 +122,10 @@ pub enum Format {
     R4Xml,
     /// FHIR R4 as JSON.
     R4Json,
+    /// One canonical statement as JSON: migration.
+    CanonicalJson,
+    /// One row of a CSV extract with its header and the name of its mapping: migration.
+    CsvRow,
 }
 
 impl Format {
@@ -133,11 +137,14 @@ impl Format {
             Self::Stu3Json => "stu3-json",
             Self::R4Xml => "r4-xml",
             Self::R4Json => "r4-json",
+            Self::CanonicalJson => "canonical-json",
+            Self::CsvRow => "csv-row",
         }
     }
 
     /// Reads the word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Hl7v2, Self::Stu3Xml, Self::Stu3Json, Self::R4Xml, Self::R4Json].into_iter().find(|format| format.as_str() == word)
+        let all = [Self::Hl7v2, Self::Stu3Xml, Self::Stu3Json, Self::R4Xml, Self::R4Json, Self::CanonicalJson, Self::CsvRow];
+        all.into_iter().find(|format| format.as_str() == word)
     }
 }

@@ -10,7 +10,9 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+pub mod extract;
 pub mod filer;
+pub mod import;
 mod operations;
 pub mod payer;
 mod service;
@@ -120,7 +122,7 @@ impl Running {
         let (doors_close, work_ends) = (CancellationToken::new(), CancellationToken::new());
         let reader = Reader {
             bundle: Arc::clone(&active.bundle),
-            sources: Arc::new(profiles(&settings.sources)),
+            sources: Arc::new(profiles(&settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
         let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
@@ -281,17 +283,19 @@ fn start_payers(
     Ok(payers)
 }
 
-fn profiles(sources: &[SourceConfig]) -> HashMap<SourceName, SourceProfile> {
+fn profiles(settings: &Settings) -> HashMap<SourceName, SourceProfile> {
     let rank = |rank| match rank {
         Rank::National => 3,
         Rank::Maternity | Rank::Laboratory => 2,
         Rank::Pas => 1,
         Rank::Other => 0,
     };
-    sources
-        .iter()
-        .map(|source| (SourceName::new(&source.name), SourceProfile { rank: rank(source.rank), charset: source.charset.clone() }))
-        .collect()
+    let charset = |source: &SourceConfig| {
+        let of_folder = || settings.intake.drop.iter().find(|drop| drop.source == source.name).and_then(|drop| drop.charset.clone());
+        source.charset.clone().or_else(of_folder)
+    };
+    let profile = |source: &SourceConfig| SourceProfile { rank: rank(source.rank), charset: charset(source) };
+    settings.sources.iter().map(|source| (SourceName::new(&source.name), profile(source))).collect()
 }
 
 fn no_thread(error: &std::io::Error) -> StartError {

@@ -30,6 +30,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Sends messages and prints each answer
     Send(Send),
+    /// Takes extracts of old systems into the ledger of a stopped broker, each record once, and says what was held and why
+    Import(Import),
     /// Mapping files: check, test, try, show
     #[command(subcommand)]
     Map(MapCommand),
@@ -148,6 +150,63 @@ pub struct Send {
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub key: Option<PathBuf>,
     /// JSON, one object a message
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of what an extract is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// A canonical statement a line (JSON)
+    Ndjson,
+    /// A row a record, read by --mapping
+    Csv,
+    /// HL7 v2 messages, with or without batch segments
+    Hl7,
+}
+
+impl std::convert::From<ImportFormat> for crate::broker::extract::ExtractFormat {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Ndjson => Self::Ndjson,
+            ImportFormat::Csv => Self::Csv,
+            ImportFormat::Hl7 => Self::Hl7,
+        }
+    }
+}
+
+/// `import`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("where").args(["config", "data"]).required(true))]
+pub struct Import {
+    /// Extracts, taken one after the other
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Whose records they are: a [[source]] of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub source: String,
+    /// What the files are made of; without it their ending says so
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<ImportFormat>,
+    /// The mapping that reads the rows of a CSV
+    #[arg(long, value_name = "ID")]
+    pub mapping: Option<String>,
+    /// The configuration file of the stopped broker
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A data folder, with the trial set-up
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// At most so many records a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Only read and map; nothing is kept, identity is not asked
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write the report there too: JSON where the name ends so, else CSV
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The report as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -53,6 +53,8 @@ pub fn door(message: &Message) -> (Cow<'static, str>, &'static str) {
     let path = match (message.format, &message.outside) {
         (Format::Hl7v2, _) => "/hl7v2".into(),
         (Format::Stu3Xml | Format::Stu3Json, _) => "/fhir/stu3/$process-message".into(),
+        // No door takes these: they come by `import`.
+        (Format::CanonicalJson | Format::CsvRow, _) => "/".into(),
         (_, Outside::Message) => "/fhir/r4/$process-message".into(),
         (_, Outside::Resources) => "/fhir/r4".into(),
         (_, Outside::Resource(kind)) => format!("/fhir/r4/{kind}").into(),
@@ -61,6 +63,8 @@ pub fn door(message: &Message) -> (Cow<'static, str>, &'static str) {
         Format::Hl7v2 => "application/hl7-v2",
         Format::Stu3Xml | Format::R4Xml => "application/fhir+xml",
         Format::Stu3Json | Format::R4Json => "application/fhir+json",
+        Format::CanonicalJson => "application/json",
+        Format::CsvRow => "text/csv",
     };
     (path, media_type)
 }

@@ -16,6 +16,7 @@ mod coverage;
 mod demo;
 pub mod diagnostics;
 mod files;
+mod import;
 mod lint;
 mod map;
 mod output;
@@ -159,6 +160,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Check(check) => check::check(&check, out),
         Command::Config(ConfigCommand::Default) => write!(out, "{}", crate::config::DEFAULT_TOML).map(|()| exit::OK).map_err(Failure::from),
         Command::Send(send) => send::send(&send, out),
+        Command::Import(import) => import::import(&import, out),
         Command::Map(MapCommand::Check(map)) => map::check(&map, out),
         Command::Map(MapCommand::Test(map)) => map::test(&map, out),
         Command::Map(MapCommand::Try(map)) => map::try_file(&map, out),

@@ -61,7 +61,7 @@ pub struct Origins<'l, 't> {
 }
 
 /// The lists that add up over the files.
-const LISTS: [&str; 4] = ["intake.mllp", "intake.http", "source", "destination"];
+const LISTS: [&str; 5] = ["intake.mllp", "intake.http", "intake.drop", "source", "destination"];
 
 pub fn load(file: Option<&Path>, environment: &[(String, String)], arguments: &Arguments) -> Loaded {
     let mut loaded = Loaded { exit: crate::config::EXIT_CONFIG, ..Loaded::default() };
@@ -193,6 +193,7 @@ fn drop_lists(table: &mut toml::Table) {
     if let Some(toml::Value::Table(intake)) = table.get_mut("intake") {
         intake.remove("mllp");
         intake.remove("http");
+        intake.remove("drop");
     }
 }
 
@@ -217,12 +218,14 @@ fn lists<'l, 't>(layers: &'l [Layer<'t>], texts: &'l BTreeMap<String, String>, s
         if let Some(folder) = &layer.folder {
             rebase(&mut said, folder);
         }
-        let counts = [said.intake.mllp.len(), said.intake.http.len(), said.sources.len(), said.destinations.len()];
+        let intake = &said.intake;
+        let counts = [intake.mllp.len(), intake.http.len(), intake.drop.len(), said.sources.len(), said.destinations.len()];
         for (list, count) in LISTS.into_iter().zip(counts) {
             origins.lists.entry(list).or_default().extend((0..count).map(|index| (number, index)));
         }
         settings.intake.mllp.append(&mut said.intake.mllp);
         settings.intake.http.append(&mut said.intake.http);
+        settings.intake.drop.append(&mut said.intake.drop);
         settings.sources.append(&mut said.sources);
         settings.destinations.append(&mut said.destinations);
     }
@@ -239,6 +242,7 @@ fn rebase(settings: &mut Settings, folder: &Path) {
     };
     settings.intake.mllp.iter_mut().filter_map(|listener| listener.tls.as_mut()).for_each(tls);
     settings.intake.http.iter_mut().filter_map(|listener| listener.tls.as_mut()).for_each(tls);
+    settings.intake.drop.iter_mut().for_each(|drop| join(&mut drop.folder));
     for destination in &mut settings.destinations {
         if let Kind::Fhir { ca_file, certificate_file, key_file, .. } = &mut destination.kind {
             [ca_file, certificate_file, key_file].into_iter().flatten().for_each(join);

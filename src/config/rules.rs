@@ -21,6 +21,7 @@ pub fn judge(settings: &Settings, origins: &Origins<'_, '_>) -> Vec<Diagnostic> 
     judge.addresses(settings);
     judge.listeners(settings);
     judge.sources(settings);
+    judge.drops(settings);
     judge.destinations(settings);
     judge.folders(settings);
     judge.found
@@ -112,7 +113,7 @@ impl Judge<'_, '_, '_> {
     }
 
     fn listeners(&mut self, settings: &Settings) {
-        if settings.intake.mllp.is_empty() && settings.intake.http.is_empty() {
+        if settings.intake.mllp.is_empty() && settings.intake.http.is_empty() && settings.intake.drop.is_empty() {
             self.warning(
                 "C014",
                 "intake",
@@ -279,8 +280,9 @@ impl Judge<'_, '_, '_> {
         let frame_bytes_max = frame_bytes_max(&settings.intake.mllp);
         for (index, source) in settings.sources.iter().enumerate() {
             let path = format!("source[{index}]");
-            if source.certificates.is_empty() && source.peers.is_empty() {
-                let help = "add certificates = [\"urn:nhs:ods:…\"], or peers = [\"…\"] for a plain listener";
+            let has_folder = settings.intake.drop.iter().any(|drop| drop.source == source.name);
+            if source.certificates.is_empty() && source.peers.is_empty() && !has_folder && !source.import {
+                let help = "add certificates = [\"urn:nhs:ods:…\"], or peers = [\"…\"] for a plain listener; or say import = true";
                 self.error("C012", &path, "nobody can be known as this source".to_owned(), "neither certificates nor peers", help);
             }
             if source.frame_bytes_max.is_some_and(|bytes| bytes == 0 || frame_bytes_max < bytes) {
@@ -295,6 +297,48 @@ impl Judge<'_, '_, '_> {
             }
             self.patterns(&path, source);
             self.twins(settings, index, source);
+        }
+    }
+
+    fn drops(&mut self, settings: &Settings) {
+        for (index, drop) in settings.intake.drop.iter().enumerate() {
+            let path = format!("intake.drop[{index}]");
+            let earlier = settings.intake.drop.iter().take(index).position(|other| other.folder == drop.folder);
+            if let Some(earlier) = earlier {
+                let place = self.origins.name_of(&format!("intake.drop[{earlier}].folder"));
+                let message = format!("two drop folders are {}", drop.folder.display());
+                self.error(
+                    "C006",
+                    &format!("{path}.folder"),
+                    message,
+                    "said before",
+                    &format!("the first is at {place}; one source, one folder"),
+                );
+            }
+            if !drop.folder.is_dir() {
+                let help = "make it, give it to the broker's user, and under systemd name it in ReadWritePaths=";
+                let message = format!("{} is no folder that can be read", drop.folder.display());
+                self.error("C009", &format!("{path}.folder"), message, "this folder", help);
+            }
+            match settings.sources.iter().find(|source| source.name == drop.source) {
+                None => {
+                    let known = settings.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+                    let message = format!("no source is called \"{}\"", drop.source);
+                    self.error("C015", &format!("{path}.source"), message, "no such source", &format!("there are: {known}"));
+                }
+                Some(source) if drop.charset.is_some() && source.charset.is_some() && drop.charset != source.charset => {
+                    let help = "say it once, at the source";
+                    let message = "the folder and its source name different character sets".to_owned();
+                    self.error("C006", &format!("{path}.charset"), message, "which of the two?", help);
+                }
+                Some(_) => {}
+            }
+            self.bytes(&format!("{path}.message_bytes_max"), drop.message_bytes_max);
+            if drop.poll_seconds == 0 || drop.file_bytes_max == 0 {
+                let message = "a drop folder is looked at every second at most, and its files have at least one byte".to_owned();
+                self.error("C010", &path, message, "out of bounds", "leave poll_seconds and file_bytes_max out, or make them larger");
+            }
+            self.processing_ids(&path, &drop.processing_ids);
         }
     }
 

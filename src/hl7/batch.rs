@@ -172,18 +172,18 @@ pub struct BatchAnswering<'a> {
 
 /// The batch of answers to `file`: for each of its batches the answers to its messages (without frame), in order, in
 /// the delimiters of the request. FHS and FTS only where the request had an FHS. A batch whose count was wrong says so
-/// in BHS-10.
+/// in BHS-10, a file with a wrong number of batches in FHS-10.
 pub fn answer_batch(file: &BatchFile<'_>, answers: &[Vec<Vec<u8>>], answering: &BatchAnswering<'_>) -> Vec<u8> {
     let mut reply = vec![];
     let of_file = Reply::new(file.header.as_ref());
     if file.header.is_some() {
-        reply.extend(of_file.header("FHS", answering, answering.control_id, ""));
+        let is_count_wrong = file.declared.is_some_and(|declared| declared != file.batches.len());
+        reply.extend(of_file.header("FHS", answering, answering.control_id, comment(is_count_wrong)));
     }
     for (index, batch) in file.batches.iter().enumerate() {
         let of_batch = Reply::new(batch.header.as_ref());
         let control_id = format!("{}-{}", answering.control_id, index + 1);
-        let comment = if batch.is_count_wrong() { "AE count_mismatch" } else { "" };
-        reply.extend(of_batch.header("BHS", answering, &control_id, comment));
+        reply.extend(of_batch.header("BHS", answering, &control_id, comment(batch.is_count_wrong())));
         let answers = answers.get(index).map(Vec::as_slice).unwrap_or_default();
         reply.extend(answers.iter().flatten());
         reply.extend(of_batch.trailer("BTS", answers.len()));
@@ -192,6 +192,10 @@ pub fn answer_batch(file: &BatchFile<'_>, answers: &[Vec<Vec<u8>>], answering: &
         reply.extend(of_file.trailer("FTS", file.batches.len()));
     }
     reply
+}
+
+fn comment(is_count_wrong: bool) -> &'static str {
+    if is_count_wrong { "AE count_mismatch" } else { "" }
 }
 
 /// Writes the segments around answers in the delimiters of the request.
@@ -315,6 +319,20 @@ mod tests {
              MSH|3\nMSA|AA|3\nBTS|1\nFTS|2\n"
         );
         assert_eq!(split_batch(reply.as_bytes(), false).batches.len(), 2);
+    }
+
+    #[test]
+    fn a_file_with_fewer_batches_than_it_says_is_told_so_and_so_is_a_batch_without_an_end() {
+        let answering = BatchAnswering { sender: ["A", "B"], time: "2026", control_id: "C" };
+        let reply = |raw: &str, count: usize| {
+            let file = split_batch(raw.as_bytes(), false);
+            let answers = vec![vec![b"MSH\r".to_vec()]; count];
+            String::from_utf8(answer_batch(&file, &answers, &answering)).unwrap().replace('\r', "\n")
+        };
+        let short = reply("FHS|^~\\&|||||||||F\rBHS|^~\\&|||||||||B\rMSH|^~\\&|1\rBTS|1\rFTS|2\r", 1);
+        assert!(short.starts_with("FHS|^~\\&|A|B|||2026||ACK|AE count_mismatch|C|F\nBHS|^~\\&|A|B|||2026||ACK||C-1|B\n"), "{short}");
+        let whole = reply("FHS|^~\\&|||||||||F\rBHS|^~\\&|||||||||B\rMSH|^~\\&|1\rFTS|1\r", 1);
+        assert!(!whole.contains("count_mismatch"), "nothing said is no mismatch: {whole}");
     }
 
     #[test]

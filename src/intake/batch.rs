@@ -16,7 +16,7 @@ use super::in_order::InOrder;
 use super::refusal::Told;
 use super::sources::Source;
 use crate::hl7::{self, Answer, BatchFile};
-use crate::journal::Journal;
+use crate::journal::{FileMark, Journal, Place};
 use crate::observe;
 
 /// Messages of a batch that are begun and not yet kept.
@@ -47,6 +47,26 @@ impl BatchRules {
     }
 }
 
+/// Keeps and answers every message of a file on disk: a batch, or messages one after the other. Each is an entry once, however often
+/// the file is read. A single message without batch segments is answered by itself.
+pub(super) async fn settle_file<J: Journal>(desk: &Arc<Desk<J>>, raw: Bytes, rules: &BatchRules, mark: FileMark) -> SettledBatch {
+    let file = rules.split(&raw);
+    let messages: Vec<Bytes> = file.batches.iter().flat_map(|batch| &batch.messages).map(|message| raw.slice_ref(message)).collect();
+    let (is_count_wrong, stray_lines) = (file.is_count_wrong(), file.stray_lines);
+    let is_single = messages.len() == 1 && file.header.is_none() && file.batches.iter().all(|batch| batch.header.is_none());
+    observe::BatchReceived { messages: messages.len(), is_count_wrong, stray_lines }.say();
+    drop(file);
+
+    let settled = settle_all(desk, messages, rules, Some(mark)).await;
+    let (told, mut answers): (Vec<Told>, Vec<Option<Answer>>) = settled.into_iter().unzip();
+    let answer = match answers.iter().any(Option::is_some) {
+        true if is_single => answers.pop().flatten().map(|answer| answer.bytes),
+        true => Some(desk.answer_batch(&rules.split(&raw), answers)),
+        false => None,
+    };
+    SettledBatch { told, answer }
+}
+
 /// Keeps and answers every message of a batch.
 pub(super) async fn settle_batch<J: Journal>(desk: Arc<Desk<J>>, raw: Bytes, rules: BatchRules) -> SettledBatch {
     let file = rules.split(&raw);
@@ -55,16 +75,21 @@ pub(super) async fn settle_batch<J: Journal>(desk: Arc<Desk<J>>, raw: Bytes, rul
     observe::BatchReceived { messages: messages.len(), is_count_wrong, stray_lines }.say();
     drop(file);
 
-    let settled = settle_all(&desk, messages, &rules).await;
+    let settled = settle_all(&desk, messages, &rules, None).await;
     let (told, answers): (Vec<Told>, Vec<Option<Answer>>) = settled.into_iter().unzip();
     let answer = answers.iter().any(Option::is_some).then(|| desk.answer_batch(&rules.split(&raw), answers));
     SettledBatch { told, answer }
 }
 
-async fn settle_all<J: Journal>(desk: &Arc<Desk<J>>, messages: Vec<Bytes>, rules: &BatchRules) -> Vec<(Told, Option<Answer>)> {
+async fn settle_all<J: Journal>(
+    desk: &Arc<Desk<J>>,
+    messages: Vec<Bytes>,
+    rules: &BatchRules,
+    file: Option<FileMark>,
+) -> Vec<(Told, Option<Answer>)> {
     let mut under_way = InOrder::new();
     let mut settled = Vec::with_capacity(messages.len());
-    for message in messages {
+    for (number, message) in (1..).zip(messages) {
         if under_way.len() == UNDER_WAY_MAX {
             under_way.ready(&mut settled).await;
         }
@@ -76,7 +101,8 @@ async fn settle_all<J: Journal>(desk: &Arc<Desk<J>>, messages: Vec<Bytes>, rules
         };
         let received = desk.receive(message, &looked_at);
         let desk = Arc::clone(desk);
-        under_way.push(async move { desk.settle(received).await });
+        let place = file.map(|file| Place { file, number });
+        under_way.push(async move { desk.settle(received, place).await });
     }
     while !under_way.is_empty() {
         under_way.ready(&mut settled).await;

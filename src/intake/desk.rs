@@ -22,7 +22,7 @@ use super::refusal::{Refusal, Told, verdict};
 use super::settings::{AckProfile, AnswerWhen, Config};
 use super::sources::{Dialect, Source, Sources, family};
 use crate::hl7::{self, AckMode, Answer, Answering, Header, Limits};
-use crate::journal::{Admission, Entry, Journal, JournalError, Receipt, Standing};
+use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
 use crate::names::{Format, SourceName};
 use crate::observe;
 
@@ -162,8 +162,9 @@ impl<J: Journal> Desk<J> {
         Received { entry, examined, tick }
     }
 
-    /// Keeps the message, then says what its sender is told. The append is begun at the first poll.
-    pub(super) async fn settle(&self, received: Received) -> (Told, Option<Answer>) {
+    /// Keeps the message, then says what its sender is told. The append is begun at the first poll. A message out of a file says
+    /// where it stands there, and is an entry once.
+    pub(super) async fn settle(&self, received: Received, place: Option<Place>) -> (Told, Option<Answer>) {
         let Received { entry, examined, tick } = received;
         let source = entry.source.clone();
         let family = family(&entry.kind, Dialect::Hl7v2);
@@ -171,7 +172,7 @@ impl<J: Journal> Desk<J> {
         let is_silent = examined.decision == Decision::Acknowledgement;
         let answer_when = examined.source.as_ref().map_or(AnswerWhen::Stored, |source| source.answer);
 
-        let kept = self.keep(entry).await;
+        let kept = self.keep(entry, place).await;
         let told = match (&kept, told(&kept, examined.decision)) {
             (Ok(receipt), Told::Kept(warnings)) if answer_when == AnswerWhen::Filed && !is_silent => self.filed(receipt, warnings).await,
             (_, told) => told,
@@ -186,9 +187,12 @@ impl<J: Journal> Desk<J> {
     }
 
     /// Hands an entry to the journal.
-    pub(super) async fn keep(&self, entry: Entry) -> Result<Receipt, JournalError> {
+    pub(super) async fn keep(&self, entry: Entry, place: Option<Place>) -> Result<Receipt, JournalError> {
         let source = entry.source.clone();
-        let kept = self.journal.append(entry).await;
+        let kept = match place {
+            Some(place) => self.journal.append_placed(entry, place).await,
+            None => self.journal.append(entry).await,
+        };
         if let Err(error) = &kept {
             let reason = match error {
                 JournalError::Full => "full",

@@ -14,10 +14,14 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use jiff::Timestamp;
 
+use super::desk::name_of;
 use super::settings::AnswerWhen;
 use super::sources::{Choice, Dialect, Source, Taken, choose_for_organisation};
 use crate::fhir::{self, Limits, Problem, Release};
+use crate::journal::{Admission, Entry};
 use crate::names::Format;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -174,6 +178,29 @@ impl ExaminedEvent {
     pub(super) fn refused(source: Option<Arc<Source>>, fit: Fit) -> Self {
         let (kind, message_id) = Default::default();
         Self { source, is_mismatch: false, kind, message_id, response: None, decision: EventDecision::Refuse(fit) }
+    }
+
+    /// Looking at it panicked.
+    pub(super) fn broken(source: Arc<Source>) -> Self {
+        let message = "the message could not be read by the broker; it was kept";
+        Self::refused(Some(source), Fit::new(StatusCode::UNPROCESSABLE_ENTITY, "exception", message))
+    }
+
+    /// What the journal keeps of it.
+    pub(super) fn entry(&self, format: Format, body: Bytes, arrived: Timestamp) -> Entry {
+        Entry {
+            source: name_of(self.source.as_deref()),
+            format,
+            kind: self.kind.clone(),
+            control_id: self.message_id.clone(),
+            body,
+            arrived,
+            admission: match &self.decision {
+                EventDecision::Accept => Admission::Accepted,
+                EventDecision::Ignore => Admission::Ignored("event ignored for this source".into()),
+                EventDecision::Refuse(fit) => Admission::Refused(fit.reason()),
+            },
+        }
     }
 
     pub(super) fn answer_when(&self) -> AnswerWhen {

@@ -47,7 +47,7 @@ use super::refusal::{Refusal, Told};
 use super::settings::AnswerWhen;
 use super::sources::{Dialect, Source, family};
 use crate::fhir::{self, Problem, Release, Severity};
-use crate::journal::{Admission, Entry, Journal, JournalError, Receipt};
+use crate::journal::{Entry, Journal, JournalError, Receipt};
 use crate::observe;
 
 /// Header lines of a request (threat model's limits).
@@ -202,19 +202,7 @@ impl<J: Journal> Web<J> {
         let examined = examine_apart(body.clone(), (syntax, release), wanted, candidates).await;
         let response = examined.response;
         let bytes = body.len();
-        let entry = Entry {
-            source: name_of(examined.source.as_deref()),
-            format: events::format(release, syntax),
-            kind: examined.kind.clone(),
-            control_id: examined.message_id.clone(),
-            body,
-            arrived,
-            admission: match &examined.decision {
-                EventDecision::Accept => Admission::Accepted,
-                EventDecision::Ignore => Admission::Ignored("event ignored for this source".into()),
-                EventDecision::Refuse(fit) => Admission::Refused(fit.reason()),
-            },
-        };
+        let entry = examined.entry(events::format(release, syntax), body, arrived);
         let source = entry.source.clone();
         let said = self.settle_event(entry, examined).await;
         let took = (self.desk.clock.tick)().duration_since(tick);
@@ -228,7 +216,7 @@ impl<J: Journal> Web<J> {
             observe::SenderMismatch { source: &source }.say();
         }
         let answer_when = examined.answer_when();
-        match (self.desk.keep(entry).await, examined.decision) {
+        match (self.desk.keep(entry, None).await, examined.decision) {
             (Err(error), _) => Said::TryAgain(not_kept(&error)),
             (Ok(_receipt), EventDecision::Refuse(fit)) => Said::Refused(fit),
             (Ok(receipt), EventDecision::Accept) if answer_when == AnswerWhen::Filed => match self.desk.filed(&receipt, vec![]).await {
@@ -267,7 +255,7 @@ impl<J: Journal> Web<J> {
             message_bytes_max: batch.message_bytes_max,
             limits: &self.desk.limits,
         };
-        let (told, answer) = self.desk.settle(self.desk.receive(body, &rules)).await;
+        let (told, answer) = self.desk.settle(self.desk.receive(body, &rules), None).await;
         Ok(answer_hl7v2(status_of(&told), answer.map(|answer| answer.bytes)))
     }
 

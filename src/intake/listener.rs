@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::desk::{Clock, Desk, Patience};
+use super::drop::DropFolder;
 use super::gate::{Full, Gate, Key, Pass};
 use super::http::{self, WebLine};
 use super::mllp::{Conversation, Ended, Line};
@@ -94,6 +95,7 @@ pub struct Intake<J> {
     gate: Arc<Gate>,
     mllp: Vec<Door<Line>>,
     http: Vec<Door<WebDoor>>,
+    drops: Vec<DropFolder<J>>,
 }
 
 /// What the connections of an HTTP listener share.
@@ -180,6 +182,7 @@ impl<J: Journal> Intake<J> {
         for listener in &config.http {
             http.push(bind_http(listener, take_opened(&mut opened, "http"), &desk)?);
         }
+        let drops = config.drop.iter().map(|drop| DropFolder::open(drop, &desk)).collect::<Result<_, _>>()?;
         if let Some(unused) = opened.first() {
             return Err(IntakeError {
                 what: "a socket was handed over that no listener wants".into(),
@@ -188,7 +191,7 @@ impl<J: Journal> Intake<J> {
             });
         }
         let gate = Gate::new(config.connections_max, config.connections_per_peer_max);
-        Ok(Self { desk, gate, mllp, http })
+        Ok(Self { desk, gate, mllp, http, drops })
     }
 
     /// Where the doors are.
@@ -221,6 +224,10 @@ impl<J: Journal> Intake<J> {
         }
         for door in self.http {
             house.tasks.spawn(keep_door("http", door, Arc::clone(&house), serve_http));
+        }
+        for folder in self.drops {
+            let (runtime, drain) = (tokio::runtime::Handle::current(), drain.clone());
+            house.tasks.spawn_blocking(move || folder.keep(&runtime, &drain));
         }
         let _ = tokio::join!(drain.cancelled(), drain.run_until_cancelled(recheck(&house.desk)));
         house.tasks.close();

@@ -303,7 +303,7 @@ impl<J: Journal, S: AsyncRead + AsyncWrite + Unpin> Conversation<J, S> {
         let share = std::mem::take(&mut self.share);
         self.under_way.push(async move {
             let _share = share;
-            let (_told, answer) = desk.settle(received).await;
+            let (_told, answer) = desk.settle(received, None).await;
             answer.map(|answer| answer.bytes)
         });
     }
@@ -484,7 +484,7 @@ mod tests {
     use super::super::settings::Config;
     use super::super::sources::Sources;
     use super::*;
-    use crate::journal::{Entry, JournalError, Receipt, Standing};
+    use crate::journal::{Entry, JournalError, Place, Receipt, Standing};
     use crate::names::Seq;
 
     /// Keeps nothing; what is kept is asked of real sockets in `tests/intake`.
@@ -494,6 +494,9 @@ mod tests {
     impl Journal for Forgetful {
         async fn append(&self, _entry: Entry) -> Result<Receipt, JournalError> {
             Ok(Receipt::after_commit(Seq(1), None))
+        }
+        async fn append_placed(&self, entry: Entry, _place: Place) -> Result<Receipt, JournalError> {
+            self.append(entry).await
         }
         async fn outcome(&self, _seq: Seq, _patience: Duration) -> Standing {
             Standing::Filed

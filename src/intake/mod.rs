@@ -1,6 +1,7 @@
 //! Admitting and answering: may this sender send this, is it a frame, a message, of a size and type
 //! that we take; and what is the sender told.
 //!
+//!     folder of files -> stands still -> claimed ->
 //!     socket -> gate -> (TLS) -> frame or request -> admission -> journal -> answer
 //!
 //! # Invariants
@@ -18,7 +19,10 @@ mod admission;
 mod batch;
 mod body;
 mod budget;
+mod control_file;
 mod desk;
+mod drop;
+mod drop_watch;
 mod events;
 mod gate;
 mod http;
@@ -27,6 +31,7 @@ mod listener;
 mod mllp;
 mod refusal;
 mod settings;
+mod shelf;
 mod sources;
 mod tls;
 

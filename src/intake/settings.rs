@@ -20,6 +20,8 @@ pub struct Config {
     pub mllp: Vec<MllpConfig>,
     /// HTTP(S) listeners.
     pub http: Vec<HttpConfig>,
+    /// Folders that others put files into.
+    pub drop: Vec<DropConfig>,
     /// Our MSH-3 and MSH-4 in answers where the sender wrote ROUTE or nothing.
     pub application: String,
     /// See `application`.
@@ -35,6 +37,7 @@ impl Default for Config {
         Self {
             mllp: vec![],
             http: vec![],
+            drop: vec![],
             application: "CHIS-BROKER".into(),
             facility: "LONDON".into(),
             connections_max: 10_000,
@@ -94,6 +97,62 @@ pub struct HttpConfig {
     /// MSH-11 values taken on `/hl7v2`.
     #[serde(default = "MllpConfig::processing_ids_default")]
     pub processing_ids: Vec<String>,
+}
+
+/// `[[intake.drop]]`: a folder that others put files into.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropConfig {
+    /// The folder. `processing`, `done` and `failed` are made in it.
+    pub folder: PathBuf,
+    /// Whose files they are: a `[[source]]` by name.
+    pub source: String,
+    /// Which FHIR `.xml` and `.json` files hold.
+    #[serde(default)]
+    pub fhir: FhirRelease,
+    /// Character set where MSH-18 is empty; as `charset` of the source.
+    pub charset: Option<String>,
+    /// As a MESH client writes: a body (`.dat`, `.xml`, …) is taken when its `.ctl` is there and says success.
+    #[serde(default)]
+    pub control_files: bool,
+    /// A file must not have changed for so long before it is taken, seconds; 0: files are only ever renamed into place.
+    #[serde(default = "DropConfig::settle_seconds_default")]
+    pub settle_seconds: u64,
+    /// How often the folder is looked at, seconds.
+    #[serde(default = "DropConfig::poll_seconds_default")]
+    pub poll_seconds: u64,
+    /// Longest file, bytes; it is read as a whole. 64 MiB.
+    #[serde(default = "DropConfig::file_bytes_max_default")]
+    pub file_bytes_max: usize,
+    /// Longest message in a file, bytes; 8 MiB.
+    #[serde(default = "MllpConfig::frame_bytes_max_default")]
+    pub message_bytes_max: usize,
+    /// MSH-11 values taken.
+    #[serde(default = "MllpConfig::processing_ids_default")]
+    pub processing_ids: Vec<String>,
+}
+
+impl DropConfig {
+    fn settle_seconds_default() -> u64 {
+        2
+    }
+    fn poll_seconds_default() -> u64 {
+        1
+    }
+    fn file_bytes_max_default() -> usize {
+        64 * 1024 * 1024
+    }
+}
+
+/// Which FHIR a file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FhirRelease {
+    /// STU3: the Spine and NEMS.
+    #[default]
+    Stu3,
+    /// R4.
+    R4,
 }
 
 /// `tls = { … }` of a listener.
@@ -159,6 +218,9 @@ pub struct SourceConfig {
     pub rank: Rank,
     /// Longest frame of this source; at most the listener's.
     pub frame_bytes_max: Option<usize>,
+    /// Comes by `chis-broker import` only: nobody connects as it.
+    #[serde(default)]
+    pub import: bool,
 }
 
 /// What to do with an event that is not taken (HL7 messages, section 1).

@@ -206,6 +206,7 @@ pub enum Choice {
 pub struct Sources {
     by_certificate: HashMap<String, Vec<Arc<Source>>>,
     by_address: HashMap<IpAddr, Vec<Arc<Source>>>,
+    by_name: HashMap<SourceName, Arc<Source>>,
 }
 
 impl Sources {
@@ -222,6 +223,7 @@ impl Sources {
                 return Err(mistake(config, "the name is used twice", "give each source a name of its own"));
             }
             let source = Arc::new(compile_one(config)?);
+            sources.by_name.insert(source.name.clone(), Arc::clone(&source));
             for name in &config.certificates {
                 sources.by_certificate.entry(san_key(name)).or_default().push(Arc::clone(&source));
             }
@@ -230,6 +232,11 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// The source with this name: for what comes in files, where a folder says who sent it.
+    pub fn named(&self, name: &SourceName) -> Option<Arc<Source>> {
+        self.by_name.get(name).cloned()
     }
 
     /// Every source that this peer has proved to be.

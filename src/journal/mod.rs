@@ -103,6 +103,19 @@ impl Receipt {
     }
 }
 
+/// SHA-256 of a file's name and content: which file. The same file under the same name is the same file, however often it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileMark(pub [u8; 32]);
+
+/// Where in a file an entry stands: its number among the messages of the file, or its first line. Numbers of a file grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: FileMark,
+    /// From 1.
+    pub number: i64,
+}
+
 /// Why an entry could not be kept. None of these is the sender's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -121,6 +134,10 @@ pub enum JournalError {
 pub trait Journal: Clone + Send + Sync + 'static {
     /// Returns once `entry` would survive pulling the plug. Waits when the queue before the writer is full.
     fn append(&self, entry: Entry) -> impl Future<Output = Result<Receipt, JournalError>> + Send;
+
+    /// As [`Journal::append`], for an entry out of a file. What was appended under this place before gives its receipt and changes
+    /// nothing, also after a crash: a file may be read again from its start.
+    fn append_placed(&self, entry: Entry, place: Place) -> impl Future<Output = Result<Receipt, JournalError>> + Send;
 
     /// Waits for the outcome of an accepted entry, at most `patience`: for sources with `answer = "filed"`.
     /// `Standing::Waiting` means that it was not known in time.

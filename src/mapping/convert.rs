@@ -40,6 +40,8 @@ pub(super) enum Converter {
     Date,
     /// A moment with its precision and offset.
     DateTime,
+    /// A date as people write it: `05/01/2026`.
+    DateDmy,
     /// A time of day.
     Time,
     /// A whole number.
@@ -79,6 +81,7 @@ pub(super) const CONVERTERS: &[(&str, Converter)] = &[
     ("nhs-number", Converter::NhsNumber),
     ("date", Converter::Date),
     ("datetime", Converter::DateTime),
+    ("date-dmy", Converter::DateDmy),
     ("time", Converter::Time),
     ("integer", Converter::Integer),
     ("decimal", Converter::Decimal),
@@ -103,6 +106,8 @@ pub(super) struct Surroundings<'a> {
     pub zone: &'a TimeZone,
     /// Times are ISO 8601 (FHIR), not HL7.
     pub iso: bool,
+    /// Times are ISO 8601 where they look so (`2026-…`), else HL7: extracts have both.
+    pub by_shape: bool,
     /// 999 NHS numbers are taken.
     pub allow_test_numbers: bool,
     /// Where contents of documents are set aside: what is said of a document is its hash.
@@ -145,6 +150,7 @@ impl Converter {
             Self::NhsNumber => nhs_number(text, around.allow_test_numbers).and_then(done),
             Self::Date => moment(text, around, true),
             Self::DateTime => moment(text, around, false),
+            Self::DateDmy => date_dmy(text).map(|value| Some(Converted::from(value))),
             Self::Time => time_of_day(text).and_then(done),
             Self::Integer => integer(text).map(|number| Some(Converted::from(Val::Integer(number)))),
             Self::Decimal => decimal(text).and_then(done),
@@ -217,7 +223,8 @@ fn nhs_number(text: &str, allow_test: bool) -> Result<String, String> {
 
 /// `{value, precision[, raw]}`.
 fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Option<Converted>, String> {
-    let (mut iso, mut precision, odd) = if around.iso {
+    let is_iso = around.iso || (around.by_shape && text.as_bytes().get(4) == Some(&b'-'));
+    let (mut iso, mut precision, odd) = if is_iso {
         let (iso, precision) = iso_moment(text)?;
         (iso, precision, None)
     } else {
@@ -290,6 +297,22 @@ pub(super) fn iso_moment(text: &str) -> Result<(String, TimePrecision), String> 
             Ok((text.strip_suffix('Z').map_or_else(|| text.to_owned(), |zulu| format!("{zulu}+00:00")), precision))
         }
     }
+}
+
+/// Day, month, year; what spreadsheets put behind it (` 00:00:00`) is dropped. A year of two digits is not guessed.
+fn date_dmy(text: &str) -> Result<Val, String> {
+    let wrong = || "is no date: dd/mm/yyyy is expected".to_owned();
+    let day = text.split([' ', 'T']).next().unwrap_or_default();
+    let parts: Vec<&str> = day.split(['/', '-', '.']).collect();
+    let [day, month, year] = parts.as_slice() else { return Err(wrong()) };
+    let number = |part: &str, digits: std::ops::RangeInclusive<usize>| {
+        (digits.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse::<i16>().ok()).flatten()
+    };
+    let (day, month, year) = (number(day, 1..=2), number(month, 1..=2), number(year, 4..=4));
+    let (Some(day), Some(month), Some(year)) = (day, month, year) else { return Err(wrong()) };
+    let small = |number: i16| i8::try_from(number).unwrap_or(0);
+    let date = jiff::civil::Date::new(year, small(month), small(day)).map_err(|_| "is no date: no such day".to_owned())?;
+    Ok(Val::Moment(Box::new(Moment { value: date.to_string(), precision: precision_word(TimePrecision::Day), raw: None })))
 }
 
 fn time_of_day(text: &str) -> Result<String, String> {
@@ -446,7 +469,7 @@ mod tests {
 
     fn try_iso(converter: Converter, text: &str) -> Result<Value, String> {
         let contents = RefCell::default();
-        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: false, contents: &contents };
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, by_shape: false, allow_test_numbers: false, contents: &contents };
         converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value.json()))
     }
 
@@ -478,6 +501,9 @@ mod tests {
             (Converter::Nsts, "08", json!("08")),
             (Converter::SctCode, "314081000", json!("314081000")),
             (Converter::SctCode, "940201000000107", json!("940201000000107")),
+            (Converter::DateDmy, "05/01/2026", json!({ "value": "2026-01-05", "precision": "day" })),
+            (Converter::DateDmy, "5.1.2026", json!({ "value": "2026-01-05", "precision": "day" })),
+            (Converter::DateDmy, "29-02-2024 00:00:00", json!({ "value": "2024-02-29", "precision": "day" })),
             (Converter::Time, "0930", json!("09:30")),
             (Converter::Date, "2026-04", json!({ "value": "2026-04", "precision": "month" })),
             (Converter::DateTime, "2026-04-01T09:30:00Z", json!({ "value": "2026-04-01T09:30:00+00:00", "precision": "second" })),
@@ -505,6 +531,10 @@ mod tests {
             (Converter::Date, "2026-13", "is no date"),
             (Converter::Date, "20260401", "is no date"),
             (Converter::DateTime, "2026-04-01T09:30:00", "is no date"),
+            (Converter::DateDmy, "05/01/26", "is no date: dd/mm/yyyy"),
+            (Converter::DateDmy, "2026-01-05", "is no date: dd/mm/yyyy"),
+            (Converter::DateDmy, "29/02/2025", "is no date: no such day"),
+            (Converter::DateDmy, "01/13/2026", "is no date: no such day"),
             (Converter::Boolean, "maybe", "is neither"),
             (Converter::Phone, "ask mother", "is no telephone"),
             (Converter::OdsCode, "urn:uuid:a324be21-5e41-4d83-9f1c-29f19ae3a2d1", "is no ODS code"),
@@ -521,14 +551,14 @@ mod tests {
     #[test]
     fn a_test_number_is_taken_where_tests_are_allowed() {
         let contents = RefCell::default();
-        let around = Surroundings { zone: &TimeZone::UTC, iso: true, allow_test_numbers: true, contents: &contents };
+        let around = Surroundings { zone: &TimeZone::UTC, iso: true, by_shape: false, allow_test_numbers: true, contents: &contents };
         assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value.json(), json!("9990000018"));
     }
 
     #[test]
     fn a_content_is_set_aside_once_and_its_hash_is_the_value() {
         let contents = RefCell::default();
-        let around = Surroundings { zone: &TimeZone::UTC, iso: false, allow_test_numbers: false, contents: &contents };
+        let around = Surroundings { zone: &TimeZone::UTC, iso: false, by_shape: false, allow_test_numbers: false, contents: &contents };
         // printf '%PDF-1.4' | sha256sum
         let hash = json!("e16fa5d9b51928755db85b917f0297babaf22c7a47e97d9212adab56e61ba04e");
         let same = [

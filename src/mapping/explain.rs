@@ -244,6 +244,12 @@ pub struct Explanation {
     shown: OnceLock<Vec<Provenance>>,
 }
 
+impl From<Vec<Provenance>> for Explanation {
+    fn from(shown: Vec<Provenance>) -> Self {
+        Self { taken: None, shown: OnceLock::from(shown) }
+    }
+}
+
 impl Deref for Explanation {
     type Target = [Provenance];
 

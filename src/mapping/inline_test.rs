@@ -4,6 +4,7 @@
 //! [[test]]
 //! name   = "a code nobody has seen holds the message"
 //! sample = "samples/a28-newborn.hl7"
+//! row    = 3                                    # of a CSV sample; the first where nothing is said
 //! set    = { "PID-8" = "Q" }                    # raw text, with its delimiters
 //! drop   = ["NK1[2]", "PID-7"]                  # segments, fields, repetitions
 //! move   = { "OBX[1]" = "before OBR[1]" }
@@ -27,6 +28,7 @@
 use serde_json::Value;
 
 use super::assemble::Seen;
+use super::csv_row::CsvRow;
 use super::diagnostic::{Mistake, Report, TEST, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Node, Section, Text, entries, json};
 use super::eval::Evaluation;
@@ -40,7 +42,7 @@ use super::target::{Kind, Model};
 use super::{Format, Input, Level, Outcome, TestReport};
 use crate::fhir::Release;
 
-const TEST_KEYS: &[&str] = &["name", "sample", "set", "drop", "move", "insert", "expect"];
+const TEST_KEYS: &[&str] = &["name", "sample", "row", "set", "drop", "move", "insert", "expect"];
 const EXPECT_KEYS: &[&str] = &["held", "ignored", "issues", "absent", "cleared", "counts"];
 
 /// A compiled test.
@@ -49,6 +51,7 @@ pub(super) struct InlineTest {
     name: String,
     origin: Origin,
     sample: String,
+    row: usize,
     edits: Vec<Edit>,
     expect: Expect,
 }
@@ -76,11 +79,12 @@ struct Place {
 }
 
 /// Reads a test and checks every name in it.
-pub(super) fn load(section: &Section<'_>, dialect: Dialect, records: &[Record], report: &Report) -> Option<InlineTest> {
+pub(super) fn load(section: &Section<'_>, dialect: Dialect, columns: &[String], records: &[Record], report: &Report) -> Option<InlineTest> {
     section.closed(TEST_KEYS, report);
     let name = section.needed("name", "\"what it shows\"", report);
     let sample = section.needed("sample", "\"samples/….hl7\"", report)?;
-    let edits = mutate::load(section, dialect, report);
+    let edits = mutate::load(section, dialect, columns, report);
+    let row = row(section, dialect, report);
     let loader = Loader { section, records, report };
     let expect = section.section("expect", "`expect`", report);
     let expect = expect.map(|expect| loader.expect(&expect));
@@ -91,7 +95,19 @@ pub(super) fn load(section: &Section<'_>, dialect: Dialect, records: &[Record], 
         );
     }
     let origin = Origin::of(section.source, section.span.start);
-    Some(InlineTest { name: name?.value.to_owned(), origin, sample: sample.value.to_owned(), edits, expect: expect? })
+    Some(InlineTest { name: name?.value.to_owned(), origin, sample: sample.value.to_owned(), row, edits, expect: expect? })
+}
+
+/// Which row of a CSV sample is read.
+fn row(section: &Section<'_>, dialect: Dialect, report: &Report) -> usize {
+    if dialect != Dialect::Csv && section.get("row").is_some() {
+        report.error(section.source, Mistake::new(TEST, section.key_span("row"), "`row` is for samples of CSV extracts"));
+    }
+    let number = section.get("row").and_then(|node| json(node.get_ref()).as_u64()).and_then(|number| usize::try_from(number).ok());
+    if number.is_none_or(|number| number == 0) && section.get("row").is_some() {
+        report.error(section.source, Mistake::new(WRONG_KIND, section.key_span("row"), "`row` is a whole number from 1"));
+    }
+    number.unwrap_or(1)
 }
 
 struct Loader<'l, 'a> {
@@ -281,9 +297,14 @@ pub(super) fn run(mapping: &Mapping, sample: &dyn Fn(&str) -> Option<Vec<u8>>) -
 
 fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Evaluation, String> {
     let body = sample(&test.sample).ok_or_else(|| format!("there is no sample {}", test.sample))?;
+    if mapping.dialect == Dialect::Csv {
+        let row = CsvRow::of_file(&body, test.row).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
+        let document = mutate::apply(Document::Csv(row), &test.edits)?;
+        return Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true }));
+    }
     let is_xml = body.trim_ascii_start().starts_with(b"<") || body.starts_with(b"\xef\xbb\xbf<");
     let format = match (mapping.dialect, is_xml) {
-        (Dialect::V2, _) => Format::Hl7v2,
+        (Dialect::V2 | Dialect::Csv, _) => Format::Hl7v2,
         (Dialect::Fhir(Release::Stu3), true) => Format::Stu3Xml,
         (Dialect::Fhir(Release::Stu3), false) => Format::Stu3Json,
         (Dialect::Fhir(Release::R4), true) => Format::R4Xml,

@@ -38,9 +38,9 @@ use crate::names::MappingName;
 
 const TOP_KEYS: &[&str] = &["mapping", "defaults", "let", "record", "ignore", "test", "override", "add", "remove"];
 const MAPPING_KEYS: &[&str] =
-    &["id", "version", "schema", "title", "owner", "format", "accepts", "zone", "null", "when", "extends", "sender", "tables"];
+    &["id", "version", "schema", "title", "owner", "format", "accepts", "columns", "zone", "null", "when", "extends", "sender", "tables"];
 const FORMATS: &[(&str, Dialect)] =
-    &[("hl7v2", Dialect::V2), ("fhir-stu3", Dialect::Fhir(Release::Stu3)), ("fhir-r4", Dialect::Fhir(Release::R4))];
+    &[("hl7v2", Dialect::V2), ("fhir-stu3", Dialect::Fhir(Release::Stu3)), ("fhir-r4", Dialect::Fhir(Release::R4)), ("csv", Dialect::Csv)];
 
 /// A compiled mapping file.
 #[derive(Debug)]
@@ -55,8 +55,10 @@ pub(super) struct Mapping {
     pub owner: String,
     /// In which vocabulary its paths are.
     pub dialect: Dialect,
-    /// Message types or event codes.
+    /// Message types or event codes; for CSV nothing, because a row says itself which mapping reads it.
     pub accepts: Vec<String>,
+    /// CSV: the columns that paths may name.
+    pub columns: Vec<String>,
     /// Only messages of this sender: MSH-3 and MSH-4, or the source that a FHIR header names.
     pub sender: Option<Sender>,
     /// Only messages for which this holds.
@@ -425,12 +427,14 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
         report.error(
             raw.source,
             Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say `format`")
-                .help("add: format = \"hl7v2\", \"fhir-stu3\" or \"fhir-r4\""),
+                .help("add: format = \"hl7v2\", \"fhir-stu3\", \"fhir-r4\" or \"csv\""),
         );
     }
     let dialect = inherits("format").word("format", FORMATS, report)?;
     let accepts: Vec<String> = inherits("accepts").texts("accepts", report).iter().map(|text| text.value.to_owned()).collect();
-    if accepts.is_empty() {
+    let columns: Vec<String> = inherits("columns").texts("columns", report).iter().map(|text| text.value.to_owned()).collect();
+    declared(raw, dialect, &columns, report);
+    if accepts.is_empty() && dialect != Dialect::Csv {
         report.error(
             raw.source,
             Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] must say which messages it `accepts`")
@@ -448,7 +452,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     };
     let (lets, types) = compile_lets(&parts.lets, dialect, report);
     let let_names: Vec<String> = lets.iter().map(|one| one.name.clone()).collect();
-    let path_names = Names { dialect, lets: &let_names, types: &types };
+    let path_names = Names { dialect, lets: &let_names, types: &types, columns: &columns };
     let terms = Terms { names: path_names, table: &find_table, table_names: &names, report, in_table: &in_table };
     let mut records = record::compile(&parts.records, &terms);
     let legend = Arc::new(Legend::of(&mut records));
@@ -456,7 +460,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     let ignores = parts.ignores.iter().filter_map(|section| ignore(section, &terms)).collect();
     let when = terms.condition(inherits("when"), "when");
     let tests = raw.top.sections("test", "[[test]]", report);
-    let tests = tests.iter().filter_map(|section| inline_test::load(section, dialect, &records, report)).collect();
+    let tests = tests.iter().filter_map(|section| inline_test::load(section, dialect, &columns, &records, report)).collect();
     let null_clears = inherits("null").word("null", &[("clear", true), ("ignore", false)], report).unwrap_or(false);
     let text = |key: &str| inherits(key).text(key, report).map_or_else(String::new, |text| text.value.to_owned());
     Some(Mapping {
@@ -466,6 +470,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
         owner: text("owner"),
         dialect,
         accepts,
+        columns,
         sender: sender(head, report),
         when,
         zone: zone(inherits("zone"), report),
@@ -480,6 +485,32 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
         site,
         legend,
     })
+}
+
+/// A CSV mapping declares its columns, each once, and nothing that only messages have.
+fn declared(raw: &Raw<'_>, dialect: Dialect, columns: &[String], report: &Report) {
+    let head = &raw.head;
+    if dialect != Dialect::Csv {
+        if head.get("columns").is_some() {
+            let mistake = Mistake::new(WRONG_KIND, head.key_span("columns"), "`columns` is for format = \"csv\"");
+            report.error(raw.source, mistake.help("remove `columns`"));
+        }
+        return;
+    }
+    if columns.is_empty() {
+        let mistake = Mistake::new(MISSING_KEY, head.span.clone(), "[mapping] of a CSV extract must declare its `columns`");
+        report.error(raw.source, mistake.help("add: columns = [\"NHS_NUMBER\", …], as the header names them"));
+    }
+    if let Some(twice) = columns.iter().enumerate().find_map(|(at, name)| columns.get(..at)?.contains(name).then_some(name)) {
+        report.error(raw.source, Mistake::new(NAME, head.key_span("columns"), format!("column {twice:?} is declared twice")));
+    }
+    for key in ["accepts", "when", "sender"] {
+        if head.get(key).is_some() {
+            let mistake =
+                Mistake::new(WRONG_KIND, head.key_span(key), format!("a CSV extract has no `{key}`: its mapping is named at import"));
+            report.error(raw.source, mistake.help(format!("remove `{key}`")));
+        }
+    }
 }
 
 fn schema_number(head: &Section<'_>, report: &Report) {
@@ -529,7 +560,7 @@ fn compile_lets(raws: &[RawLet<'_>], dialect: Dialect, report: &Report) -> (Vec<
         let mut found = Vec::new();
         let mut sources = Vec::new();
         for text in &raw.texts {
-            match path::compile(text.value, Names { dialect, lets: &above, types: &types }) {
+            match path::compile(text.value, Names { dialect, lets: &above, types: &types, columns: &[] }) {
                 Ok((path, kinds)) if path.v2().is_none_or(|path| path.field.is_some() && path.component.is_none()) => {
                     found.push(kinds);
                     sources.push(path);

@@ -19,6 +19,7 @@
 //! | `[mapping]` | `when` | chooses among files that accept the same type; a file that extends another takes it over |
 //! | | `accepts` | `ADT^A28`, `ADT^*`; for FHIR the event code, or the kind of a Bundle that has no event |
 //! | | `null` | `clear` or `ignore` (default): what HL7 `""` means |
+//! | | `columns` | `format = "csv"` instead of `accepts`: the columns that its paths may name; a row says itself which mapping reads it |
 //! | | `zone` | for times without offset; not written: MSH-7's offset, else London |
 //! | `[let]` | | one repetition (HL7: chosen once for each record's scope, whatever repetition `over` goes through) or nodes (FHIR: of the whole document); a name may use those above it |
 //! | `[[ignore]]` | `when`, `reason` | these messages have nothing for us |
@@ -57,8 +58,10 @@
 //! Which child a statement is about, and where it goes. A mapping cannot see that.
 
 mod assemble;
+mod canonical;
 mod condition;
 mod convert;
+mod csv_row;
 mod diagnostic;
 mod document;
 mod eval;
@@ -92,6 +95,8 @@ use crate::canon::{Content, Statement};
 use crate::names::{BundleHash, MappingName};
 
 pub use crate::names::Format;
+pub use canonical::{NotCanonical, canonical_statement};
+pub use csv_row::{column_names, csv_body};
 pub use diagnostic::render;
 pub use explain::Explanation;
 
@@ -312,8 +317,21 @@ impl Bundle {
         self.mappings.iter().map(|mapping| (mapping.id.clone(), show::summary(mapping))).collect()
     }
 
+    /// The columns that a mapping of CSV extracts declares; `None` where there is no such mapping.
+    pub fn columns(&self, mapping: &str) -> Option<&[String]> {
+        self.mappings.iter().find(|one| one.dialect == path::Dialect::Csv && one.id.as_str() == mapping).map(|one| one.columns.as_slice())
+    }
+
+    /// Ids of the mappings of CSV extracts.
+    pub fn csv_mappings(&self) -> Vec<MappingName> {
+        self.mappings.iter().filter(|one| one.dialect == path::Dialect::Csv).map(|one| one.id.clone()).collect()
+    }
+
     /// Reads a message. Never panics on any input; `explain` fills provenance.
     pub fn read(&self, input: &Input<'_>, explain: bool) -> Reading {
+        if input.format == Format::CanonicalJson {
+            return canonical::read(input.body, input.allow_test_numbers);
+        }
         match Document::read(input) {
             Ok(document) => {
                 select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false })

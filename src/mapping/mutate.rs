@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::diagnostic::{Mistake, PATH, Report, TEST};
+use super::diagnostic::{Mistake, PATH, Report, TEST, did_you_mean};
 use super::document::{Section, Text, entries, json, texts_of};
 use super::path::Dialect;
 use super::select::Document;
@@ -28,6 +28,8 @@ pub(super) enum Edit {
     SetNode(String, Value),
     /// FHIR: the nodes of a path go away.
     DropNode(String),
+    /// CSV: a column gets this value.
+    SetColumn(String, String),
 }
 
 /// `OBX[1]`
@@ -49,12 +51,13 @@ pub(super) enum Spot {
 }
 
 /// Reads `set`, `drop`, `move`, `insert` of a test; they are made in this order.
-pub(super) fn load(section: &Section<'_>, dialect: Dialect, report: &Report) -> Vec<Edit> {
+pub(super) fn load(section: &Section<'_>, dialect: Dialect, columns: &[String], report: &Report) -> Vec<Edit> {
     let mut edits = Vec::new();
     let loader = Loader { section, report };
     match dialect {
         Dialect::V2 => loader.v2(&mut edits),
         Dialect::Fhir(release) => loader.fhir(release, &mut edits),
+        Dialect::Csv => loader.csv(columns, &mut edits),
     }
     edits
 }
@@ -103,6 +106,25 @@ impl<'a> Loader<'_, 'a> {
             let ordered: Vec<&Text<'_>> =
                 if matches!(spot, Spot::After(_)) { texts.iter().rev().collect() } else { texts.iter().collect() };
             edits.extend(ordered.into_iter().map(|text| Edit::Insert(spot.clone(), text.value.to_owned())));
+        }
+    }
+
+    fn csv(&self, columns: &[String], edits: &mut Vec<Edit>) {
+        for key in ["move", "insert", "drop"] {
+            if self.section.get(key).is_some() {
+                let mistake = Mistake::new(TEST, self.section.key_span(key), format!("`{key}` is for messages"));
+                self.error(mistake.help("set = { \"COLUMN\" = \"\" } empties a column"));
+            }
+        }
+        for (key, node) in self.pairs("set") {
+            if !columns.iter().any(|column| column == key.value) {
+                let mistake = Mistake::new(TEST, key.span, format!("`columns` declares no {:?}", key.value));
+                self.error(mistake.maybe_help(did_you_mean(key.value, columns.iter().map(String::as_str))));
+                continue;
+            }
+            if let Some(text) = texts_of(node, self.section.source, "set", self.report).first() {
+                edits.push(Edit::SetColumn(key.value.to_owned(), text.value.to_owned()));
+            }
         }
     }
 
@@ -198,6 +220,16 @@ pub(super) fn apply(document: Document, edits: &[Edit]) -> Result<Document, Stri
             edits.iter().try_for_each(|edit| edit_tree(&mut tree, edit))?;
             Ok(Document::Fhir(tree, release))
         }
+        Document::Csv(mut row) => {
+            for edit in edits {
+                if let Edit::SetColumn(column, value) = edit
+                    && !row.set(column, value)
+                {
+                    return Err(format!("the sample has no column {column:?}"));
+                }
+            }
+            Ok(Document::Csv(row))
+        }
     }
 }
 
@@ -268,7 +300,7 @@ impl Lines {
                 self.lines.insert(to.min(self.lines.len()), text.clone());
                 Ok(())
             }
-            Edit::SetNode(..) | Edit::DropNode(_) => Ok(()),
+            Edit::SetNode(..) | Edit::DropNode(_) | Edit::SetColumn(..) => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::csv_row::SEGMENT;
 use super::diagnostic::{LET, Mistake, PATH, did_you_mean};
 use crate::{fhir, hl7};
 
@@ -22,6 +23,8 @@ pub(super) enum Dialect {
     V2,
     /// FHIR of a release.
     Fhir(fhir::Release),
+    /// Columns of a CSV extract.
+    Csv,
 }
 
 /// What a v2 path starts from.
@@ -87,6 +90,8 @@ pub(super) struct Names<'n> {
     pub lets: &'n [String],
     /// FHIR: what `$this` and the let-names can be.
     pub types: &'n fhir::Scope,
+    /// CSV: the declared columns.
+    pub columns: &'n [String],
 }
 
 /// Compiles a path; spans of mistakes are bytes of `text`. A FHIR path also says what it finds, for those that build on it.
@@ -94,7 +99,19 @@ pub(super) fn compile(text: &str, names: Names<'_>) -> Result<(Path, fhir::Types
     match names.dialect {
         Dialect::V2 => v2(text, names.lets).map(|path| (path, fhir::Types::default())),
         Dialect::Fhir(release) => fhir(text, release, names),
+        Dialect::Csv => column(text, names.columns).map(|path| (path, fhir::Types::default())),
     }
+}
+
+/// `NHS_NUMBER`, or `[NHS No]` where the name is not one word.
+fn column(text: &str, columns: &[String]) -> Result<Path, Mistake> {
+    let name = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text).trim();
+    let Some(at) = columns.iter().position(|column| column == name) else {
+        let mistake = Mistake::new(PATH, 0..text.len(), format!("`columns` declares no {name:?}"));
+        return Err(mistake.maybe_help(did_you_mean(name, columns.iter().map(String::as_str))));
+    };
+    let root = Root::Segment(SEGMENT.to_owned(), None);
+    Ok(Path::V2(V2Path { root, field: Some((at + 1, None)), component: None, sub: None, text: name.to_owned() }))
 }
 
 fn v2(text: &str, lets: &[String]) -> Result<Path, Mistake> {

@@ -456,7 +456,12 @@ impl Builder<'_, '_> {
         let wanted = match (self.kind(), converter) {
             (Kind::Integer | Kind::Boolean, _) if has_table => return,
             (Kind::Integer, Some(Converter::Integer | Converter::KgToG)) | (Kind::Boolean, Some(Converter::Boolean)) => return,
-            (Kind::Date, Some(Converter::Date)) | (Kind::Instant, Some(Converter::Date | Converter::DateTime)) if !has_table => return,
+            (Kind::Date, Some(Converter::Date | Converter::DateDmy))
+            | (Kind::Instant, Some(Converter::Date | Converter::DateDmy | Converter::DateTime))
+                if !has_table =>
+            {
+                return;
+            }
             (Kind::Integer, _) => "integer",
             (Kind::Boolean, _) => "boolean",
             (Kind::Date, _) => "date",

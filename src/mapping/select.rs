@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::convert::Surroundings;
+use super::csv_row::{CsvRow, show_columns};
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
 use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
@@ -33,6 +34,8 @@ pub(super) enum Document {
     V2(Box<Message>),
     /// FHIR.
     Fhir(Value, Release),
+    /// One row of a CSV extract.
+    Csv(CsvRow),
 }
 
 /// How to read.
@@ -62,6 +65,8 @@ impl Document {
             Format::R4Json => tree(fhir::read_json(input.body, &limits), Release::R4),
             Format::Stu3Xml => tree(fhir::read_xml(input.body, Release::Stu3, &limits), Release::Stu3),
             Format::R4Xml => tree(fhir::read_xml(input.body, Release::R4, &limits), Release::R4),
+            Format::CsvRow => CsvRow::read(input.body, input.default_charset).map(Self::Csv),
+            Format::CanonicalJson => Err("a canonical statement needs no mapping".to_owned()),
         }
     }
 
@@ -69,6 +74,7 @@ impl Document {
         match self {
             Self::V2(_) => Dialect::V2,
             Self::Fhir(_, release) => Dialect::Fhir(*release),
+            Self::Csv(_) => Dialect::Csv,
         }
     }
 
@@ -77,6 +83,7 @@ impl Document {
         match self {
             Self::V2(message) => message.header().message_type(),
             Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
+            Self::Csv(row) => row.mapping.clone(),
         }
     }
 
@@ -90,6 +97,7 @@ impl Document {
                 let source = fhir::bundle_head(tree).ok().and_then(|head| head.source).unwrap_or_default();
                 (source.clone(), source)
             }
+            Self::Csv(_) => Default::default(),
         }
     }
 
@@ -104,6 +112,7 @@ impl Document {
                 let places = ["/timestamp", "/entry/0/resource/meta/lastUpdated", "/meta/lastUpdated"];
                 places.iter().find_map(|place| tree.pointer(place)?.as_str()?.get(..10).map(str::to_owned))
             }
+            Self::Csv(_) => None,
         }
     }
 
@@ -185,6 +194,9 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
 }
 
 fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
+    if let Document::Csv(row) = document {
+        return choose_named(mappings, &row.mapping);
+    }
     let kind = document.accepts();
     let accepting = mappings
         .iter()
@@ -230,6 +242,15 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
     }
 }
 
+/// The mapping that a row names.
+fn choose_named<'m>(mappings: &'m [Mapping], name: &str) -> Result<&'m Mapping, Box<Reading>> {
+    let found = mappings.iter().find(|mapping| mapping.dialect == Dialect::Csv && mapping.id.as_str() == name);
+    found.ok_or_else(|| {
+        let text = "the mapping file that reads this row is not there any more".to_owned();
+        Box::new(held("no-mapping", text, "put it back, or import the extract again with another mapping", Vec::new()))
+    })
+}
+
 /// `ADT^A28`, or `ADT^*` for all of a kind.
 fn accepts(accepted: &str, kind: &str) -> bool {
     accepted == kind || accepted.strip_suffix('*').is_some_and(|start| kind.starts_with(start))
@@ -262,6 +283,8 @@ fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String)) -> Opt
 enum Asked<'d> {
     V2(V2View<'d, 'd>),
     Fhir(Tree<'d>),
+    /// A row names its mapping; no condition is asked.
+    Row(&'d CsvRow),
 }
 
 impl<'d> Asked<'d> {
@@ -269,6 +292,7 @@ impl<'d> Asked<'d> {
         match document {
             Document::V2(message) => Self::V2(V2View::new(message, &[])),
             Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
+            Document::Csv(row) => Self::Row(row),
         }
     }
 
@@ -283,6 +307,7 @@ impl<'d> Asked<'d> {
                 let view = FhirView::new(tree, &mapping.lets);
                 holds(&view, &view.root(), when)
             }
+            Self::Row(_) => false,
         }
     }
 }
@@ -297,7 +322,8 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
     let contents = RefCell::default();
-    let around = Surroundings { zone, iso, allow_test_numbers: how.allow_test_numbers, contents: &contents };
+    let by_shape = matches!(document, Document::Csv(_));
+    let around = Surroundings { zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
     let mut evaluation = match asked {
         Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets), options),
@@ -306,10 +332,31 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
             tree.refresh(STEPS_MAX);
             eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets), options)
         }
+        Asked::Row(row) => with_row(mapping, row, options),
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
     evaluation
+}
+
+fn with_row(mapping: &Mapping, row: &CsvRow, options: Options<'_>) -> Evaluation {
+    match row.message(&mapping.columns) {
+        Ok(message) => {
+            let mut evaluation = eval::evaluate(mapping, &V2View::new(&message, &mapping.lets), options);
+            let reading = &mut evaluation.reading;
+            let mut provenance = reading.provenance.to_vec();
+            show_columns(&mapping.columns, &mut reading.findings, &mut provenance);
+            reading.provenance = Explanation::from(provenance);
+            evaluation
+        }
+        Err(why) => {
+            let text = format!("the row cannot be read: {why}");
+            Evaluation {
+                reading: held("unreadable", text, "compare the header of the extract with `columns`", Vec::new()),
+                seen: Vec::new(),
+            }
+        }
+    }
 }
 
 /// A line break inside a field makes a line that is no segment. Elsewhere that is a warning; a document would be filed

@@ -20,9 +20,11 @@ pub(super) fn summary(mapping: &Mapping) -> String {
         Dialect::V2 => "hl7v2",
         Dialect::Fhir(Release::Stu3) => "fhir-stu3",
         Dialect::Fhir(Release::R4) => "fhir-r4",
+        Dialect::Csv => "csv",
     };
+    let accepts = if mapping.dialect == Dialect::Csv { format!("{} columns", mapping.columns.len()) } else { mapping.accepts.join(", ") };
     let owner = if mapping.owner.is_empty() { String::new() } else { format!(", {}", mapping.owner) };
-    format!("{} ({format}: {}; version {}{owner})", mapping.title, mapping.accepts.join(", "), mapping.version)
+    format!("{} ({format}: {}; version {}{owner})", mapping.title, accepts, mapping.version)
 }
 
 /// The effective mapping: every rule with the file and line that it comes from.

@@ -5,8 +5,10 @@
 //!
 //! ERROR: a person must act. WARN: a person should look in working hours. INFO: it happened. DEBUG: each message.
 
+mod files;
 mod intake;
 mod setup;
 
+pub use files::*;
 pub use intake::*;
 pub use setup::*;

@@ -11,11 +11,13 @@
 //! - `documents`: contents of documents, by their hash.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
+//! - `files`: which entry stands at which place of which file.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
 mod controls;
 mod documents;
+mod files;
 mod filing;
 mod hub;
 mod index;
@@ -26,6 +28,7 @@ mod schema;
 mod writer;
 
 pub use documents::KeptDocument;
+pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};

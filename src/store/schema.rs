@@ -11,6 +11,8 @@
 //!     aggregate  (kind, publisher, key): which event holds now, tombstones too
 //!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
+//!     file       files that messages came in, by the hash of name and content
+//!     placed     (file, place): which entry; it makes each message of a file an entry once
 //!
 //! # Invariants
 //!
@@ -67,6 +69,12 @@ CREATE TABLE proxy_consent(child INTEGER NOT NULL, account TEXT NOT NULL, at_us 
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
 ";
 
+/// Tables that came later; a ledger that was made before gets them when it is opened for writing.
+const LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS file(id INTEGER PRIMARY KEY, mark BLOB NOT NULL UNIQUE) STRICT;
+CREATE TABLE IF NOT EXISTS placed(file INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(file, place)) STRICT, WITHOUT ROWID;
+";
+
 /// The ledger's file in a data directory.
 pub(super) fn ledger_file(data: &Path) -> PathBuf {
     data.join("ledger.db")
@@ -90,6 +98,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         }
     }
     connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }

@@ -26,10 +26,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::controls::Controls;
+use super::files::FileIds;
 use super::filing::{FilingRules, Prepared, file_one};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
-use crate::journal::{Admission, Entry, Journal, JournalError, Receipt, Standing};
+use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
 use crate::names::{BundleHash, DestinationName, Seq};
 use crate::outbox::Settlement;
 
@@ -41,6 +42,8 @@ const TURN_APPENDS_MAX: usize = 1_024;
 const FILING_BUDGET: Duration = Duration::from_micros(250);
 /// Filing of a turn when no sender was about for [`SENDERS_GONE`].
 const FILING_BUDGET_QUIET: Duration = Duration::from_millis(5);
+/// Filing of a turn in bulk: one sync pays for thousands of records, and nobody waits for an answer.
+const FILING_BUDGET_BULK: Duration = Duration::from_millis(250);
 /// After so long without an append nobody is taken to be about.
 const SENDERS_GONE: Duration = Duration::from_millis(50);
 /// When the write-ahead log has so many frames (64 MiB), the writer folds it and begins it again from its start. The file keeps
@@ -68,6 +71,7 @@ pub struct LedgerConfig {
 
 struct Append {
     entry: Entry,
+    place: Option<Place>,
     sha256: [u8; 32],
     control_key: i64,
     day: i64,
@@ -100,6 +104,8 @@ struct Shared {
     draining: AtomicBool,
     broken: AtomicBool,
     full: AtomicBool,
+    /// No sender waits: filing takes its time.
+    bulk: AtomicBool,
     /// Highest entry committed.
     appended: AtomicI64,
     /// Turns done: the watchdog looks at it.
@@ -137,6 +143,7 @@ impl Ledger {
             draining: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            bulk: AtomicBool::new(false),
             appended: AtomicI64::new(appended),
             turns: AtomicU64::new(0),
             wal_frames: AtomicI64::new(0),
@@ -162,6 +169,49 @@ impl Ledger {
     /// The data directory.
     pub fn data(&self) -> &Path {
         &self.shared.data
+    }
+
+    /// From now on no sender waits for an answer (an import): filing may use most of each turn.
+    pub fn in_bulk(&self) {
+        self.shared.bulk.store(true, Ordering::Release);
+    }
+
+    /// Appends entries of a file in their order and waits for all of them; the receipts stand in the same order.
+    pub async fn append_all(&self, entries: Vec<(Entry, Place)>) -> Result<Vec<Receipt>, JournalError> {
+        let mut waits = Vec::with_capacity(entries.len());
+        for (entry, place) in entries {
+            waits.push(self.begin_append(entry, Some(place)).await?);
+        }
+        let mut receipts = Vec::with_capacity(waits.len());
+        for wait in waits {
+            receipts.push(wait.await.map_err(|_| JournalError::Broken)??);
+        }
+        Ok(receipts)
+    }
+
+    async fn begin_append(
+        &self,
+        entry: Entry,
+        place: Option<Place>,
+    ) -> Result<oneshot::Receiver<Result<Receipt, JournalError>>, JournalError> {
+        if self.shared.broken.load(Ordering::Acquire) {
+            return Err(JournalError::Broken);
+        }
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(JournalError::Draining);
+        }
+        let (done, wait) = oneshot::channel();
+        let append = Box::new(Append {
+            sha256: Sha256::digest(&entry.body).into(),
+            control_key: control_key(entry.source.as_str(), &entry.control_id),
+            day: london_day(entry.arrived),
+            stored: squeeze(&entry.body),
+            entry,
+            place,
+            done,
+        });
+        self.commands.send(Command::Append(append)).await.map_err(|_| JournalError::Broken)?;
+        Ok(wait)
     }
 
     /// No new entries from now on; what is in hand is still done.
@@ -286,22 +336,12 @@ impl Ledger {
 
 impl Journal for Ledger {
     async fn append(&self, entry: Entry) -> Result<Receipt, JournalError> {
-        if self.shared.broken.load(Ordering::Acquire) {
-            return Err(JournalError::Broken);
-        }
-        if self.shared.draining.load(Ordering::Acquire) {
-            return Err(JournalError::Draining);
-        }
-        let (done, wait) = oneshot::channel();
-        let append = Box::new(Append {
-            sha256: Sha256::digest(&entry.body).into(),
-            control_key: control_key(entry.source.as_str(), &entry.control_id),
-            day: london_day(entry.arrived),
-            stored: squeeze(&entry.body),
-            entry,
-            done,
-        });
-        self.commands.send(Command::Append(append)).await.map_err(|_| JournalError::Broken)?;
+        let wait = self.begin_append(entry, None).await?;
+        wait.await.map_err(|_| JournalError::Broken)?
+    }
+
+    async fn append_placed(&self, entry: Entry, place: Place) -> Result<Receipt, JournalError> {
+        let wait = self.begin_append(entry, Some(place)).await?;
         wait.await.map_err(|_| JournalError::Broken)?
     }
 
@@ -341,6 +381,7 @@ struct Writer {
     shared: Arc<Shared>,
     last_seq: i64,
     sources: HashMap<String, i64>,
+    files: FileIds,
     controls: Controls,
     filings: VecDeque<Prepared>,
     /// Who waits for filings, with how many are left before them.
@@ -387,6 +428,7 @@ impl Writer {
             shared,
             last_seq,
             sources,
+            files: FileIds::default(),
             controls,
             filings: VecDeque::new(),
             filing_waits: VecDeque::new(),
@@ -458,6 +500,7 @@ impl Writer {
                 }
                 let _undone = self.connection.execute_batch("ROLLBACK");
                 self.sources.clear();
+                self.files.clear();
                 self.controls.undo(seq_before);
                 self.refuse(turn, &error)
             }
@@ -492,6 +535,11 @@ impl Writer {
 
     fn append(&mut self, append: &Append) -> rusqlite::Result<Receipt> {
         let entry = &append.entry;
+        if let Some(place) = &append.place
+            && let Some(seq) = self.files.seq_at(&self.connection, place)?
+        {
+            return Ok(Receipt::after_commit(Seq(seq), None));
+        }
         let source = match self.sources.get(entry.source.as_str()) {
             Some(id) => *id,
             None => {
@@ -539,6 +587,9 @@ impl Writer {
             let sql = "INSERT INTO standing(seq, state, reason) VALUES(?1, ?2, ?3)";
             self.connection.prepare_cached(sql)?.execute(params![seq, standing.as_str(), reason])?;
         }
+        if let Some(place) = &append.place {
+            self.files.place(&self.connection, place, seq)?;
+        }
         if accepted {
             self.controls.add(append.control_key, seq);
         }
@@ -569,7 +620,11 @@ impl Writer {
             }
         }
         let is_quiet = SENDERS_GONE < started.duration_since(self.senders_seen);
-        let budget = if is_quiet { FILING_BUDGET_QUIET } else { FILING_BUDGET };
+        let budget = match (self.shared.bulk.load(Ordering::Acquire), is_quiet) {
+            (true, _) => FILING_BUDGET_BULK,
+            (false, true) => FILING_BUDGET_QUIET,
+            (false, false) => FILING_BUDGET,
+        };
         let mut through = None;
         while let Some(prepared) = self.filings.pop_front() {
             let (seq, is_release) = (prepared.seq, prepared.released_by.is_some());

@@ -7,6 +7,8 @@
 mod corpus;
 mod documents;
 mod fhir;
+mod files;
+mod import;
 mod kill;
 mod merges;
 mod resources;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chis_broker::journal::{Admission, Entry, Journal, JournalError, Receipt, Standing};
+use chis_broker::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
 use chis_broker::names::Seq;
 use tokio::sync::{Semaphore, watch};
 
@@ -16,6 +16,7 @@ pub struct MemoryJournal {
 #[derive(Debug)]
 struct Inner {
     kept: Mutex<Vec<Entry>>,
+    placed: Mutex<Vec<(Place, Seq)>>,
     trouble: Mutex<Option<JournalError>>,
     standing: Mutex<Standing>,
     /// One permit for each append that may go on.
@@ -39,6 +40,7 @@ impl MemoryJournal {
     fn with_permits(permits: usize) -> Self {
         let inner = Inner {
             kept: Mutex::default(),
+            placed: Mutex::default(),
             trouble: Mutex::default(),
             standing: Mutex::new(Standing::Filed),
             gate: Semaphore::new(permits),
@@ -96,6 +98,16 @@ impl Journal for MemoryJournal {
         let first = kept.iter().position(is_same).map(|at| Seq(at as i64 + 1));
         kept.push(entry);
         Ok(Receipt::after_commit(Seq(kept.len() as i64), first))
+    }
+
+    async fn append_placed(&self, entry: Entry, place: Place) -> Result<Receipt, JournalError> {
+        let known = self.inner.placed.lock().unwrap().iter().find(|(known, _)| *known == place).map(|(_, seq)| *seq);
+        if let Some(seq) = known {
+            return Ok(Receipt::after_commit(seq, None));
+        }
+        let receipt = self.append(entry).await?;
+        self.inner.placed.lock().unwrap().push((place, receipt.seq()));
+        Ok(receipt)
     }
 
     async fn outcome(&self, _seq: Seq, _patience: Duration) -> Standing {
