@@ -262,8 +262,8 @@ fn a_document_is_written_to_a_file_for_a_reason_and_its_content_is_nowhere_else(
     let bytes = b"%PDF-1.4 BABY EXAMPLE".to_vec();
     let content = crate::canon::Content { sha256: "ab".repeat(32), bytes: bytes.clone() };
     let statement = serde_json::from_value(json!({
-        "event": { "kind": "document" },
-        "child": { "identifiers": [{ "value": NUMBER, "system": "https://fhir.nhs.uk/Id/nhs-number", "status": "01" }], "names": [{ "family": FAMILY, "given": ["BABY"] }], "birth": { "date": { "value": "2026-01-05", "precision": "day" } } },
+        "event": { "kind": "document", "may_create": true },
+        "child": { "identifiers": [{ "value": "9990000026", "system": "https://fhir.nhs.uk/Id/nhs-number", "status": "01" }], "names": [{ "family": FAMILY, "given": ["BABY"] }], "birth": { "date": { "value": "2026-01-05", "precision": "day" } } },
         "documents": [{ "key": "D1", "mime": "application/pdf", "sha256": content.sha256 }, { "key": "D2", "store_ref": "https://documents.example/D2" }]
     }))
     .unwrap();

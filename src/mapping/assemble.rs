@@ -72,6 +72,7 @@ impl Assembled {
                 rule: mapping.origin.shown(),
                 text: "what this mapping made of the message is no canonical statement: a field that must be there is missing".to_owned(),
                 help: "see the records of this file: kind of the event, code beside system".to_owned(),
+                miss: None,
             }),
         }
     }
@@ -119,10 +120,18 @@ impl Build<'_> {
 
     /// The record's own fields; its notes get the name that they are below.
     fn fields(&mut self, made: Made, Named { owner, member, index }: Named) -> (Part, Option<usize>) {
-        let number = if self.out.explain { self.notes.group(owner, member, index, made.notes) } else { None };
         let mut part = made.part;
-        complete(&mut part);
-        (part, number)
+        let is_whole = complete(&mut part);
+        if !self.out.explain {
+            return (part, None);
+        }
+        if let Some(record) = self.mapping.records.get(made.record).filter(|_| !is_whole) {
+            // What went with an incomplete part came from nowhere.
+            for rule in record.rules.iter().filter(|rule| !part.holds(&rule.slots)) {
+                self.notes.forget(made.notes.clone(), rule.number);
+            }
+        }
+        (part, self.notes.group(owner, member, index, made.notes))
     }
 
     fn parts(&mut self, parts: Vec<Made>, owner: Option<usize>, (value, at): (&mut Part, Option<usize>)) {
@@ -149,6 +158,7 @@ impl Build<'_> {
                     rule,
                     text,
                     help: String::new(),
+                    miss: None,
                 });
                 continue;
             }
@@ -184,11 +194,12 @@ impl Build<'_> {
 }
 
 /// A part without the field that gives it meaning: a code's system without the code says nothing and goes;
-/// its words without the code are kept beside an empty code.
-fn complete(part: &mut Part) {
+/// its words without the code are kept beside an empty code. False where something went.
+fn complete(part: &mut Part) -> bool {
+    let (mut inner_whole, before) = (true, part.fields.len());
     part.fields.retain_mut(|(_, value)| {
         let Val::Part(value) = value else { return true };
-        complete(value);
+        inner_whole &= complete(value);
         let shape = Model::get().shape(value.shape);
         let lacks = shape.fields.iter().enumerate().any(|(slot, field)| field.required && value.get(slot).is_none());
         if !lacks {
@@ -201,4 +212,5 @@ fn complete(part: &mut Part) {
         value.fields.extend(shape.slot("code").map(|slot| (slot, Val::Text(String::new()))));
         true
     });
+    inner_whole && part.fields.len() == before
 }

@@ -61,10 +61,14 @@ pub fn canonical_statement(body: &[u8], allow_test_numbers: bool) -> Result<Stat
 /// What a statement says: itself.
 pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
     match canonical_statement(body, allow_test_numbers) {
-        Ok(statement) => {
-            let (findings, provenance) = (Vec::new(), Explanation::default());
-            Reading { mapping: None, outcome: Outcome::Mapped, statements: vec![statement], findings, provenance, contents: Vec::new() }
-        }
+        Ok(statement) => Reading {
+            mapping: None,
+            outcome: Outcome::Mapped,
+            statements: vec![statement],
+            findings: vec![],
+            provenance: Explanation::default(),
+            contents: vec![],
+        },
         Err(NotCanonical { code, text }) => {
             let finding = Finding {
                 level: Level::Hold,
@@ -75,6 +79,7 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
                 rule: String::new(),
                 text,
                 help: "mend the extract and import it again".to_owned(),
+                miss: None,
             };
             Reading {
                 mapping: None,

@@ -25,7 +25,7 @@ use super::table::Table;
 use super::target::{Home, Kind};
 use super::value::{Part, Val};
 use super::view::{Hit, Mode, View, holds};
-use super::{Finding, Level, Outcome, Reading};
+use super::{Finding, Level, Miss, Outcome, Reading};
 
 /// Records that one message may make.
 const INSTANCES_MAX: usize = 20_000;
@@ -33,6 +33,8 @@ const INSTANCES_MAX: usize = 20_000;
 const FINDINGS_MAX: usize = 500;
 /// Characters of a sender's text that a finding quotes.
 const QUOTED_MAX: usize = 80;
+/// Rules of a record and of those around it.
+const PRESENT_ROOM: usize = 64;
 /// Bytes that the notes of most messages take.
 const NOTES_ROOM: usize = 4_096;
 
@@ -101,7 +103,8 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     }
     let Options { around, day, explain, keep, findings } = options;
     let notes = if explain { Notes::with_room(NOTES_ROOM) } else { Notes::default() };
-    let mut engine = Engine { mapping, view, around, day, explain, findings, notes, present: Vec::new(), instances: 0 };
+    let present = Vec::with_capacity(PRESENT_ROOM);
+    let mut engine = Engine { mapping, view, around, day, explain, findings, notes, present, instances: 0, miss: None };
     let mut pairs = Vec::new();
     for (index, record) in mapping.records.iter().enumerate() {
         if record.kind.home == Home::Child {
@@ -150,6 +153,8 @@ struct Engine<'e, V> {
     /// Which rules of the records being made found something, the innermost record last.
     present: Vec<bool>,
     instances: usize,
+    /// The missing code that the next finding is about.
+    miss: Option<Miss>,
 }
 
 /// Field, place, bytes of a finding.
@@ -157,7 +162,8 @@ type About = (String, String, Option<Range<usize>>);
 
 impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     fn say(&mut self, level: Level, code: &str, (field, at, bytes): About, rule: String, text: String, help: &str) {
-        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned() };
+        let miss = self.miss.take();
+        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned(), miss };
         if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -588,6 +594,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         };
         let text = format!("code \"{}\" at {} is not in table {}", quoted(code), self.view.place(&hit.place), table.name);
         let help = self.table_help(table);
+        self.miss = Some(Miss { table: table.name.clone(), code: code.to_owned() });
         self.say(level, "unmapped-code", self.about(record, rule, hit), rule.origin.shown(), text, &help);
         kept.map(|kept| Some((kept, Step::Unmapped))).ok_or(())
     }

@@ -95,6 +95,28 @@ struct Owned {
     segments: Segments,
 }
 
+/// Texts that are remembered.
+const MEMO: usize = 256;
+
+/// The text of a part of a repetition: conditions ask for the same few parts again and again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen<'m> {
+    /// [`key`]; 0 for none.
+    key: u64,
+    text: Option<&'m str>,
+}
+
+/// A number that only the same part of the same repetition has; 0 where one of the numbers does not fit.
+fn key(repetition: &Repetition<'_>, path: &V2Path) -> u64 {
+    let (component, sub) = (path.component.unwrap_or(0), path.sub.unwrap_or(0));
+    // A repetition begins where no other does, unless it is empty: then its end is the beginning of none.
+    let (start, is_empty) = (repetition.piece.start, repetition.piece.text.is_empty());
+    if is_empty || component > 0xFFF || sub > 0xFFF || start > 0xFFFF_FFFF {
+        return 0;
+    }
+    [component, sub].into_iter().fold(u64::try_from(start).unwrap_or(0), |key, part| key << 12 | u64::try_from(part).unwrap_or(0))
+}
+
 /// What a record's paths may see: a scope by its number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
@@ -118,8 +140,13 @@ struct Inside<'m> {
 /// Segment names with the places of their segments.
 #[derive(Debug, Default)]
 struct Index {
-    names: Vec<([u8; 3], Segments)>,
+    names: Vec<(u32, Segments)>,
     places: Vec<usize>,
+}
+
+/// The name of a segment as one number.
+fn number_of([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_be_bytes([0, a, b, c])
 }
 
 impl Index {
@@ -128,7 +155,7 @@ impl Index {
         let names = message.names().iter().take(IDS_MAX).map(|(name, count)| {
             let from = next;
             next += count;
-            (*name, Segments { group: None, from, to: from })
+            (number_of(*name), Segments { group: None, from, to: from })
         });
         let mut index = Self { names: names.collect(), places: vec![0; next] };
         for (at, name) in message.segment_names().enumerate() {
@@ -140,6 +167,11 @@ impl Index {
         }
         index
     }
+}
+
+/// The place of a key among what is remembered.
+fn slot(key: u64) -> usize {
+    usize::try_from(key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).unwrap_or(0)
 }
 
 /// A message, ready to be asked.
@@ -154,6 +186,7 @@ pub(super) struct V2View<'m, 'l> {
     /// What `[let]` chose: scope, name, repetition.
     chosen: RefCell<Vec<(usize, usize, Option<Repetition<'m>>)>>,
     cuts: RefCell<Cuts>,
+    memo: RefCell<Vec<Seen<'m>>>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
@@ -172,7 +205,8 @@ impl<'m, 'l> V2View<'m, 'l> {
         scopes.push(Inside::default());
         let (scopes, owned) = (RefCell::new(scopes), RefCell::new(Vec::with_capacity(SCOPES_ROOM)));
         let (groups, chosen) = (RefCell::default(), RefCell::default());
-        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts: RefCell::default() }
+        let (cuts, memo) = (RefCell::default(), RefCell::default());
+        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts, memo }
     }
 
     fn spend(&self, steps: usize) -> bool {
@@ -183,7 +217,7 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     /// The place of a segment name in the index; none where the message has no such segment.
     fn known(&self, id: &str) -> Option<usize> {
-        let id: [u8; 3] = id.as_bytes().try_into().ok()?;
+        let id = number_of(id.as_bytes().try_into().ok()?);
         self.index.names.iter().position(|(known, _)| *known == id)
     }
 
@@ -370,6 +404,21 @@ impl<'m, 'l> V2View<'m, 'l> {
                 self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| self.any_repetition(scope, segment, asked, such))
             }
             (Root::Segment(..), None) => false,
+        }
+    }
+
+    /// What is remembered under a key.
+    fn seen(&self, key: u64) -> Option<Option<&'m str>> {
+        self.memo.borrow().get(slot(key)).filter(|seen| key != 0 && seen.key == key).map(|seen| seen.text)
+    }
+
+    fn remember(&self, key: u64, text: Option<&'m str>) {
+        let mut memo = self.memo.borrow_mut();
+        if memo.is_empty() {
+            memo.resize(MEMO, Seen::default());
+        }
+        if let Some(seen) = memo.get_mut(slot(key)).filter(|_| key != 0) {
+            *seen = Seen { key, text };
         }
     }
 
@@ -637,6 +686,25 @@ impl<'m> View<'m> for V2View<'m, '_> {
             return found.and_then(|repetition| self.part(repetition, path, mode.scalar)).is_some_and(such);
         }
         self.any_whole(*scope, path, mode.every, &mut |repetition| self.part(repetition, path, mode.scalar).is_some_and(&mut *such))
+    }
+
+    fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        let mode = Mode { scalar: true, every: false };
+        let plain = path.v2().and_then(|path| Some((path, self.plain(*scope, path)?)));
+        let Some((path, repetition)) = plain else { return self.any(scope, path, mode, &mut |hit| such(trimmed(&hit.text))) };
+        let Some(repetition) = repetition else { return false };
+        let key = key(&repetition, path);
+        if let Some(known) = self.seen(key) {
+            return known.is_some_and(such);
+        }
+        let text = match self.part(repetition, path, true).map(|hit| hit.text) {
+            Some(Cow::Borrowed(text)) => Some(trimmed(text)),
+            // What an escape was undone in has no place in the message.
+            Some(Cow::Owned(text)) => return such(trimmed(&text)),
+            None => None,
+        };
+        self.remember(key, text);
+        text.is_some_and(such)
     }
 
     fn first(&self, scope: &Scope, path: &Path, mode: Mode) -> Option<Hit<'m, Spot>> {

@@ -19,6 +19,9 @@ use super::load::Mapping;
 /// A piece of the text of an explanation.
 type Piece = Range<u32>;
 
+/// The rule of a note that counts no more; no legend has it.
+const GONE: usize = usize::MAX;
+
 /// What a note says in numbers, in words: one for each mapping.
 #[derive(Debug, Default)]
 pub(super) struct Legend {
@@ -207,6 +210,13 @@ impl Notes {
                 note.index = item.and_then(|_| u32::try_from(at).ok());
                 note.value = value;
             }
+        }
+    }
+
+    /// Forgets what a rule noted among these notes.
+    pub fn forget(&mut self, among: Range<usize>, rule: usize) {
+        for note in self.notes.get_mut(among).into_iter().flatten().filter(|note| note.rule == rule) {
+            note.rule = GONE;
         }
     }
 

@@ -69,6 +69,7 @@ mod eval_fhir;
 mod eval_v2;
 mod explain;
 mod inline_test;
+mod inventory;
 mod load;
 mod mutate;
 mod path;
@@ -99,6 +100,7 @@ pub use canonical::{NotCanonical, canonical_statement};
 pub use csv_row::{column_names, csv_body};
 pub use diagnostic::render;
 pub use explain::Explanation;
+pub use inventory::{NewRow, TableFile, tables, with_row};
 
 use diagnostic::{Mistake, Report, Source};
 use load::Mapping;
@@ -153,6 +155,18 @@ pub struct Finding {
     /// What would help.
     #[serde(default)]
     pub help: String,
+    /// Which code of which table, where one is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miss: Option<Miss>,
+}
+
+/// A code that a table does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Miss {
+    /// `sex`.
+    pub table: String,
+    /// The code, as the table would have to have it.
+    pub code: String,
 }
 
 /// Where one canonical value came from.
@@ -315,6 +329,12 @@ impl Bundle {
     /// Mapping ids with title, format, accepts.
     pub fn mappings(&self) -> Vec<(MappingName, String)> {
         self.mappings.iter().map(|mapping| (mapping.id.clone(), show::summary(mapping))).collect()
+    }
+
+    /// True where messages of this mapping may say child protection facts; what is said about such a message is not for everybody.
+    pub fn tells_of_safeguarding(&self, mapping: &MappingName) -> bool {
+        let tells = |mapping: &Mapping| mapping.records.iter().any(|record| record.kind.name == "safeguarding-fact");
+        self.mappings.iter().any(|known| known.id == *mapping && tells(known))
     }
 
     /// The columns that a mapping of CSV extracts declares; `None` where there is no such mapping.

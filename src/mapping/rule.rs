@@ -39,6 +39,9 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "pattern", "all", "join", "else", "note",
 ];
 
+/// What `use:` may say of an unknown code of a table marked `safety = true`: that nobody has classified it.
+pub(super) const UNCLASSIFIED: &str = "unclassified";
+
 /// What happens to a value that cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnError {
@@ -549,7 +552,9 @@ impl Builder<'_, '_> {
                 "write unmapped = \"hold\", or remove `required`",
             );
         }
-        if table.safety() && matches!(effective_unmapped, Unmapped::Use(_)) {
+        // To say that nobody has classified it is no guess (STU3 events, section 8).
+        let guesses = matches!(effective_unmapped, Unmapped::Use(code) if code != UNCLASSIFIED);
+        if table.safety() && guesses {
             refuse(
                 "unmapped",
                 format!("table `{}` is marked safety = true: an unknown code must not be guessed", table.name),

@@ -153,6 +153,7 @@ fn tolerated(warning: &hl7::Warning) -> Finding {
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     }
 }
 
@@ -167,6 +168,7 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     };
     findings.push(finding);
     Reading {
@@ -321,8 +323,8 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     let of_sender = if mapping.zone.is_none() { sender_zone(document) } else { None };
     let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
-    let contents = RefCell::default();
     let by_shape = matches!(document, Document::Csv(_));
+    let contents = RefCell::default();
     let around = Surroundings { zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
     let mut evaluation = match asked {
@@ -374,6 +376,7 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
         rule: mapping.origin.shown(),
         text: "OBX-5 may be cut: the message has lines that are no segments".to_owned(),
         help: "ask the sender to escape line breaks as \\.br\\ and to send the document again".to_owned(),
+        miss: None,
     };
     reading.findings.push(finding);
     reading.outcome = Outcome::Held;

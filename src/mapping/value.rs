@@ -73,6 +73,15 @@ impl Part {
         self.fields.iter_mut().rev().find(|(known, _)| *known == slot).map(|(_, value)| value)
     }
 
+    /// Is there something at the end of a path of slots.
+    pub fn holds(&self, path: &[(usize, usize)]) -> bool {
+        match path {
+            [] => true,
+            [(slot, _)] => self.get(*slot).is_some(),
+            [(slot, _), rest @ ..] => matches!(self.get(*slot), Some(Val::Part(inner)) if inner.holds(rest)),
+        }
+    }
+
     /// Puts a value at the end of a path of slots where nothing is yet, making the parts on the way.
     pub fn put(&mut self, path: &[(usize, usize)], value: Val) {
         match path {

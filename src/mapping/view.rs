@@ -59,6 +59,10 @@ pub(super) trait View<'d> {
     fn root(&self) -> Self::Scope;
     /// Shows values that are not blank, in order, until one is such.
     fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
+    /// Shows the texts of [`View::any`] as conditions compare them, without blanks at their ends.
+    fn any_text(&self, scope: &Self::Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text)))
+    }
     /// The first value that is not blank.
     fn first(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Option<Hit<'d, Self::Place>> {
         let mut first = None;
@@ -108,7 +112,7 @@ struct Asking<'q, V, S> {
 
 impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
     fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text)))
+        self.view.any_text(self.scope, path, such)
     }
     fn count(&self, path: &Path) -> usize {
         self.view.count(self.scope, path)

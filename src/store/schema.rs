@@ -8,7 +8,9 @@
 //!     event      what was filed, with the record after it; never changes
 //!     child      the merged record; identifier points at it
 //!     merged     which record goes on in the place of which, and which event said so; both rows stay
-//!     aggregate  (kind, publisher, key): which event holds now, tombstones too
+//!     aggregate  (kind, publisher, key): which events hold now and where in them, tombstones too
+//!     safeguarding  child protection facts; nothing else has them
+//!     table_miss  codes that no table knows, counted
 //!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!     file       files that messages came in, by the hash of name and content
@@ -27,7 +29,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Format of the ledger; a newer one is refused.
-pub(super) const LEDGER_VERSION: i64 = 1;
+pub(super) const LEDGER_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -53,8 +55,14 @@ CREATE TABLE merged(child INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, first_
 CREATE INDEX merged_survivor ON merged(survivor);
 CREATE TABLE aggregate(
     kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL,
-    version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
+    version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, within TEXT, parts TEXT NOT NULL,
+    PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
 CREATE INDEX aggregate_child ON aggregate(child, kind);
+CREATE INDEX aggregate_within ON aggregate(publisher, within) WHERE within IS NOT NULL;
+CREATE TABLE safeguarding(
+    publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    version INTEGER NOT NULL, seq INTEGER NOT NULL, within TEXT, body TEXT, PRIMARY KEY(publisher, key)) STRICT, WITHOUT ROWID;
+CREATE INDEX safeguarding_child ON safeguarding(child);
 CREATE TABLE event(
     id INTEGER PRIMARY KEY, child INTEGER NOT NULL, kind TEXT NOT NULL, at_us INTEGER NOT NULL, hub TEXT NOT NULL, basis TEXT NOT NULL,
     superseded INTEGER NOT NULL, evidence TEXT NOT NULL, withheld TEXT, body BLOB NOT NULL) STRICT;
@@ -66,6 +74,9 @@ CREATE INDEX debt_pending ON debt(destination, id) WHERE state = 'pending';
 CREATE INDEX debt_held ON debt(destination, child, id) WHERE state = 'held';
 CREATE INDEX debt_event ON debt(event);
 CREATE TABLE proxy_consent(child INTEGER NOT NULL, account TEXT NOT NULL, at_us INTEGER NOT NULL, consent TEXT NOT NULL, PRIMARY KEY(child, account)) STRICT, WITHOUT ROWID;
+CREATE TABLE table_miss(
+    tbl TEXT NOT NULL, code TEXT NOT NULL, source INTEGER NOT NULL, count INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    resolved_us INTEGER, PRIMARY KEY(tbl, code, source)) STRICT, WITHOUT ROWID;
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
 ";
 
@@ -97,8 +108,8 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
             });
         }
     }
-    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }
