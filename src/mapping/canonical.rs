@@ -8,7 +8,7 @@
 
 use serde_json::error::Category;
 
-use super::{Finding, Level, Outcome, Reading};
+use super::{Explanation, Finding, Level, Outcome, Reading};
 use crate::canon::{NHS_NUMBER_SYSTEM, NhsNumber, Statement};
 
 /// Why a text is no statement that can be filed: a stable code, and words that quote nothing.
@@ -66,7 +66,7 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
             outcome: Outcome::Mapped,
             statements: vec![statement],
             findings: vec![],
-            provenance: vec![],
+            provenance: Explanation::default(),
             contents: vec![],
         },
         Err(NotCanonical { code, text }) => {
@@ -86,7 +86,7 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
                 outcome: Outcome::Held,
                 statements: Vec::new(),
                 findings: vec![finding],
-                provenance: Vec::new(),
+                provenance: Explanation::default(),
                 contents: Vec::new(),
             }
         }

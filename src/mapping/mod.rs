@@ -67,6 +67,7 @@ mod document;
 mod eval;
 mod eval_fhir;
 mod eval_v2;
+mod explain;
 mod inline_test;
 mod inventory;
 mod load;
@@ -82,6 +83,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod value;
 mod view;
 
 use std::collections::BTreeMap;
@@ -97,6 +99,7 @@ pub use crate::names::Format;
 pub use canonical::{NotCanonical, canonical_statement};
 pub use csv_row::{column_names, csv_body};
 pub use diagnostic::render;
+pub use explain::Explanation;
 pub use inventory::{NewRow, TableFile, tables, with_row};
 
 use diagnostic::{Mistake, Report, Source};
@@ -208,7 +211,7 @@ pub struct Reading {
     /// What must be said about the message.
     pub findings: Vec<Finding>,
     /// Where each value came from (only where [`Bundle::read`] was asked to explain).
-    pub provenance: Vec<Provenance>,
+    pub provenance: Explanation,
     /// Contents of documents, which the statements name by their hash.
     pub contents: Vec<Content>,
 }
