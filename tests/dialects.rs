@@ -107,15 +107,17 @@ fn line_ends_and_trailing_separators_say_nothing() {
     assert!(30 < check("LF", |body| Some(body.replace('\r', "\n"))));
     assert!(30 < check("no last line end", |body| Some(body.trim_end().to_owned())));
     assert!(30 < check("trailing separators", |body| Some(body.replace('\r', "||\r"))));
-    assert!(30 < check("trailing components", |body| {
-        let (header, rest) = body.split_once('\r').unwrap();
-        let dressed = rest.split_inclusive('\r').map(|line| match line.trim_end().rsplit_once('|') {
-            Some((_, last)) if !last.is_empty() && !last.contains('^') => line.replace('\r', "^^\r"),
-            _ => line.to_owned(),
-        });
-        let dressed = dressed.collect::<String>();
-        (dressed != rest).then(|| format!("{header}\r{dressed}"))
-    }));
+    assert!(
+        30 < check("trailing components", |body| {
+            let (header, rest) = body.split_once('\r').unwrap();
+            let dressed = rest.split_inclusive('\r').map(|line| match line.trim_end().rsplit_once('|') {
+                Some((_, last)) if !last.is_empty() && !last.contains('^') => line.replace('\r', "^^\r"),
+                _ => line.to_owned(),
+            });
+            let dressed = dressed.collect::<String>();
+            (dressed != rest).then(|| format!("{header}\r{dressed}"))
+        })
+    );
 }
 
 #[test]
