@@ -112,7 +112,7 @@ struct Node<'t> {
     /// Where its children begin among all that are pending.
     children: usize,
     /// Where each name is among the children, once there are many.
-    index: Option<Box<HashMap<&'t str, usize>>>,
+    index: Option<HashMap<&'t str, usize>>,
 }
 
 /// All elements of one name.
@@ -410,7 +410,7 @@ impl<'t> Node<'t> {
         if children.len() <= NAMES_MAX {
             return children.iter().rposition(|child| child.name == name);
         }
-        let hashed = || Box::new(children.iter().enumerate().map(|(at, child)| (child.name, at)).collect());
+        let hashed = || children.iter().enumerate().map(|(at, child)| (child.name, at)).collect();
         self.index.get_or_insert_with(hashed).get(name).copied()
     }
 

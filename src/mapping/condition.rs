@@ -135,14 +135,7 @@ impl Operand {
             Self::Text(text) => such(text),
             Self::Number(number) => such(&number.to_string()),
             Self::Count(path) => such(&message.count(path).to_string()),
-            Self::Length(path) => {
-                let mut length = 0;
-                message.any(path, &mut |text| {
-                    length = text.chars().count();
-                    true
-                });
-                such(&length.to_string())
-            }
+            Self::Length(path) => such(&length(message, path).to_string()),
             Self::Days(dates) => {
                 let (from, to) = (day(message, &dates.0), day(message, &dates.1));
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
@@ -155,6 +148,8 @@ impl Operand {
     fn any_number(&self, message: &dyn Ask, such: &mut dyn FnMut(f64) -> bool) -> bool {
         match self {
             Self::Number(number) => number.is_finite() && such(*number),
+            Self::Count(path) => such(exact(message.count(path))),
+            Self::Length(path) => such(exact(length(message, path))),
             _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
     }
@@ -186,6 +181,21 @@ fn day(message: &dyn Ask, path: &Path) -> Option<jiff::civil::Date> {
         true
     });
     day
+}
+
+/// How many characters the first value of a path has.
+fn length(message: &dyn Ask, path: &Path) -> usize {
+    let mut length = 0;
+    message.any(path, &mut |text| {
+        length = text.chars().count();
+        true
+    });
+    length
+}
+
+/// A number of things in a message: never so many that it would be rounded.
+fn exact(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {

@@ -374,7 +374,8 @@ fn postcode(text: &str) -> Result<String, String> {
     shape.iter_mut().zip(letters).filter(|(_, letter)| letter.is_ascii_digit()).for_each(|(shape, _)| *shape = b'9');
     let shape = shape.get(..count).unwrap_or_default();
     let known = matches!(shape, b"A99AA" | b"A999AA" | b"AA99AA" | b"AA999AA" | b"A9A9AA" | b"AA9A9AA");
-    if !known && !(outward == b"GIR" && shape.ends_with(b"9AA")) {
+    let giro = outward == b"GIR" && shape.ends_with(b"9AA");
+    if !(known || giro) {
         return Err(wrong());
     }
     let mut postcode = String::with_capacity(8);

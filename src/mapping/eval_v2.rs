@@ -106,6 +106,15 @@ struct Seen<'m> {
     text: Option<&'m str>,
 }
 
+/// A number that only the same part of the first repetition of a field has, and no [`key`]; 0 where one of the numbers does not fit.
+fn key_of_first(segment: usize, path: &V2Path, field: usize) -> u64 {
+    let parts = [field, path.component.unwrap_or(0), path.sub.unwrap_or(0)];
+    if segment > 0xF_FFFF || parts.iter().any(|part| *part > 0xFFF) {
+        return 0;
+    }
+    parts.into_iter().fold(1 << 27 | u64::try_from(segment).unwrap_or(0), |key, part| key << 12 | u64::try_from(part).unwrap_or(0))
+}
+
 /// A number that only the same part of the same repetition has; 0 where one of the numbers does not fit.
 fn key(repetition: &Repetition<'_>, path: &V2Path) -> u64 {
     let (component, sub) = (path.component.unwrap_or(0), path.sub.unwrap_or(0));
@@ -133,8 +142,12 @@ struct Inside<'m> {
     owned: Range<usize>,
     /// The repetition that `over` stands on.
     current: Option<Repetition<'m>>,
-    /// The segment that this scope stands on.
+    /// The segment that this scope stands on: the first that it sees of its name.
     on: Option<usize>,
+    /// Its name; 0 where there is none.
+    name: u32,
+    /// It stands on a repetition, or a scope around it does.
+    has_current: bool,
 }
 
 /// Segment names with the places of their segments.
@@ -267,9 +280,21 @@ impl<'m, 'l> V2View<'m, 'l> {
         whole()
     }
 
+    /// The first segment with this name that a scope sees.
+    fn first_segment(&self, scope: Scope, id: &str) -> Option<usize> {
+        let name = number_of(id.as_bytes().try_into().ok()?);
+        let stands = self.scopes.borrow().get(scope.number).filter(|inside| inside.name == name).and_then(|inside| inside.on);
+        stands.or_else(|| self.segment(self.visible(scope, id), 0)).filter(|_| self.spend(1))
+    }
+
+    /// Whether a scope or one around it stands on a repetition.
+    fn has_current(&self, scope: Scope) -> bool {
+        !scope.bare && self.scopes.borrow().get(scope.number).is_some_and(|inside| inside.has_current)
+    }
+
     /// The repetition of a field that a scope stands on.
     fn current(&self, scope: Scope, segment: usize, field: usize) -> Option<Repetition<'m>> {
-        if scope.number == 0 || scope.bare {
+        if !self.has_current(scope) {
             return None;
         }
         let scopes = self.scopes.borrow();
@@ -426,7 +451,7 @@ impl<'m, 'l> V2View<'m, 'l> {
     #[expect(clippy::option_option, reason = "`nothing is there` and `look further` are different answers")]
     fn plain(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition<'m>>> {
         let (Root::Segment(id, None), Some((field, None))) = (&path.root, &path.field) else { return None };
-        let Some(segment) = self.segment(self.visible(scope, id), 0).filter(|_| self.spend(1)) else { return Some(None) };
+        let Some(segment) = self.first_segment(scope, id) else { return Some(None) };
         let first = || {
             let whole = self.message.field(segment, *field).filter(|whole| !whole.text.is_empty())?;
             Some(Repetition { segment, field: *field, number: 1, piece: self.message.each_repetition(whole).next()? })
@@ -515,7 +540,10 @@ impl<'m, 'l> V2View<'m, 'l> {
         let from = all.len();
         all.extend(owned);
         let mut scopes = self.scopes.borrow_mut();
-        scopes.push(Inside { around: Some(scope.number), owned: from..all.len(), current, on: Some(on) });
+        let has_current = current.is_some() || scopes.get(scope.number).is_some_and(|around| around.has_current);
+        let name = self.message.segment_id(on).as_bytes().try_into().map_or(0, number_of);
+        let owned = from..all.len();
+        scopes.push(Inside { around: Some(scope.number), owned, current, on: Some(on), name, has_current });
         Scope { number: scopes.len() - 1, bare: false }
     }
 
@@ -697,10 +725,17 @@ impl<'m> View<'m> for V2View<'m, '_> {
 
     fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         let mode = Mode { scalar: true, every: false };
-        let plain = path.v2().and_then(|path| Some((path, self.plain(*scope, path)?)));
-        let Some((path, repetition)) = plain else { return self.any(scope, path, mode, &mut |hit| such(trimmed(&hit.text))) };
-        let Some(repetition) = repetition else { return false };
-        let key = key(&repetition, path);
+        let Path::V2(plain) = path else { return false };
+        let (Root::Segment(id, None), Some((field, None))) = (&plain.root, &plain.field) else {
+            return self.any(scope, path, mode, &mut |hit| such(trimmed(&hit.text)));
+        };
+        let first = self.first_segment(*scope, id).filter(|_| !self.has_current(*scope));
+        let key_of_first = first.map_or(0, |segment| key_of_first(segment, plain, *field));
+        if let Some(known) = self.seen(key_of_first) {
+            return known.is_some_and(such);
+        }
+        let Some(repetition) = self.plain(*scope, plain).flatten() else { return false };
+        let (key, path) = (if key_of_first == 0 { key(&repetition, plain) } else { key_of_first }, plain);
         if let Some(known) = self.seen(key) {
             return known.is_some_and(such);
         }

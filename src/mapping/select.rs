@@ -338,7 +338,7 @@ fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String)) -> Opt
 
 /// A document as its readers see it: what can be shared between them is made once.
 enum Asked<'d> {
-    V2(V2View<'d, 'd>),
+    V2(Box<V2View<'d, 'd>>),
     Fhir(Tree<'d>),
     /// A row names its mapping; no condition is asked.
     Row(&'d CsvRow),
@@ -347,7 +347,7 @@ enum Asked<'d> {
 impl<'d> Asked<'d> {
     fn new(document: &'d Document) -> Self {
         match document {
-            Document::V2(message) => Self::V2(V2View::new(message, &[])),
+            Document::V2(message) => Self::V2(Box::new(V2View::new(message, &[]))),
             Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
             Document::Csv(row) => Self::Row(row),
         }

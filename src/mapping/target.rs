@@ -109,6 +109,12 @@ impl Model {
         self.shapes.get(index).unwrap_or(&NONE)
     }
 
+    #[cfg(test)]
+    /// All shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter()
+    }
+
     /// The number of a shape by name.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.shapes.iter().position(|shape| shape.name == name)

@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! - A field's number in [`Model`] is its place in the struct: the test below reads every field of every struct by number and by name.
+//! - A field's number in [`Model`] is its place in the struct: a test below asks every struct.
 //! - What does not fit the struct is an error, never a loss, as with any other reader of serde.
 //!
 //! # Not here
@@ -303,5 +303,92 @@ impl<'de> MapAccess<'de> for MomentFields {
             }
             _ => seed.deserialize(ValReader(Val::Text(self.moment.raw.take().unwrap_or_default()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canon::{
+        Address, Appointment, BirthFacts, BloodSpotResult, Child, Code, ConditionOutcome, Death, Document, EpisodeOfCare, EventHeader,
+        FailsafeTask, Flags, GpRegistration, HearingScreen, HearingTest, Identifier, IdentityChange, Immunisation, Measurement, Name,
+        NipeExam, NipeFinding, Observation, ObservationSet, Period, ProxyConsent, Quantity, Relation, Review, SafeguardingFact, Sample,
+        Score, Statement, Telecom,
+    };
+
+    /// Tells the names of the fields that a struct asks for, in its order.
+    struct Asked<'a>(&'a mut Vec<&'static str>);
+
+    impl<'de> Deserializer<'de> for Asked<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
+            Err(serde::de::Error::custom("no struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            self.0.extend(fields);
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+            seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    fn asked<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        assert!(T::deserialize(Asked(&mut fields)).is_err());
+        fields
+    }
+
+    #[test]
+    fn the_number_of_a_field_is_its_place_in_its_struct_for_every_struct_of_the_model() {
+        let model = Model::get();
+        let mut checked = Vec::new();
+        macro_rules! check {
+            ($($name:ident)*) => {$(
+                let name = stringify!($name);
+                let shape = model.shape(model.index(name).unwrap_or_else(|| panic!("{name} is no shape")));
+                assert_eq!(asked::<$name>(), shape.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), "{name}");
+                checked.push(name);
+            )*};
+        }
+        check! {
+            Address Appointment BirthFacts BloodSpotResult Child Code ConditionOutcome Death Document EpisodeOfCare EventHeader FailsafeTask
+            Flags GpRegistration HearingScreen HearingTest Identifier IdentityChange Immunisation Measurement Name NipeExam NipeFinding
+            Observation ObservationSet Period ProxyConsent Quantity Relation Review SafeguardingFact Sample Score Telecom
+        }
+        for (place, member) in asked::<Statement>().into_iter().enumerate() {
+            assert_eq!(model.member(member), Some(place), "{member}");
+        }
+        let shapes = model.shapes().filter(|shape| !["Date", "Instant", "HubAssignment"].contains(&shape.name.as_str()));
+        let unchecked: Vec<&str> = shapes.map(|shape| shape.name.as_str()).filter(|name| !checked.contains(name)).collect();
+        assert_eq!(unchecked, Vec::<&str>::new(), "add them above");
+    }
+
+    #[test]
+    fn what_does_not_fit_its_struct_is_an_error_and_no_loss() {
+        let text = |text: &str| Val::Text(text.to_owned());
+        let name = |fields: Vec<(usize, Val)>| Part { shape: 0, fields }.read::<Name>().map_err(|why| why.to_string());
+        let family = name(vec![(0, text("EXAMPLE")), (1, Val::Texts(vec!["ROSE".to_owned()]))]).unwrap();
+        assert_eq!((family.family.as_deref(), family.given), (Some("EXAMPLE"), vec!["ROSE".to_owned()]));
+        assert!(name(vec![(99, text("x"))]).is_err(), "a field that the struct does not have");
+        assert!(name(vec![(0, text("x")), (0, text("y"))]).is_err(), "a field given twice");
+        assert!(name(vec![(0, Val::Integer(1))]).is_err(), "a number for a text");
+        let quantity = Part { shape: 0, fields: vec![(0, text("3.10"))] };
+        assert!(quantity.read::<Quantity>().is_err(), "a field that must be there");
+        let moment = |raw: Option<&str>| {
+            Val::Moment(Box::new(Moment { value: "2026-01-05".to_owned(), precision: "day", raw: raw.map(str::to_owned) }))
+        };
+        let birth = |date: Val| Part { shape: 0, fields: vec![(0, date)] }.read::<BirthFacts>();
+        assert_eq!(birth(moment(None)).unwrap().date.unwrap().value, "2026-01-05");
+        assert!(birth(moment(Some("20260105"))).is_err(), "a date has no raw text");
     }
 }

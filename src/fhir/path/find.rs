@@ -33,11 +33,6 @@ impl<'t> Tree<'t> {
         Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
     }
 
-    /// The document itself.
-    pub(crate) fn root(&self) -> Spot<'t> {
-        Spot(self.root_node())
-    }
-
     fn root_node(&self) -> Node<'t> {
         Node { value: Some(self.root), extra: None, chosen: None, link: 0 }
     }
@@ -80,7 +75,7 @@ impl<'t> Tree<'t> {
 }
 
 /// Nodes that names stand for: `$patient`, kept here as `patient`.
-pub(crate) type Named<'l, 't> = [(&'l str, Vec<Spot<'t>>)];
+pub(super) type Named<'l, 't> = [(&'l str, Vec<Spot<'t>>)];
 
 /// A node that was found, as its [`Tree`] knows it: its place is put into words by [`Tree::location`].
 #[derive(Clone, Copy, Debug)]
