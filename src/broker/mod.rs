@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use operations::{BrokerOperations, Operations};
+pub use operations::{BrokerOperations, Operations, Released};
 pub use service::{opened_sockets, serve};
 
 use self::bundle::Active;
@@ -288,6 +288,7 @@ fn profiles(settings: &Settings) -> HashMap<SourceName, SourceProfile> {
         Rank::National => 3,
         Rank::Maternity | Rank::Laboratory => 2,
         Rank::Pas => 1,
+        Rank::Practice => 4,
         Rank::Other => 0,
     };
     let charset = |source: &SourceConfig| {

@@ -1,8 +1,11 @@
 //! What the admin door may ask of the broker, answered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::bundle::Active;
@@ -10,6 +13,7 @@ use super::filer::Reader;
 use crate::clock;
 use crate::config::Settings;
 use crate::intake::Controls;
+use crate::mapping::Finding;
 use crate::names::{Format, Seq, SourceName};
 use crate::store::{Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
 
@@ -29,6 +33,12 @@ pub trait Operations: Send + Sync + 'static {
     /// Files a held entry anew, with the mappings that are active now. In the audit under `reason` before it is done.
     fn release(&self, seq: Seq, reason: &str) -> Result<(), StoreError>;
 
+    /// Loads the tables anew, reads what is held for want of a code of a table again, and files it in the order of the journal. In the
+    /// audit under `reason` before it is done.
+    fn release_code(&self, _table: &str, _code: &str, _reason: &str) -> Result<Released, StoreError> {
+        Err(StoreError { text: "this broker has no tables".into(), exit: 70 })
+    }
+
     /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
     fn release_debt(&self, debt: i64, reason: &str) -> Result<(), StoreError>;
 
@@ -42,6 +52,19 @@ pub trait Operations: Send + Sync + 'static {
     fn charset(&self, _source: &str) -> Option<String> {
         None
     }
+}
+
+/// What became of the messages that waited for a code.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Released {
+    /// The bundle that is active now.
+    pub active: String,
+    /// Filed now, in this order.
+    pub released: Vec<i64>,
+    /// Held again, each for what it is held for now.
+    pub held_again: Vec<(i64, String)>,
+    /// Left as they are: their own table does not know the code.
+    pub waiting: Vec<i64>,
 }
 
 /// The broker as the admin door sees it.
@@ -79,21 +102,42 @@ impl Operations for BrokerOperations {
     }
 
     fn release(&self, seq: Seq, reason: &str) -> Result<(), StoreError> {
-        let reader = self.reader()?;
         let missing = || StoreError { text: format!("entry {seq} is not held; `held list` shows what is"), exit: 66 };
-        let (row, body) = reader.entry(seq)?.filter(|(row, _)| row.standing == "held").ok_or_else(missing)?;
-        let arrived_us = row.arrived.parse::<jiff::Timestamp>().map_or(0, |at| at.as_microsecond());
-        let entry = UnfiledEntry {
-            seq,
-            source: SourceName::new(&row.source),
-            format: Format::from_word(&row.format).unwrap_or(Format::Hl7v2),
-            control_id: row.control_id,
-            arrived_us,
-            body,
-        };
+        let entry = held_entry(&self.reader()?, seq)?.ok_or_else(missing)?;
         let prepared = Prepared { released_by: Some(reason.to_owned()), ..self.reader.prepare(&entry) };
-        let stopped = || StoreError { text: "the ledger's writer has stopped".into(), exit: 74 };
         if self.runtime.block_on(self.ledger.file(vec![prepared])) { Ok(()) } else { Err(stopped()) }
+    }
+
+    fn release_code(&self, table: &str, code: &str, reason: &str) -> Result<Released, StoreError> {
+        let active = self.reload().map_err(|mistakes| StoreError { text: mistakes, exit: 78 })?;
+        let reader = self.reader()?;
+        self.all_read(&reader);
+        self.audit("table-release", &format!("{table} {code}"), reason)?;
+        let (mut released, mut batch, mut sources) = (Released { active, ..Released::default() }, Vec::new(), BTreeSet::new());
+        for seq in reader.waiting_for(table, code)? {
+            let Some(entry) = held_entry(&reader, seq)? else { continue };
+            let prepared = self.reader.prepare(&entry);
+            // A table of another site, or a row that does not hold for the time of this message.
+            if is_missed(&prepared.findings, table, code) {
+                released.waiting.push(seq.0);
+                continue;
+            }
+            sources.insert(entry.source.as_str().to_owned());
+            batch.push(Prepared { released_by: Some(reason.to_owned()), ..prepared });
+        }
+        let seqs: Vec<Seq> = batch.iter().map(|prepared| prepared.seq).collect();
+        if !self.runtime.block_on(self.ledger.file(batch)) {
+            return Err(stopped());
+        }
+        for seq in seqs {
+            match reader.entry(seq)? {
+                Some((row, _)) if row.standing == "held" => released.held_again.push((seq.0, row.reason)),
+                _ => released.released.push(seq.0),
+            }
+        }
+        let sources = if released.waiting.is_empty() { None } else { Some(sources.into_iter().collect()) };
+        self.runtime.block_on(self.ledger.resolve_miss(table, code, sources, clock::now()))?;
+        Ok(released)
     }
 
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {
@@ -113,4 +157,40 @@ impl Operations for BrokerOperations {
     fn charset(&self, source: &str) -> Option<String> {
         self.reader.sources.get(&SourceName::new(source))?.charset.clone()
     }
+}
+
+impl BrokerOperations {
+    /// Waits until all that came before has been read: what the old tables still held is held by then. Bounded; what comes later
+    /// is read by the new tables anyway.
+    fn all_read(&self, reader: &LedgerReader) {
+        let (appended, mut patience) = (self.ledger.appended(), READ_POLLS_MAX);
+        let first = || reader.filed_through().and_then(|through| reader.unfiled(through, 1));
+        let is_waiting = || first().is_ok_and(|first| first.first().is_some_and(|entry| entry.seq <= appended));
+        while 0 < patience && is_waiting() {
+            patience -= 1;
+            self.runtime.block_on(async { tokio::time::sleep(READ_POLL).await });
+        }
+    }
+}
+
+/// How often, and how many times, it is asked whether all that came has been read: ten seconds in all.
+const READ_POLL: Duration = Duration::from_millis(20);
+const READ_POLLS_MAX: u32 = 500;
+
+fn stopped() -> StoreError {
+    StoreError { text: "the ledger's writer has stopped".into(), exit: 74 }
+}
+
+/// An entry to be read again; none where it is not held.
+fn held_entry(reader: &LedgerReader, seq: Seq) -> Result<Option<UnfiledEntry>, StoreError> {
+    let Some((row, body)) = reader.entry(seq)?.filter(|(row, _)| row.standing == "held") else { return Ok(None) };
+    let arrived_us = row.arrived.parse::<jiff::Timestamp>().map_or(0, |at| at.as_microsecond());
+    let format = Format::from_word(&row.format).unwrap_or(Format::Hl7v2);
+    let (source, control_id) = (SourceName::new(&row.source), row.control_id);
+    Ok(Some(UnfiledEntry { seq, source, format, control_id, arrived_us, body }))
+}
+
+fn is_missed(findings: &str, table: &str, code: &str) -> bool {
+    let findings: Vec<Finding> = serde_json::from_str(findings).unwrap_or_default();
+    findings.iter().filter_map(|finding| finding.miss.as_ref()).any(|miss| miss.table == table && miss.code == code)
 }

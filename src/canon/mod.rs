@@ -6,6 +6,7 @@
 //! - [`Statement`]: what one message says about one child. Mapping makes it, nothing else does.
 //! - [`Child`] and its parts: the merged record, and, inside a statement, only the facts that were said.
 //! - One struct for each aggregate of the model ([`BloodSpotResult`], [`HearingScreen`], …).
+//! - [`current_outcomes`]: which blood spot outcome counts, of all samples.
 //! - [`NhsNumber`]: ten digits whose check digit was verified.
 //!
 //! # Three states of a field
@@ -17,6 +18,7 @@
 //!
 //! No matching, no routing, no wire format. A field's meaning is stated; what follows from it is decided elsewhere.
 
+mod current;
 mod event;
 mod nhs_number;
 mod person;
@@ -24,6 +26,7 @@ mod screening;
 mod services;
 mod time;
 
+pub use current::*;
 pub use event::*;
 pub use nhs_number::*;
 pub use person::*;

@@ -48,6 +48,9 @@ pub enum Command {
     Held(HeldCommand),
     /// What a sender sends that does not fit, how often, and what it should change, in plain words
     LintSender(LintSender),
+    /// Code tables: list, show, the codes that none of them knows, a new row
+    #[command(subcommand)]
+    Table(TableCommand),
     /// Closes the account: received and owed, and whether the sums agree (exit code 1 when they do not)
     Reconcile(Reconcile),
     /// Says whether the broker is well
@@ -361,7 +364,7 @@ pub enum MsgCommand {
     /// Lists messages, newest first
     List(MsgList),
     /// Shows one message as it was received
-    Show(MsgOne),
+    Show(MsgShow),
     /// What became of one message
     Trace(MsgOne),
     /// Where the values of one message came from
@@ -407,6 +410,23 @@ pub struct MsgOne {
     pub from: From,
 }
 
+/// `msg show`.
+#[derive(Args, Debug)]
+pub struct MsgShow {
+    /// The message: its place in the journal
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// Show it even where it says child protection facts; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
 /// `msg explain`.
 #[derive(Args, Debug)]
 pub struct MsgExplain {
@@ -416,6 +436,9 @@ pub struct MsgExplain {
     /// A canonical field or its beginning, child.birth; without one all
     #[arg(value_name = "FIELD", default_value = "")]
     pub field: String,
+    /// Show child protection facts too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -453,9 +476,13 @@ pub struct Child {
     /// Find children by an NHS number or local identifier, read from standard input (never an argument: those are seen by others)
     #[arg(long, conflicts_with = "child")]
     pub find: bool,
-    /// Show how each event was matched
-    #[arg(long)]
-    pub why: bool,
+    /// Show how each event was matched, and for each field who said it, where it stood in which message, by which rule, and what
+    /// others said; with a FIELD (birth.weight_g, names) only that. ID comes before it
+    #[arg(long, value_name = "FIELD", num_args = 0..=1, default_missing_value = "")]
+    pub why: Option<String>,
+    /// Show the child protection facts, which nothing else shows; written down
+    #[arg(long, requires_all = ["reveal", "child"], conflicts_with = "why")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -537,6 +564,122 @@ pub struct HeldRelease {
     /// SEQ is a held debt: it goes back into its lane
     #[arg(long)]
     pub debt: bool,
+    /// The running broker's admin door
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub admin: String,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `table …`.
+#[derive(Debug, Subcommand)]
+pub enum TableCommand {
+    /// Lists the tables
+    List(TableList),
+    /// Shows one table
+    Show(TableShow),
+    /// Codes that came and that no table knows, those for which most waits first
+    Misses(TableMisses),
+    /// Writes a new row into a table of the mappings folder, and files what waited for it
+    Add(TableAdd),
+    /// Files what waits for a code that was written into a table by hand
+    Release(TableRelease),
+}
+
+/// Where the tables are.
+#[derive(Args, Debug)]
+pub struct TableDir {
+    /// Folder of the mapping files; without one those inside the program
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Take the folder from this configuration file
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub config: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `table list`.
+#[derive(Args, Debug)]
+pub struct TableList {
+    /// Where.
+    #[command(flatten)]
+    pub at: TableDir,
+}
+
+/// `table show`.
+#[derive(Args, Debug)]
+pub struct TableShow {
+    /// The table, sex
+    pub name: String,
+    /// Only this site's own rows
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub at: TableDir,
+}
+
+/// `table misses`.
+#[derive(Args, Debug)]
+pub struct TableMisses {
+    /// Only of this table
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Only from this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `table add`.
+#[derive(Args, Debug)]
+pub struct TableAdd {
+    /// The table, sex
+    pub name: String,
+    /// The sender's code, as `table misses` shows it
+    pub code: String,
+    /// What it means; one of the meanings that the table has
+    pub to: String,
+    /// Into this site's own table instead of everybody's
+    #[arg(long)]
+    pub site: Option<String>,
+    /// The code in words
+    #[arg(long, value_name = "TEXT")]
+    pub display: Option<String>,
+    /// A further column of the table, substatus=0304; may be given again
+    #[arg(long, value_name = "COLUMN=CELL", value_parser = column)]
+    pub set: Vec<(String, String)>,
+    /// Why it means that; written down
+    #[arg(long)]
+    pub reason: String,
+    /// The running broker's admin door; without it the one of the configuration, or http://127.0.0.1:9464
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub at: TableDir,
+}
+
+fn column(text: &str) -> Result<(String, String), String> {
+    let (column, cell) = text.split_once('=').ok_or_else(|| "write COLUMN=CELL".to_owned())?;
+    Ok((column.to_owned(), cell.to_owned()))
+}
+
+/// `table release`.
+#[derive(Args, Debug)]
+pub struct TableRelease {
+    /// The table, sex
+    pub name: String,
+    /// The sender's code
+    pub code: String,
+    /// Why what waited may go now; written down
+    #[arg(long)]
+    pub reason: String,
     /// The running broker's admin door
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
     pub admin: String,

@@ -163,8 +163,8 @@ async fn settled(data: &Path) -> Result<(), Failure> {
     let begun = clock::tick();
     loop {
         let reader = LedgerReader::open(data)?;
-        let newest = reader.entries(&EntryFilter { limit: Some(1), ..EntryFilter::default() })?.first().map_or(0, |row| row.seq);
-        if newest <= reader.filed_through()?.0 {
+        let account = reader.reconcile(None, None)?;
+        if account.lines.iter().all(|line| line.waiting == 0) {
             return Ok(());
         }
         if PATIENCE < clock::tick().duration_since(begun) {

@@ -24,6 +24,7 @@ mod read;
 mod run;
 mod send;
 mod source;
+mod table;
 mod tables;
 
 use std::ffi::OsString;
@@ -32,7 +33,7 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, HubCommand, MapCommand, MsgCommand};
+use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, HubCommand, MapCommand, MsgCommand, TableCommand};
 use self::output::Out;
 
 /// Exit codes by name.
@@ -96,6 +97,7 @@ impl From<crate::console::views::ViewError> for Failure {
         match error {
             ViewError::Missing(text) => Self::new(exit::MISSING, text),
             ViewError::Asked(text) => Self::new(exit::USAGE, text),
+            ViewError::Forbidden(text) => Self::new(77, text),
             ViewError::Store(text, code) => Self::new(code, text),
         }
     }
@@ -177,6 +179,11 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),
         Command::Held(HeldCommand::Release(release)) => read::release(&release, out),
+        Command::Table(TableCommand::List(list)) => table::list(&list, out),
+        Command::Table(TableCommand::Show(show)) => table::show(&show, out),
+        Command::Table(TableCommand::Misses(misses)) => table::misses(&misses, out),
+        Command::Table(TableCommand::Add(add)) => table::add(&add, out),
+        Command::Table(TableCommand::Release(release)) => table::release(&release, out),
         Command::Reconcile(reconcile) => read::reconcile(&reconcile, out),
         Command::Status(status) => read::status(&status, out),
         Command::Reload(reload) => read::reload(&reload, out),

@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::arguments::{
-    Child, HeldFormat, HeldList, HeldRelease, HubExport, MsgDocument, MsgExplain, MsgList, MsgOne, Reconcile, Reload, Status,
+    Child, From, HeldFormat, HeldList, HeldRelease, HubExport, MsgDocument, MsgExplain, MsgList, MsgOne, MsgShow, Reconcile, Reload,
+    Reveal, Status,
 };
 use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
@@ -41,14 +42,23 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
 }
 
 /// `msg show`.
-pub fn show(one: &MsgOne, out: &mut Out) -> Outcome {
-    let value = Source::of(&one.from)?.ask(&Query::Entry(one.seq), one.reveal.reveal.as_deref())?;
+pub fn show(one: &MsgShow, out: &mut Out) -> Outcome {
+    let value = ask(&one.from, &Query::Entry(one.seq), (&one.reveal, one.safeguarding))?;
     if one.from.json {
         out.json(&value)?
     } else {
         tables::entry(&value, out)?
     }
     Ok(exit::OK)
+}
+
+/// Asks for child protection facts too, where that was said with a reason.
+fn ask(from: &From, query: &Query, (reveal, safeguarding): (&Reveal, bool)) -> Result<Value, Failure> {
+    let source = Source::of(from)?;
+    match (&reveal.reveal, safeguarding) {
+        (Some(reason), true) => source.ask_safeguarding(query, reason),
+        (reason, _) => source.ask(query, reason.as_deref()),
+    }
 }
 
 /// `msg trace` and `held show`.
@@ -65,7 +75,7 @@ pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
 /// `msg explain`.
 pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
     let query = Query::Explain(explain.seq, explain.field.clone());
-    let value = Source::of(&explain.from)?.ask(&query, explain.reveal.reveal.as_deref())?;
+    let value = ask(&explain.from, &query, (&explain.reveal, explain.safeguarding))?;
     if explain.from.json {
         out.json(&value)?
     } else {
@@ -116,11 +126,34 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
             .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
         return found(&source.ask(&Query::Find(identifier.trim().to_owned()), None)?, child.from.json, out);
     };
-    let value = source.ask(&Query::Child(id), child.reveal.reveal.as_deref())?;
+    if child.safeguarding {
+        let value = ask(&child.from, &Query::Safeguarding(id), (&child.reveal, true))?;
+        if child.from.json {
+            out.json(&value)?
+        } else {
+            tables::safeguarding(&value, out)?
+        }
+        return Ok(exit::OK);
+    }
+    let reveal = child.reveal.reveal.as_deref();
+    let why = child.why.as_ref().map(|field| source.ask(&Query::Why(id, field.clone()), reveal)).transpose()?;
+    if let Some(why) = why.as_ref().filter(|_| child.why.as_deref() != Some("")) {
+        if child.from.json {
+            out.json(why)?
+        } else {
+            tables::why(why, out)?
+        }
+        return Ok(exit::OK);
+    }
+    let mut value = source.ask(&Query::Child(id), reveal)?;
+    if let (Some(fields), Some(value)) = (why.as_ref().and_then(|why| why.get("why")), value.as_object_mut()) {
+        value.insert("why".to_owned(), fields.clone());
+    }
     if child.from.json {
         out.json(&value)?
     } else {
-        tables::child(&value, child.why, out)?
+        tables::child(&value, why.is_some(), out)?;
+        tables::why(&value, out)?
     }
     Ok(exit::OK)
 }
@@ -192,7 +225,7 @@ pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
     }
     let kind = if release.debt { "debts" } else { "held" };
     let path = format!("/api/v1/{kind}/{}/release", release.seq);
-    let request = Request { method: "POST", path, body: Some(json!({ "reason": release.reason })), reveal: None };
+    let request = Request::post(path, json!({ "reason": release.reason }));
     let value = source::call(&release.admin, &request).map_err(|failure| match failure.exit {
         exit::UNREACHABLE => Failure::new(exit::UNREACHABLE, format!("releasing needs the running broker: {}", failure.text)),
         _ => failure,
@@ -220,10 +253,9 @@ pub fn reconcile(reconcile: &Reconcile, out: &mut Out) -> Outcome {
 
 /// `status`.
 pub fn status(status: &Status, out: &mut Out) -> Outcome {
-    let get = |path: &str| Request { method: "GET", path: path.to_owned(), body: None, reveal: None };
-    let (code, checks) = source::call_text(&status.admin, &get("/readyz?verbose"))?;
-    let version = source::call(&status.admin, &get("/version"))?;
-    let account = source::call(&status.admin, &get("/api/v1/reconcile"));
+    let (code, checks) = source::call_text(&status.admin, &Request::get("/readyz?verbose"))?;
+    let version = source::call(&status.admin, &Request::get("/version"))?;
+    let account = source::call(&status.admin, &Request::get("/api/v1/reconcile"));
     let sum = |key: &str| {
         account
             .as_ref()
@@ -245,7 +277,7 @@ pub fn status(status: &Status, out: &mut Out) -> Outcome {
 
 /// `reload`.
 pub fn reload(reload: &Reload, out: &mut Out) -> Outcome {
-    let request = Request { method: "POST", path: "/api/v1/reload".into(), body: Some(json!({})), reveal: None };
+    let request = Request::post("/api/v1/reload", json!({}));
     let value = source::call(&reload.admin, &request)?;
     if reload.json {
         out.json(&value)?;

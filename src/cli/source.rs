@@ -10,8 +10,8 @@ use super::arguments::From;
 use super::{Failure, diagnostics, exit, output, send};
 use crate::clock;
 use crate::config::{self, Arguments, Settings};
-use crate::console::REVEAL_HEADER;
 use crate::console::views::{self, Sight};
+use crate::console::{REVEAL_HEADER, SAFEGUARDING_HEADER};
 use crate::names::{ChildId, Seq};
 use crate::store::{EntryFilter, LedgerReader};
 
@@ -39,12 +39,35 @@ pub enum Query {
     Document(i64, usize),
     /// One child.
     Child(uuid::Uuid),
+    /// Why its record says what it says: a field or its beginning, empty for all.
+    Why(uuid::Uuid, String),
+    /// The child protection facts of one.
+    Safeguarding(uuid::Uuid),
     /// Children by an identifier.
     Find(String),
+    /// Codes that no table knows: of a table, from a source.
+    Misses(Option<String>, Option<String>),
     /// What waits for a person.
     Held,
     /// The account.
     Reconcile(Option<String>, Option<String>),
+}
+
+/// What is shown, and why.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    /// Values out of messages.
+    Reveal(&'a str),
+    /// Child protection facts too.
+    Safeguarding(&'a str),
+}
+
+impl<'a> Right<'a> {
+    fn reason(self) -> &'a str {
+        match self {
+            Self::Reveal(reason) | Self::Safeguarding(reason) => reason,
+        }
+    }
 }
 
 impl Source {
@@ -57,14 +80,23 @@ impl Source {
         }
     }
 
-    /// Asks. With `reveal` nothing is masked, and the reason is written down before anything is read.
+    /// Asks. With `reveal` nothing is masked but child protection facts, and the reason is written down before anything is read.
     pub fn ask(&self, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
-        if reveal.is_some_and(|reason| reason.trim().is_empty()) {
+        self.ask_as(query, reveal.map(Right::Reveal))
+    }
+
+    /// Asks for child protection facts too.
+    pub fn ask_safeguarding(&self, query: &Query, reason: &str) -> Result<Value, Failure> {
+        self.ask_as(query, Some(Right::Safeguarding(reason)))
+    }
+
+    fn ask_as(&self, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
+        if right.is_some_and(|right| right.reason().trim().is_empty()) {
             return Err(Failure::new(exit::USAGE, "--reveal needs a reason"));
         }
         match self {
-            Self::Ledger(data) => ask_ledger(data, query, reveal),
-            Self::Admin(base) => ask_admin(base, query, reveal),
+            Self::Ledger(data) => ask_ledger(data, query, right),
+            Self::Admin(base) => ask_admin(base, query, right),
         }
     }
 }
@@ -79,10 +111,14 @@ pub fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
     Ok(loaded.settings)
 }
 
-fn ask_ledger(data: &Path, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
+fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
     let reader = LedgerReader::open(data)?;
-    let sight = match reveal {
-        Some(reason) => {
+    let sight = match right {
+        Some(Right::Safeguarding(reason)) => {
+            write_down(data, &format!("{}, child protection facts too", subject(query)), reason)?;
+            Sight::Safeguarding
+        }
+        Some(Right::Reveal(reason)) => {
             write_down(data, &subject(query), reason)?;
             Sight::Revealed
         }
@@ -90,12 +126,15 @@ fn ask_ledger(data: &Path, query: &Query, reveal: Option<&str>) -> Result<Value,
     };
     let value = match query {
         Query::Entries(filter) => views::entries(&reader, filter),
-        Query::Entry(seq) => views::entry(&reader, Seq(*seq), sight),
+        Query::Entry(seq) => views::entry(&reader, Seq(*seq), &|_| None, sight),
         Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
-        Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, None, sight),
+        Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, &|_| None, sight),
         Query::Document(seq, number) => views::document(&reader, Seq(*seq), *number, sight),
         Query::Child(child) => views::child(&reader, ChildId(*child), sight),
+        Query::Why(child, field) => views::why(&reader, ChildId(*child), field, &|_| None, sight),
+        Query::Safeguarding(child) => views::safeguarding(&reader, ChildId(*child), sight),
         Query::Find(identifier) => views::find(&reader, identifier),
+        Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
         Query::Held => views::held(&reader, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
     };
@@ -106,9 +145,9 @@ fn subject(query: &Query) -> String {
     match query {
         Query::Entry(seq) | Query::Trace(seq) | Query::Explain(seq, _) => format!("message {seq}"),
         Query::Document(seq, number) => format!("document {number} of message {seq}"),
-        Query::Child(child) => format!("child {child}"),
+        Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
-        Query::Entries(_) | Query::Find(_) | Query::Reconcile(..) => "listing".to_owned(),
+        Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
 }
 
@@ -130,8 +169,10 @@ pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> 
     file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(refused)
 }
 
-fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
-    let get = |path: String| Request { method: "GET", path, body: None, reveal: reveal.map(str::to_owned) };
+fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
+    let safeguarding = matches!(right, Some(Right::Safeguarding(_)));
+    let reveal = right.map(|right| right.reason().to_owned());
+    let get = |path: String| Request { reveal: reveal.clone(), safeguarding, ..Request::get(path) };
     let request = match query {
         Query::Entries(filter) => get(format!("/api/v1/entries?{}", pairs(filter))),
         Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
@@ -139,8 +180,11 @@ fn ask_admin(base: &str, query: &Query, reveal: Option<&str>) -> Result<Value, F
         Query::Explain(seq, field) => get(format!("/api/v1/entries/{seq}/explain?{}", encoded(&[("field", Some(field.clone()))]))),
         Query::Document(seq, number) => get(format!("/api/v1/entries/{seq}/documents/{number}")),
         Query::Child(child) => get(format!("/api/v1/children/{child}")),
-        Query::Find(identifier) => {
-            Request { method: "POST", path: "/api/v1/children/find".into(), body: Some(json!({ "identifier": identifier })), reveal: None }
+        Query::Why(child, field) => get(format!("/api/v1/children/{child}/why?{}", encoded(&[("field", Some(field.clone()))]))),
+        Query::Safeguarding(child) => get(format!("/api/v1/children/{child}/safeguarding")),
+        Query::Find(identifier) => Request::post("/api/v1/children/find", json!({ "identifier": identifier })),
+        Query::Misses(table, source) => {
+            get(format!("/api/v1/tables/misses?{}", encoded(&[("table", table.clone()), ("source", source.clone())])))
         }
         Query::Held => get("/api/v1/held".into()),
         Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
@@ -176,6 +220,20 @@ pub struct Request {
     pub body: Option<Value>,
     /// Why values are to be shown.
     pub reveal: Option<String>,
+    /// Child protection facts too.
+    pub safeguarding: bool,
+}
+
+impl Request {
+    /// A question without values.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: "GET", path: path.into(), body: None, reveal: None, safeguarding: false }
+    }
+
+    /// An act.
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: "POST", path: path.into(), body: Some(body), reveal: None, safeguarding: false }
+    }
 }
 
 /// Asks the admin door at `base`; its refusals become failures with its exit code.
@@ -209,6 +267,9 @@ pub fn call_text(base: &str, request: &Request) -> Result<(u16, String), Failure
             let reason = reqwest::header::HeaderValue::from_bytes(reason.trim().as_bytes())
                 .map_err(|_| Failure::new(exit::USAGE, "a reason is one line of text"))?;
             asked = asked.header(REVEAL_HEADER, reason);
+        }
+        if request.safeguarding {
+            asked = asked.header(SAFEGUARDING_HEADER, "yes");
         }
         let unreachable = |error: reqwest::Error| {
             let text = format!(

@@ -45,6 +45,9 @@ pub fn entry(value: &Value, out: &mut Out) -> io::Result<()> {
     if body == crate::console::mask::HIDDEN {
         return writeln!(out, "\nthe message itself is hidden; --reveal REASON shows it");
     }
+    if body == crate::console::views::RESTRICTED {
+        return writeln!(out, "\nthe message says child protection facts; --safeguarding --reveal REASON shows it");
+    }
     writeln!(out, "\n{}", body.replace('\r', "\n").trim_end())
 }
 
@@ -118,17 +121,49 @@ fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<
 /// Where values came from.
 pub fn explain(value: &Value, out: &mut Out) -> io::Result<()> {
     for one in items(value, "values") {
-        let bytes = one
-            .get("bytes")
-            .filter(|bytes| bytes.is_object())
-            .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
-            .unwrap_or_default();
-        let from = text(one, "from");
-        let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
-        let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
-        writeln!(out, "{} = \"{}\"{from}{steps}   [{}]", text(one, "field"), text(one, "value"), text(one, "rule"))?;
+        writeln!(out, "{}", way(one))?;
     }
     findings(value, out)
+}
+
+/// Why each field of a record says what it says.
+pub fn why(value: &Value, out: &mut Out) -> io::Result<()> {
+    for field in items(value, "why") {
+        let stands = field.get("stands").unwrap_or(&Value::Null);
+        writeln!(out, "{}", text(field, "field"))?;
+        word("stands", stands, out)?;
+        for other in items(field, "others") {
+            word("said", other, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn word(verb: &str, word: &Value, out: &mut Out) -> io::Result<()> {
+    let value = match word.get("value") {
+        None | Some(Value::Null) => "there is none".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    let by = (text(word, "source"), text(word, "rank"), text(word, "seq"), text(word, "at"));
+    writeln!(out, "  {verb:<7} {value}  by {} (rank {}), message {} at {}", by.0, by.1, by.2, by.3)?;
+    for one in items(word, "from") {
+        writeln!(out, "          {}", way(one))?;
+    }
+    let unknown = text(word, "unknown");
+    if unknown.is_empty() { Ok(()) } else { writeln!(out, "          where it stood is not known: {unknown}") }
+}
+
+/// One value and its way: `child.sex = "2" <- PID-8 'F' -> table tables/sex.csv:7   [adt-person.toml:40]`.
+fn way(one: &Value) -> String {
+    let bytes = one
+        .get("bytes")
+        .filter(|bytes| bytes.is_object())
+        .map(|bytes| format!(" bytes {}..{}", text(bytes, "start"), text(bytes, "end")))
+        .unwrap_or_default();
+    let from = text(one, "from");
+    let from = if from.is_empty() { String::new() } else { format!(" <- {from}{bytes} '{}'", text(one, "raw")) };
+    let steps: String = items(one, "steps").iter().filter_map(Value::as_str).map(|step| format!(" -> {step}")).collect();
+    format!("{} = \"{}\"{from}{steps}   [{}]", text(one, "field"), text(one, "value"), text(one, "rule"))
 }
 
 /// One child.
@@ -137,9 +172,59 @@ pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()
     if let Some(record) = value.get("record") {
         writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
     }
+    for (condition, current) in value.get("outcomes").and_then(Value::as_object).into_iter().flatten() {
+        outcome(condition, current, out)?;
+    }
+    for aggregate in items(value, "aggregates") {
+        self::aggregate(aggregate, out)?;
+    }
     for event in items(value, "events") {
         writeln!(out, "message   {}", text(event, "seq"))?;
         event_lines(event, with_evidence, out)?;
+    }
+    Ok(())
+}
+
+/// The blood spot outcome that counts, and what later samples said beside it.
+fn outcome(condition: &str, current: &Value, out: &mut Out) -> io::Result<()> {
+    let said = |outcome: &Value| {
+        let words = [text(outcome, "nbs_status"), text(outcome, "nbs_substatus"), text(outcome, "outcome_text")];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    let later: String = items(current, "later").iter().map(|later| format!("; a later sample said {}", said(later))).collect();
+    let open = if current.get("is_final") == Some(&Value::Bool(false)) { ", not final" } else { "" };
+    let outcome = current.get("outcome").map(said).unwrap_or_default();
+    writeln!(out, "outcome   {condition}: {outcome}{open} (sample {} taken {}){later}", text(current, "key"), text(current, "taken"))
+}
+
+/// What stands under one key of a publisher.
+fn aggregate(aggregate: &Value, out: &mut Out) -> io::Result<()> {
+    let seqs: Vec<String> = items(aggregate, "seqs").iter().map(Value::to_string).collect();
+    let taken_back = if aggregate.get("deleted") == Some(&Value::Bool(true)) { ", taken back" } else { "" };
+    let (kind, key, publisher) = (text(aggregate, "kind"), text(aggregate, "key"), text(aggregate, "publisher"));
+    writeln!(out, "{kind:<9} {key} of {publisher}  message {} at {}{taken_back}", seqs.join(", "), text(aggregate, "at"))?;
+    for (list, facts) in aggregate.get("content").and_then(Value::as_object).into_iter().flatten() {
+        for fact in facts.as_array().into_iter().flatten() {
+            writeln!(out, "  {list} {fact}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Child protection facts.
+pub fn safeguarding(value: &Value, out: &mut Out) -> io::Result<()> {
+    writeln!(out, "child     {}", text(value, "child"))?;
+    let rows = items(value, "safeguarding");
+    if rows.is_empty() {
+        writeln!(out, "no child protection fact is on record")?;
+    }
+    for row in rows {
+        let taken_back = if row.get("deleted") == Some(&Value::Bool(true)) { ", taken back" } else { "" };
+        let of = (text(row, "key"), text(row, "publisher"));
+        writeln!(out, "fact      {} of {}  message {} at {}{taken_back}", of.0, of.1, text(row, "seq"), text(row, "at"))?;
+        for fact in items(row, "facts") {
+            writeln!(out, "  {fact}")?;
+        }
     }
     Ok(())
 }

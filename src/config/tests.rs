@@ -341,3 +341,35 @@ fn a_hub_file_is_found_by_hub_or_destination() {
     assert_eq!(settings.hub_file("hub-sw").as_deref(), Some(Path::new("/data/hub-sw.db")));
     assert_eq!(settings.hub_file("XX"), None);
 }
+
+#[test]
+fn a_drop_folder_needs_a_source_that_is_there_and_a_folder_of_its_own() {
+    let main = r#"
+[[source]]
+name = "mesh"
+charset = "8859/1"
+[[source]]
+name = "nobody"
+[[source]]
+name = "old-system"
+import = true
+[[intake.drop]]
+folder = "in"
+source = "mesh"
+charset = "UNICODE UTF-8"
+[[intake.drop]]
+folder = "in"
+source = "mash"
+poll_seconds = 0
+[[destination]]
+name = "hub-ne"
+kind = "store"
+hub = "NE"
+"#;
+    let site = Site::new(main, &[("in/README", "")]);
+    let loaded = site.load();
+    let told: Vec<String> =
+        told(&loaded).iter().map(|line| line.split(':').nth(1).unwrap().to_owned() + " " + line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(told, ["5 C012", "13 C006", "14 C010", "15 C006", "16 C015"], "{:#?}", loaded.diagnostics);
+    assert_eq!(loaded.settings.intake.drop[0].folder, site.path().join("in"), "folders are taken from the folder of the file");
+}

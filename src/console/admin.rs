@@ -21,6 +21,9 @@ use crate::store::{EntryFilter, LedgerReader, StoreError};
 /// Carries the reason for which values are shown; without it they are masked.
 pub const REVEAL_HEADER: &str = "x-reveal-reason";
 
+/// `yes`: child protection facts are asked for too; only beside a reason.
+pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
+
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -41,9 +44,13 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/entries/{seq}/documents/{number}", get(document))
         .route("/api/v1/children/find", post(find))
         .route("/api/v1/children/{child}", get(child))
+        .route("/api/v1/children/{child}/why", get(why))
+        .route("/api/v1/children/{child}/safeguarding", get(safeguarding))
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
+        .route("/api/v1/tables/misses", get(table_misses))
+        .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
@@ -134,7 +141,7 @@ fn filter(uri: &Uri) -> Result<EntryFilter, ViewError> {
 
 async fn entry(State(broker): State<Broker>, Path(seq): Path<i64>, headers: HeaderMap) -> Response {
     let what = format!("message {seq}");
-    look(broker, headers, what, move |reader, sight, _| views::entry(reader, Seq(seq), sight)).await
+    look(broker, headers, what, move |reader, sight, broker| views::entry(reader, Seq(seq), &|source| broker.charset(source), sight)).await
 }
 
 async fn trace(State(broker): State<Broker>, Path(seq): Path<i64>, headers: HeaderMap) -> Response {
@@ -146,8 +153,7 @@ async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, h
     let field = query(&uri).into_iter().find(|(key, _)| key == "field").map(|(_, field)| field).unwrap_or_default();
     let what = format!("message {seq}");
     look(broker, headers, what, move |reader, sight, broker| {
-        let source = reader.entry(Seq(seq))?.map(|(row, _)| row.source).unwrap_or_default();
-        views::explain(reader, Seq(seq), &field, broker.charset(&source).as_deref(), sight)
+        views::explain(reader, Seq(seq), &field, &|source| broker.charset(source), sight)
     })
     .await
 }
@@ -162,6 +168,20 @@ async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, head
     look(broker, headers, what, move |reader, sight, _| views::child(reader, ChildId(child), sight)).await
 }
 
+async fn why(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
+    let field = query(&uri).into_iter().find(|(key, _)| key == "field").map(|(_, field)| field).unwrap_or_default();
+    let what = format!("child {child}");
+    look(broker, headers, what, move |reader, sight, broker| {
+        views::why(reader, ChildId(child), &field, &|source| broker.charset(source), sight)
+    })
+    .await
+}
+
+async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {
+    let what = format!("child {child}");
+    look(broker, headers, what, move |reader, sight, _| views::safeguarding(reader, ChildId(child), sight)).await
+}
+
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
     look(broker, headers, "held list".to_owned(), |reader, sight, _| views::held(reader, sight)).await
 }
@@ -170,6 +190,37 @@ async fn reconcile(State(broker): State<Broker>, uri: Uri) -> Response {
     let query = query(&uri);
     let of = move |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     read(broker, move |reader, _| views::reconcile(reader, of("day").as_deref(), of("source").as_deref())).await
+}
+
+async fn table_misses(State(broker): State<Broker>, uri: Uri) -> Response {
+    let query = query(&uri);
+    let of = move |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    read(broker, move |reader, _| views::table_misses(reader, of("table").as_deref(), of("source").as_deref())).await
+}
+
+/// A code comes in the body: it comes from messages, and addresses are logged.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    table: String,
+    code: String,
+    reason: String,
+}
+
+async fn release_code(State(broker): State<Broker>, body: Bytes) -> Response {
+    let code = serde_json::from_slice::<Code>(&body).ok().filter(|code| !code.reason.trim().is_empty());
+    let Some(code) = code else {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "the body is {\"table\": \"…\", \"code\": \"…\", \"reason\": \"…\"}, and the reason is not empty",
+            64,
+        );
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let released = broker.release_code(&code.table, &code.code, code.reason.trim())?;
+        serde_json::to_value(&released).map_err(|error| ViewError::Store(error.to_string(), 70))
+    });
+    respond(done.await)
 }
 
 /// An identifier comes in the body: addresses are logged by proxies and kept by shells.
@@ -238,8 +289,13 @@ async fn look(
     if reason.as_deref() == Some("") {
         return refusal(StatusCode::BAD_REQUEST, "a reason for revealing is not empty", 64);
     }
+    let asked = headers.contains_key(SAFEGUARDING_HEADER);
     let shown = tokio::task::spawn_blocking(move || {
         let sight = match reason {
+            Some(reason) if asked => {
+                broker.audit("reveal-safeguarding", &what, &reason)?;
+                Sight::Safeguarding
+            }
             Some(reason) => {
                 broker.audit("reveal", &what, &reason)?;
                 Sight::Revealed
@@ -263,8 +319,9 @@ fn told(error: &ViewError) -> Response {
     match error {
         ViewError::Missing(text) => refusal(StatusCode::NOT_FOUND, text, 66),
         ViewError::Asked(text) => refusal(StatusCode::BAD_REQUEST, text, 64),
+        ViewError::Forbidden(text) => refusal(StatusCode::FORBIDDEN, text, 77),
         ViewError::Store(text, exit) if [69, 75].contains(exit) => refusal(StatusCode::SERVICE_UNAVAILABLE, text, *exit),
-        ViewError::Store(text, exit) if [64, 66].contains(exit) => refusal(StatusCode::CONFLICT, text, *exit),
+        ViewError::Store(text, exit) if [64, 66, 78].contains(exit) => refusal(StatusCode::CONFLICT, text, *exit),
         ViewError::Store(text, exit) => refusal(StatusCode::INTERNAL_SERVER_ERROR, text, *exit),
     }
 }

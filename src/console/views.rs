@@ -6,18 +6,31 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::mask;
-use crate::mapping::{Bundle, Input, Provenance};
-use crate::names::{ChildId, Format, Seq};
-use crate::store::{EntryFilter, LedgerReader, StoreError};
+use super::reading::{Reread, Rereader, is_safeguarding};
+pub use super::why::why;
+use crate::mapping::Provenance;
+use crate::names::{ChildId, Seq};
+use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
+
+/// What of a finding may quote the message.
+const QUOTES: &[&str] = &["text", "help", "miss"];
 
 /// Whether values out of messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// Hidden.
     Masked,
-    /// Shown; the reason is in the audit already.
+    /// Shown, but child protection facts; the reason is in the audit already.
     Revealed,
+    /// Child protection facts are shown too: asked for by name, and so written down.
+    Safeguarding,
 }
+
+/// Gives the character set of a source whose messages do not name theirs.
+pub type Charset<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Stands in place of a message that says child protection facts.
+pub const RESTRICTED: &str = "restricted";
 
 /// Why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +41,9 @@ pub enum ViewError {
     /// It could not be asked for like this.
     #[error("{0}")]
     Asked(String),
+    /// Nobody may see it like this.
+    #[error("{0}")]
+    Forbidden(String),
     /// The ledger could not be read: text and exit code.
     #[error("{0}")]
     Store(String, u8),
@@ -45,11 +61,12 @@ pub fn entries(reader: &LedgerReader, filter: &EntryFilter) -> Result<Value, Vie
 }
 
 /// One entry; its body only where it may be seen.
-pub fn entry(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
+pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
     let body = match sight {
-        Sight::Revealed => String::from_utf8_lossy(&body).into_owned(),
         Sight::Masked => mask::HIDDEN.to_owned(),
+        Sight::Revealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
+        Sight::Revealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
 }
@@ -66,7 +83,7 @@ pub fn trace(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, Vie
 /// Texts of findings may quote; the time of an event may be an hour of birth.
 fn hide_trace(value: &mut Value) {
     if let Some(findings) = value.get_mut("findings") {
-        mask::hide(findings, &["text", "help"]);
+        mask::hide(findings, QUOTES);
     }
     if let Some(events) = value.get_mut("events") {
         mask::hide(events, &["at"]);
@@ -79,7 +96,7 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, sight: Sight) ->
     let kept = reader.document(seq, number)?.ok_or_else(missing)?;
     let size = kept.content.as_ref().map(Vec::len);
     let (said, content) = match sight {
-        Sight::Revealed => (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes))),
+        Sight::Revealed | Sight::Safeguarding => (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes))),
         Sight::Masked => {
             (json!({ "mime": kept.document.mime, "status": kept.document.status }), kept.content.map(|_| mask::HIDDEN.to_owned()))
         }
@@ -89,43 +106,32 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, sight: Sight) ->
 
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
-pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Option<&str>, sight: Sight) -> Result<Value, ViewError> {
-    let trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
-    let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
-    let hash = trace
-        .bundle
-        .ok_or_else(|| ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing)))?;
-    let files = reader
-        .bundle_files(&hash)?
-        .ok_or_else(|| ViewError::Missing(format!("the mapping files of bundle {hash} are not in the ledger")))?;
-    let bundle = Bundle::compile(&files, "")
-        .map_err(|_| ViewError::Store(format!("this program cannot compile bundle {hash}, which an older one used"), 65))?;
-    let format = Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
-    let input = Input { format, body: &body, default_charset: charset, allow_test_numbers: true };
-    let reading = bundle.read(&input, true);
-    let said: Vec<Value> = reading.provenance.iter().filter(|one| is_below(&one.field, field)).map(|one| provenance(one, sight)).collect();
+pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let Reread { bundle, reading, is_restricted } = Rereader::new(reader, charset).reread(seq)?;
+    let about = reading.provenance.iter().filter(|one| is_below(&one.field, field));
+    let said: Vec<Value> = about.map(|one| provenance(one, sight)).collect();
     let mut findings = json(&reading.findings)?;
     if let Value::Array(items) = &mut findings {
         items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
     }
-    if sight == Sight::Masked {
-        mask::hide(&mut findings, &["text", "help"]);
+    if sight == Sight::Masked || (is_restricted && sight != Sight::Safeguarding) {
+        mask::hide(&mut findings, QUOTES);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
     }
-    Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": hash, "values": said, "findings": findings }))
+    Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": bundle, "values": said, "findings": findings }))
 }
 
 /// `child.names` is above `child.names[0].family`; an empty one is above all.
-fn is_below(field: &str, asked: &str) -> bool {
+pub(super) fn is_below(field: &str, asked: &str) -> bool {
     let rest = field.strip_prefix(asked);
     asked.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn provenance(one: &Provenance, sight: Sight) -> Value {
+pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
     let mut value = serde_json::to_value(one).unwrap_or_default();
-    if sight == Sight::Masked {
+    if sight == Sight::Masked || (is_safeguarding(one) && sight != Sight::Safeguarding) {
         mask::hide(&mut value, &["value", "raw"]);
         // The row of a table says which code it was.
         for step in value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -144,10 +150,18 @@ fn provenance(one: &Provenance, sight: Sight) -> Value {
 
 /// One child: the record, who said what, and its events.
 pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
-    let view = reader.child(child)?.ok_or_else(|| ViewError::Missing(format!("no child {child} is on record")))?;
+    let view = reader.child(child)?.ok_or_else(|| no_child(child))?;
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
-    let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events });
+    let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)? });
     if sight == Sight::Masked {
+        if let Some(aggregates) = value.get_mut("aggregates") {
+            mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
+            show_seqs(aggregates, &view.aggregates);
+        }
+        if let Some(outcomes) = value.get_mut("outcomes") {
+            mask::mask(outcomes, &[]);
+        }
         if let Some(record) = value.get_mut("record") {
             mask::mask(record, &["hub", "basis", "status"]);
         }
@@ -160,6 +174,23 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
         }
     }
     Ok(value)
+}
+
+/// A list is looked into by the mask even where it is kept; which messages made an aggregate says nothing of the child.
+fn show_seqs(masked: &mut Value, aggregates: &[AggregateRow]) {
+    for (row, aggregate) in masked.as_array_mut().into_iter().flatten().zip(aggregates) {
+        if let Some(seqs) = row.get_mut("seqs") {
+            *seqs = json!(aggregate.seqs);
+        }
+    }
+}
+
+/// The child protection facts of a child; only for whoever has the right.
+pub fn safeguarding(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
+    if sight != Sight::Safeguarding {
+        return Err(ViewError::Forbidden("child protection facts are asked for with --safeguarding and --reveal REASON".into()));
+    }
+    Ok(json!({ "child": child.to_string(), "safeguarding": json(&reader.safeguarding(child)?)? }))
 }
 
 fn with_seq(seq: i64, event: &impl Serialize) -> Value {
@@ -183,9 +214,14 @@ pub fn find(reader: &LedgerReader, identifier: &str) -> Result<Value, ViewError>
 pub fn held(reader: &LedgerReader, sight: Sight) -> Result<Value, ViewError> {
     let mut entries = json(&reader.held()?)?;
     if sight == Sight::Masked {
-        mask::hide(&mut entries, &["text", "help"]);
+        mask::hide(&mut entries, QUOTES);
     }
     Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)? }))
+}
+
+/// Codes that no table knows. They come from messages and are shown here, where somebody can do something about them, and nowhere else.
+pub fn table_misses(reader: &LedgerReader, table: Option<&str>, source: Option<&str>) -> Result<Value, ViewError> {
+    json(&reader.table_misses(table, source)?)
 }
 
 /// The account of days and sources.
@@ -198,6 +234,10 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
 
 fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
+}
+
+pub(super) fn no_child(child: ChildId) -> ViewError {
+    ViewError::Missing(format!("no child {child} is on record"))
 }
 
 fn no_entry(seq: Seq) -> ViewError {

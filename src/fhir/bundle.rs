@@ -36,6 +36,25 @@ const OLDER_EVENTS: [(&str, &str); 6] = [
 /// `structure` if the tree is no Bundle, `required` if it has no type, or is a message without its header in the first entry
 /// (STU3 events, section 2, rule 1).
 pub fn bundle_head(tree: &Value) -> Result<BundleHead, Problem> {
+    let (kind, header) = outside(tree)?;
+    let message_id = header.and_then(|header| text(header, &["id"]));
+    let bundle_id = || text(tree, &["identifier", "value"]).or_else(|| text(tree, &["id"]));
+    Ok(BundleHead {
+        kind: kind.to_owned(),
+        message_id: message_id.or_else(bundle_id).map(str::to_owned),
+        event: header.and_then(event),
+        source: header.and_then(|header| source(tree, header)),
+    })
+}
+
+/// What says which mapping reads a Bundle: its event, or its kind where it has none. `None` where [`bundle_head`] sees a problem.
+pub fn bundle_kind(tree: &Value) -> Option<String> {
+    let (kind, header) = outside(tree).ok()?;
+    header.and_then(event).or_else(|| Some(kind.to_owned()))
+}
+
+/// The type of the Bundle, and its header.
+fn outside(tree: &Value) -> Result<(&str, Option<&Value>), Problem> {
     if text(tree, &["resourceType"]) != Some("Bundle") {
         return Err(problem("structure", "Bundle", "the document is not a Bundle; send the message as a Bundle"));
     }
@@ -47,14 +66,7 @@ pub fn bundle_head(tree: &Value) -> Result<BundleHead, Problem> {
         let message = "the first entry of a message Bundle must be its MessageHeader";
         return Err(problem("required", "Bundle.entry[0].resource", message));
     }
-    let message_id = header.and_then(|header| text(header, &["id"]));
-    let bundle_id = || text(tree, &["identifier", "value"]).or_else(|| text(tree, &["id"]));
-    Ok(BundleHead {
-        kind: kind.to_owned(),
-        message_id: message_id.or_else(bundle_id).map(str::to_owned),
-        event: header.and_then(event),
-        source: header.and_then(|header| source(tree, header)),
-    })
+    Ok((kind, header))
 }
 
 /// STU3 has `event` as a Coding, R4 a choice of `eventCoding` and `eventUri`.

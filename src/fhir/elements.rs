@@ -3,8 +3,9 @@
 //! XML does not say whether an element is a list or whether `7` is a number; this table does. The same table tells a mapping
 //! file that a name is a typing error. The data is in `elements-stu3.txt` and `elements-r4.txt`, beside this file.
 
-use super::Release;
+use super::{Fnv, Release};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
 /// What an element holds.
@@ -44,12 +45,32 @@ pub(super) struct Shape {
     choices: BTreeMap<&'static str, Vec<String>>,
     /// The concrete names of choices.
     chosen: HashMap<String, Element>,
+    /// Everything that it has, by name, for readers of documents.
+    all: HashMap<String, Element, BuildHasherDefault<Fnv>>,
+}
+
+impl Shape {
+    /// Its element `name`.
+    pub(super) fn element(&self, name: &str) -> Option<Element> {
+        self.all.get(name).copied()
+    }
+
+    fn complete(&mut self) {
+        let of_resources = if self.resource { OF_RESOURCES.as_slice() } else { &[] };
+        // Its own come last: they win.
+        let common = of_resources.iter().chain(&OF_ALL).map(|(name, element)| ((*name).to_owned(), *element));
+        let chosen = self.chosen.iter().map(|(name, element)| (name.clone(), *element));
+        let own = self.elements.iter().map(|(name, element)| ((*name).to_owned(), *element));
+        self.all = common.chain(chosen).chain(own).collect();
+    }
 }
 
 /// All types of a release.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    shapes: BTreeMap<&'static str, Shape>,
+    shapes: HashMap<&'static str, Shape, BuildHasherDefault<Fnv>>,
+    /// Their names in the order of letters.
+    names: Vec<&'static str>,
 }
 
 static STU3: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("elements-stu3.txt")));
@@ -128,16 +149,22 @@ impl Table {
             let name = head.strip_prefix("resource ");
             let mut shape = Shape { resource: name.is_some(), ..Shape::default() };
             elements.split_whitespace().for_each(|element| shape.add(element));
+            shape.complete();
             table.shapes.insert(name.unwrap_or(head), shape);
         }
+        table.names = table.shapes.keys().copied().collect();
+        table.names.sort_unstable();
         table
     }
 
     /// The element `name` of the type `of`.
     pub(super) fn element(&self, of: &str, name: &str) -> Option<Element> {
-        let shape = self.shapes.get(of)?;
-        let own = shape.elements.get(name).or_else(|| shape.chosen.get(name)).copied();
-        own.or_else(|| common(shape.resource, name))
+        self.shapes.get(of)?.element(name)
+    }
+
+    /// A type.
+    pub(super) fn shape(&self, of: &str) -> Option<&Shape> {
+        self.shapes.get(of)
     }
 
     /// The names that the choice `name` of the type `of` takes: `value` of Observation is `valueQuantity`, `valueString`, …
@@ -157,7 +184,7 @@ impl Table {
 
     /// All types.
     pub(super) fn types(&self) -> impl Iterator<Item = &'static str> {
-        self.shapes.keys().copied()
+        self.names.iter().copied()
     }
 
     /// All names that a path may use on the type `of`: elements, and choices without their ending.

@@ -14,6 +14,7 @@
 
 mod bundle;
 mod elements;
+mod hash;
 mod json;
 mod outcome;
 mod path;
@@ -21,6 +22,7 @@ mod references;
 mod xml;
 
 pub use bundle::*;
+pub(crate) use hash::Fnv;
 pub use json::*;
 pub use outcome::*;
 pub use path::*;

@@ -26,6 +26,7 @@ mod parse;
 
 pub use check::{Scope, Types, check_names, check_types};
 pub use find::Tree;
+pub(crate) use find::{Spot, spots};
 
 use parse::{Head, Operand, Step, StepKind};
 use serde_json::Value;

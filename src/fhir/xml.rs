@@ -16,7 +16,7 @@
 //! is given more than once; only `extension`, `coding`, `given`, `line` and `contained` are arrays always. An attribute
 //! that FHIR does not have is refused, and so is an element given twice that the release allows once (JSON could not say it either).
 
-use super::elements::{Element, Holds, Table, element_of_unknown, table};
+use super::elements::{Element, Holds, Shape, Table, element_of_unknown, table};
 use super::json::number;
 use super::{Limits, Problem, Release, text_of};
 use quick_xml::Reader;
@@ -30,6 +30,8 @@ const FHIR: &str = "http://hl7.org/fhir";
 const XHTML: &str = "http://www.w3.org/1999/xhtml";
 /// Attributes of one element, and namespaces in scope: FHIR needs three of the first and four of the second.
 const ATTRIBUTES_MAX: usize = 64;
+/// Names of one element that are looked through one by one; where there are more, they are hashed.
+const NAMES_MAX: usize = 24;
 
 /// Reads FHIR XML (no DTD, no entities but the five, UTF-8) into the shape that FHIR JSON of that release has.
 ///
@@ -47,6 +49,7 @@ pub fn read_xml(bytes: &[u8], release: Release, limits: &Limits) -> Result<Value
         nodes: 0,
         namespaces: Vec::new(),
         open: Vec::new(),
+        pending: Vec::new(),
         narrative: None,
         root: None,
     };
@@ -70,7 +73,9 @@ struct Builder<'t> {
     nodes: usize,
     /// Prefixes in scope, innermost last, with the depth that declared them.
     namespaces: Vec<(usize, Vec<u8>, Namespace)>,
-    open: Vec<Node>,
+    open: Vec<Node<'t>>,
+    /// The children so far of all that is open: those of the innermost element last.
+    pending: Vec<Child<'t>>,
     narrative: Option<Narrative>,
     root: Option<Value>,
 }
@@ -84,38 +89,42 @@ struct Narrative {
 /// The attributes of one element.
 #[derive(Default)]
 struct Attributes {
+    value: Option<String>,
+    /// `id` and `url`.
     kept: Vec<(&'static str, String)>,
     /// There was one that FHIR does not have; a narrative may have any.
     has_stray: bool,
 }
 
 /// An element that is open.
-struct Node {
+struct Node<'t> {
     /// Its name in the element around it.
-    name: String,
+    name: &'t str,
     /// What it holds, and whether it repeats; `None` repeats when it is seen more than once.
     holds: Holds,
     many: Option<bool>,
     /// The type whose elements it has, if the table knows it.
-    shape: Option<&'static str>,
+    shape: Option<&'static Shape>,
     /// Set if it is a resource, whose name is its type.
     is_resource: bool,
     value: Option<String>,
-    attributes: Map<String, Value>,
-    children: Vec<Child>,
-    /// Where each name is among `children`.
-    index: HashMap<String, usize>,
+    attributes: Vec<(&'static str, String)>,
+    /// Where its children begin among all that are pending.
+    children: usize,
+    /// Where each name is among the children, once there are many.
+    index: Option<HashMap<&'t str, usize>>,
 }
 
 /// All elements of one name.
-struct Child {
-    name: String,
+struct Child<'t> {
+    name: &'t str,
     many: Option<bool>,
-    /// For each time it was given: the value, and the `id` and extensions of a primitive.
-    given: Vec<(Value, Value)>,
+    /// The value, and the `id` and extensions of a primitive; then the same for each further time it was given.
+    first: (Value, Value),
+    further: Vec<(Value, Value)>,
 }
 
-impl Builder<'_> {
+impl<'t> Builder<'t> {
     fn run(mut self) -> Result<Value, Problem> {
         let mut reader = Reader::from_str(self.text);
         loop {
@@ -201,9 +210,14 @@ impl Builder<'_> {
             narrative.open += 1;
             return Ok(());
         }
-        let (prefix, name) = split_name(start.name().into_inner());
-        let namespace = self.namespace(prefix);
-        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_name(name)) else {
+        // The event begins with `<` and the name, so that the name can be borrowed from the document.
+        let (name, rest) = (start.name().into_inner(), self.text.get(self.at..).unwrap_or_default());
+        let begins = rest.bytes().position(|byte| byte == b'<').map_or(0, |bracket| bracket + 1);
+        let whole = rest.get(begins..begins + name.len()).filter(|whole| whole.as_bytes() == name).unwrap_or_default();
+        let colon = whole.bytes().position(|byte| byte == b':');
+        let (prefix, name) = colon.and_then(|colon| Some((whole.get(..colon)?, whole.get(colon + 1..)?))).unwrap_or(("", whole));
+        let namespace = self.namespace(prefix.as_bytes());
+        let Some(name) = Some(name).filter(|name| is_name(name)) else {
             return Err(self.problem("an element with a name that FHIR does not have"));
         };
         match self.open.last() {
@@ -214,33 +228,33 @@ impl Builder<'_> {
         if self.narrative.is_some() { Ok(()) } else { self.keep(attributes) }
     }
 
-    fn open_root(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+    fn open_root(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
         if self.root.is_some() {
             return Err(self.problem("a second element after the end of the document"));
         }
         if namespace != Namespace::Fhir {
             return Err(self.problem("the root element is not in the namespace http://hl7.org/fhir"));
         }
-        self.open.push(Node::resource(name, self.table));
+        self.open.push(Node::resource(name, (self.table, self.pending.len())));
         Ok(())
     }
 
     /// The one element inside `resource`, `contained` and their like.
-    fn open_resource(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+    fn open_resource(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
         if namespace != Namespace::Fhir {
             return Err(self.problem("a resource that is not in the namespace http://hl7.org/fhir"));
         }
-        if self.open.last().is_some_and(|wrapper| !wrapper.children.is_empty()) {
+        if self.open.last().is_some_and(|wrapper| wrapper.children < self.pending.len()) {
             return Err(self.problem("a second resource where one is allowed"));
         }
-        self.open.push(Node::resource(name, self.table));
+        self.open.push(Node::resource(name, (self.table, self.pending.len())));
         Ok(())
     }
 
-    fn open_element(&mut self, name: &str, namespace: Namespace) -> Result<(), Problem> {
+    fn open_element(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
         let Some(parent) = self.open.last() else { return Ok(()) };
         let known = match parent.shape {
-            Some(shape) => self.table.element(shape, name),
+            Some(shape) => shape.element(name),
             None => element_of_unknown(parent.is_resource, name),
         };
         let xhtml = known.is_some_and(|element| element.holds == Holds::Xhtml);
@@ -253,7 +267,7 @@ impl Builder<'_> {
         if xhtml {
             self.narrative = Some(Narrative { begins: self.at, open: 1 });
         }
-        self.open.push(Node::element(name, known));
+        self.open.push(Node::element(name, known, (self.table, self.pending.len())));
         Ok(())
     }
 
@@ -278,6 +292,7 @@ impl Builder<'_> {
                 continue;
             }
             match ["value", "id", "url"].into_iter().find(|known| known.as_bytes() == key) {
+                Some("value") => found.value = Some(value),
                 Some(known) => found.kept.push((known, value)),
                 // `xml:lang`, `xsi:schemaLocation` speak about the XML, not about the resource.
                 None => found.has_stray |= prefix.is_empty(),
@@ -292,15 +307,12 @@ impl Builder<'_> {
             return Err(self.problem("an attribute that FHIR does not have; it has `value`, `id` and `url`"));
         }
         let Some(node) = self.open.last_mut() else { return Ok(()) };
-        if (node.is_resource || node.holds == Holds::Resource) && !attributes.kept.is_empty() {
+        let has_some = attributes.value.is_some() || !attributes.kept.is_empty();
+        if (node.is_resource || node.holds == Holds::Resource) && has_some {
             return Err(self.problem("an attribute on a resource; its `id` is an element"));
         }
-        for (name, value) in attributes.kept {
-            match name {
-                "value" => node.value = Some(value),
-                _ => drop(node.attributes.insert(name.to_owned(), Value::String(value))),
-            }
-        }
+        node.value = attributes.value;
+        node.attributes = attributes.kept;
         Ok(())
     }
 
@@ -315,13 +327,13 @@ impl Builder<'_> {
         let Some(node) = self.open.pop() else { return Err(self.problem("an element is closed that was not open")) };
         let depth = self.open.len();
         self.namespaces.retain(|(declared_at, ..)| *declared_at < depth);
-        let (name, many) = (node.name.clone(), node.many);
+        let (name, many) = (node.name, node.many);
         let given = match narrative {
             Some(narrative) => (Value::from(self.text.get(narrative.begins..end).unwrap_or_default()), Value::Null),
-            None => node.close().map_err(|message| self.problem(message))?,
+            None => node.close(&mut self.pending).map_err(|message| self.problem(message))?,
         };
         match self.open.last_mut() {
-            Some(parent) => parent.add(name, many, given).map_err(|message| self.problem(message)),
+            Some(parent) => parent.add(&mut self.pending, name, many, given).map_err(|message| self.problem(message)),
             None => {
                 self.root = Some(given.0);
                 Ok(())
@@ -331,6 +343,10 @@ impl Builder<'_> {
 
     /// The value of an attribute: white space made spaces as XML says, the five entities and character references resolved.
     fn unescape(&self, raw: &str) -> Result<String, Problem> {
+        let is_plain = |byte: u8| !matches!(byte, b'<' | b'&' | 0..=0x1F | 0xEF);
+        if raw.bytes().all(is_plain) {
+            return Ok(raw.to_owned());
+        }
         if raw.contains('<') {
             return Err(self.problem("an attribute that is not well-formed: `<` must be written `&lt;`"));
         }
@@ -366,94 +382,123 @@ impl Builder<'_> {
 
 const OTHER_ENTITY: &str = "an entity other than amp, lt, gt, quot and apos is refused; write the character itself";
 
-impl Node {
-    fn element(name: &str, known: Option<Element>) -> Self {
+impl<'t> Node<'t> {
+    fn element(name: &'t str, known: Option<Element>, (table, children): (&'static Table, usize)) -> Self {
         let holds = known.map_or(Holds::Unknown, |element| element.holds);
-        let shape = if let Holds::Of(shape) = holds { Some(shape) } else { None };
+        let shape = if let Holds::Of(shape) = holds { table.shape(shape) } else { None };
         Self {
-            name: name.to_owned(),
+            name,
             holds,
             many: known.map(|element| element.many),
             shape,
             is_resource: false,
             value: None,
-            attributes: Map::new(),
-            children: Vec::new(),
-            index: HashMap::new(),
+            attributes: Vec::new(),
+            children,
+            index: None,
         }
     }
 
-    fn resource(name: &str, table: &Table) -> Self {
-        let shape = table.known(name);
-        Self { shape, is_resource: true, many: Some(false), ..Self::element(name, None) }
+    fn resource(name: &'t str, (table, children): (&'static Table, usize)) -> Self {
+        let shape = table.shape(name);
+        Self { shape, is_resource: true, many: Some(false), ..Self::element(name, None, (table, children)) }
     }
 
-    fn add(&mut self, name: String, many: Option<bool>, given: (Value, Value)) -> Result<(), &'static str> {
-        let next = self.children.len();
-        let at = *self.index.entry(name.clone()).or_insert(next);
-        if at == next {
-            self.children.push(Child { name, many, given: Vec::new() });
+    /// Where a name is among the children.
+    fn place(&mut self, pending: &[Child<'t>], name: &'t str) -> Option<usize> {
+        let children = pending.get(self.children..).unwrap_or_default();
+        if children.len() <= NAMES_MAX {
+            return children.iter().rposition(|child| child.name == name);
         }
-        let Some(child) = self.children.get_mut(at) else { return Ok(()) };
-        child.given.push(given);
-        if child.many == Some(false) && 1 < child.given.len() { Err("this element is given twice, and may be given once") } else { Ok(()) }
+        let hashed = || children.iter().enumerate().map(|(at, child)| (child.name, at)).collect();
+        self.index.get_or_insert_with(hashed).get(name).copied()
     }
 
-    /// The element's value, and the `id` and extensions of a primitive.
-    fn close(mut self) -> Result<(Value, Value), &'static str> {
-        if self.holds == Holds::Resource {
-            let only = self.children.pop().and_then(|mut child| child.given.pop());
-            return only.ok_or("a resource is missing here");
-        }
-        let only_extensions = self.children.iter().all(|child| child.name == "extension");
-        let primitive = matches!(self.holds, Holds::Text | Holds::Boolean | Holds::Number);
-        let empty = self.children.is_empty() && self.attributes.is_empty();
-        match self.value.take() {
-            Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
-            Some(value) => Ok((typed(self.holds, value), self.object_or_null(None))),
-            None if empty && (primitive || self.holds == Holds::Unknown) && !self.is_resource => Ok((Value::Null, Value::Null)),
-            None if primitive && only_extensions => Ok((Value::Null, self.object_or_null(None))),
+    fn add(&mut self, pending: &mut Vec<Child<'t>>, name: &'t str, many: Option<bool>, given: (Value, Value)) -> Result<(), &'static str> {
+        match self.place(pending, name).and_then(|at| pending.get_mut(self.children + at)) {
+            Some(child) => {
+                child.further.push(given);
+                if child.many == Some(false) { Err("this element is given twice, and may be given once") } else { Ok(()) }
+            }
             None => {
-                let of = self.is_resource.then(|| self.name.clone());
-                self.check_names()?;
-                Ok((self.object(of), Value::Null))
+                if let Some(index) = &mut self.index {
+                    index.insert(name, pending.len() - self.children);
+                }
+                pending.push(Child { name, many, first: given, further: Vec::new() });
+                Ok(())
             }
         }
     }
 
-    /// An attribute and an element of the same name cannot both be kept.
-    fn check_names(&self) -> Result<(), &'static str> {
-        let twice = self.attributes.keys().any(|name| self.index.contains_key(name));
-        if twice { Err("this name is given as an attribute and as an element") } else { Ok(()) }
+    /// The element's value, and the `id` and extensions of a primitive; its children are pending no longer.
+    fn close(mut self, pending: &mut Vec<Child<'t>>) -> Result<(Value, Value), &'static str> {
+        let children = pending.get(self.children..).unwrap_or_default();
+        if self.holds == Holds::Resource {
+            let only = pending.drain(self.children..).next_back().map(|mut child| child.further.pop().unwrap_or(child.first));
+            return only.ok_or("a resource is missing here");
+        }
+        let empty = children.is_empty() && self.attributes.is_empty();
+        let primitive = matches!(self.holds, Holds::Text | Holds::Boolean | Holds::Number);
+        if empty && let Some(value) = self.value.take() {
+            return Ok((typed(self.holds, value), Value::Null));
+        }
+        let only_extensions = children.iter().all(|child| child.name == "extension");
+        match self.value.take() {
+            Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
+            Some(value) => Ok((typed(self.holds, value), self.object_or_null(pending))),
+            None if empty && (primitive || self.holds == Holds::Unknown) && !self.is_resource => Ok((Value::Null, Value::Null)),
+            None if primitive && only_extensions => Ok((Value::Null, self.object_or_null(pending))),
+            None => {
+                // An attribute and an element of the same name cannot both be kept.
+                let twice = self.attributes.iter().any(|(name, _)| children.iter().any(|child| child.name == *name));
+                if twice {
+                    return Err("this name is given as an attribute and as an element");
+                }
+                let of = self.is_resource.then(|| self.name.to_owned());
+                Ok((self.object(of, pending), Value::Null))
+            }
+        }
     }
 
-    fn object_or_null(self, resource_type: Option<String>) -> Value {
-        let object = self.object(resource_type);
-        if object.as_object().is_some_and(Map::is_empty) { Value::Null } else { object }
+    fn object_or_null(self, pending: &mut Vec<Child<'t>>) -> Value {
+        let empty = self.attributes.is_empty() && self.children == pending.len();
+        if empty { Value::Null } else { self.object(None, pending) }
     }
 
-    fn object(self, resource_type: Option<String>) -> Value {
-        let mut object = Map::new();
+    fn object(self, resource_type: Option<String>, pending: &mut Vec<Child<'t>>) -> Value {
+        let children = pending.drain(self.children..);
+        let mut object = Map::with_capacity(1 + self.attributes.len() + children.len());
         if let Some(resource_type) = resource_type {
             object.insert("resourceType".to_owned(), Value::String(resource_type));
         }
-        object.extend(self.attributes);
-        for child in self.children {
+        object.extend(self.attributes.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))));
+        for child in children {
             child.write(&mut object);
         }
         Value::Object(object)
     }
 }
 
-impl Child {
+impl Child<'_> {
     /// Writes `name`, and `_name` if a primitive has an `id` or extensions; arrays of both stay in step, with nulls for what is missing.
     fn write(self, object: &mut Map<String, Value>) {
-        let array = self.many.unwrap_or(1 < self.given.len());
-        let (values, extras): (Vec<Value>, Vec<Value>) = self.given.into_iter().unzip();
+        let array = self.many.unwrap_or(!self.further.is_empty());
+        if self.further.is_empty() {
+            let (value, extra) = self.first;
+            let one = |value| if array { Value::Array(vec![value]) } else { value };
+            if extra.is_null() || !value.is_null() {
+                object.insert(self.name.to_owned(), one(value));
+            }
+            if !extra.is_null() {
+                object.insert(format!("_{}", self.name), one(extra));
+            }
+            return;
+        }
+        let (values, extras): (Vec<Value>, Vec<Value>) = std::iter::once(self.first).chain(self.further).unzip();
         let has_extras = extras.iter().any(|extra| !extra.is_null());
         let has_values = !has_extras || values.iter().any(|value| !value.is_null());
         if has_values {
-            object.insert(self.name.clone(), one_or_all(values, array));
+            object.insert(self.name.to_owned(), one_or_all(values, array));
         }
         if has_extras {
             object.insert(format!("_{}", self.name), one_or_all(extras, array));

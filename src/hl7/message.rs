@@ -4,7 +4,8 @@
 //!
 //! - No line is lost: one that is no segment is kept, has a number, and is warned about.
 //! - Every piece lies in [`Message::text`], at the bytes it says.
-//! - Nothing is allocated for a field that nobody asks for.
+//! - Segments and fields are found once, in two flat lists; what is inside a field is found when it is asked for, without
+//!   allocating.
 //!
 //! # Not here
 //!
@@ -13,14 +14,13 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use memchr::{memchr, memchr_iter, memchr3};
 
 use super::Header;
 use super::charset::Charset;
 use super::escape;
-use super::field::{self, Tree};
+use super::field;
 use super::header::Delimiters;
 use super::lines::{Ending, Line, Lines, without_lead};
 
@@ -64,8 +64,12 @@ pub struct Message {
     delimiters: Delimiters,
     charset: Charset,
     segments: Vec<Segment>,
+    /// The first byte of each field of each segment, in order.
+    starts: Vec<u32>,
     /// Each segment name and how many there are.
     names: Vec<([u8; 3], usize)>,
+    /// Some segment after MSH has an escape character.
+    is_escaped: bool,
     warnings: Vec<Warning>,
 }
 
@@ -77,16 +81,10 @@ struct Segment {
     id: Option<[u8; 3]>,
     /// Which of its name, from 1.
     occurrence: usize,
-    /// Read on first touch.
-    fields: OnceLock<Fields>,
-}
-
-#[derive(Debug)]
-struct Fields {
-    /// The first byte of each field, in order.
-    starts: Vec<usize>,
-    /// The inside of each field, read on first touch.
-    trees: Vec<OnceLock<Box<Tree>>>,
+    /// Which name, of those that the message has.
+    name: Option<usize>,
+    /// Which of [`Message::starts`] are its own.
+    fields: Range<usize>,
 }
 
 /// A piece of the message with its place.
@@ -117,8 +115,17 @@ impl Message {
         let delimiters = header.delimiters();
         let label = if header.charset.is_empty() { options.default_charset.as_deref().unwrap_or_default() } else { &header.charset };
         let decoded = Charset::of_label(label).ok_or(ReadError::Charset)?.decode(without_lead(raw));
-        let mut message =
-            Self { text: String::new(), header, delimiters, charset: decoded.charset, segments: vec![], names: vec![], warnings: vec![] };
+        let mut message = Self {
+            text: String::new(),
+            header,
+            delimiters,
+            charset: decoded.charset,
+            segments: vec![],
+            starts: vec![],
+            names: vec![],
+            is_escaped: false,
+            warnings: vec![],
+        };
         if decoded.is_doubtful {
             let at = decoded.text.bytes().position(|byte| !byte.is_ascii()).unwrap_or(0);
             message.warn("charset_guess", 0, at);
@@ -166,8 +173,8 @@ impl Message {
 
     /// Which of the segments with its name segment `index` is (from 1), and how many there are. 0 of 0 where the line is no segment.
     pub fn segment_occurrence(&self, index: usize) -> (usize, usize) {
-        let Some(Segment { id: Some(id), occurrence, .. }) = self.segments.get(index) else { return (0, 0) };
-        (*occurrence, self.names.iter().find(|(name, _)| name == id).map_or(0, |(_, count)| *count))
+        let Some(Segment { name: Some(name), occurrence, .. }) = self.segments.get(index) else { return (0, 0) };
+        (*occurrence, self.names.get(*name).map_or(0, |(_, count)| *count))
     }
 
     /// The indices (from 0) of the segments with this name, in order.
@@ -178,16 +185,26 @@ impl Message {
         segments.iter().enumerate().filter(move |(_, segment)| segment.id == id).map(|(index, _)| index)
     }
 
+    /// The names of segments in the order in which they first come, each with how many there are.
+    pub(crate) fn names(&self) -> &[([u8; 3], usize)] {
+        &self.names
+    }
+
+    /// Which of [`Message::names`] each segment has; `None` where the line is no segment.
+    pub(crate) fn segment_names(&self) -> impl Iterator<Item = Option<usize>> {
+        self.segments.iter().map(|segment| segment.name)
+    }
+
     /// Field `field` (from 1; MSH-1 is the separator) of segment `index`, all repetitions, as sent. `None` where the
     /// segment ends before it.
     pub fn field(&self, index: usize, field: usize) -> Option<Piece<'_>> {
         let segment = self.segments.get(index)?;
-        let starts = &self.fields(segment).starts;
+        let starts = self.starts.get(segment.fields.clone())?;
         let place = field.checked_sub(1)?;
-        let start = *starts.get(place)?;
+        let start = usize::try_from(*starts.get(place)?).ok()?;
         // A field ends before the separator that the next one follows; MSH-1 is that separator itself.
-        let end = match starts.get(place + 1) {
-            Some(next) if is_separator(segment, place) => *next,
+        let end = match starts.get(place + 1).and_then(|next| usize::try_from(*next).ok()) {
+            Some(next) if is_separator(segment, place) => next,
             Some(next) => next - 1,
             None => segment.text.end,
         };
@@ -196,38 +213,45 @@ impl Message {
 
     /// How many fields segment `index` has.
     pub fn field_count(&self, index: usize) -> usize {
-        self.segments.get(index).map_or(0, |segment| self.fields(segment).starts.len())
+        self.segments.get(index).map_or(0, |segment| segment.fields.len())
     }
 
     /// The repetitions of a field, in order. Of an empty field: one, empty. MSH-1 and MSH-2 are never split.
-    pub fn repetitions<'m>(&'m self, field: Piece<'m>) -> Vec<Piece<'m>> {
+    pub fn repetitions<'m>(&self, field: Piece<'m>) -> Vec<Piece<'m>> {
         if self.is_delimiters(field.start) || !self.holds_delimiter(field.text) {
             return vec![field];
         }
-        match self.tree(field) {
-            Some((whole, tree)) if whole == field => tree.repetitions().filter_map(|range| self.piece(&range)).collect(),
-            _ => field::split(field.text, field.start, self.delimiters.repetition).map(|(start, text)| Piece { text, start }).collect(),
-        }
+        field::repetitions(field.text, field.start, &self.delimiters).into_iter().map(|(start, text)| Piece { text, start }).collect()
+    }
+
+    /// The repetitions of a field one by one, as [`Message::repetitions`] has them.
+    pub(crate) fn each_repetition<'m>(&self, field: Piece<'m>) -> impl Iterator<Item = Piece<'m>> + use<'m> {
+        let delimiter = self.delimiters.repetition.filter(|_| !self.is_delimiters(field.start));
+        field::split(field.text, field.start, delimiter).map(|(start, text)| Piece { text, start })
+    }
+
+    /// How many repetitions a field has.
+    pub(crate) fn repetition_count(&self, field: Piece<'_>) -> usize {
+        let delimiter = self.delimiters.repetition.filter(|_| !self.is_delimiters(field.start));
+        delimiter.map_or(1, |delimiter| 1 + memchr_iter(delimiter, field.text.as_bytes()).count())
     }
 
     /// Component `component` (from 1) of a repetition; with `sub` the sub-component (from 1).
     /// Component 1 of a repetition without component separators is the repetition itself.
-    pub fn component<'m>(&'m self, repetition: Piece<'m>, component: usize, sub: Option<usize>) -> Option<Piece<'m>> {
-        if self.is_delimiters(repetition.start) || !self.holds_delimiter(repetition.text) {
+    pub fn component<'m>(&self, repetition: Piece<'m>, component: usize, sub: Option<usize>) -> Option<Piece<'m>> {
+        if self.is_delimiters(repetition.start) {
             return (component == 1 && sub.is_none_or(|sub| sub == 1)).then_some(repetition);
         }
-        if let Some(found) = self.tree(repetition).and_then(|(_, tree)| tree.component(&repetition.range(), component, sub)) {
-            return found.and_then(|range| self.piece(&range));
-        }
-        let nth = |piece: Piece<'m>, delimiter: Option<u8>, number: usize| {
-            let (start, text) = field::split(piece.text, piece.start, delimiter).nth(number.checked_sub(1)?)?;
-            Some(Piece { text, start })
-        };
         let component = nth(repetition, self.delimiters.component, component)?;
         match sub {
             Some(sub) => nth(component, self.delimiters.sub, sub),
             None => Some(component),
         }
+    }
+
+    /// Sub-component `sub` (from 1) of a component that is not in MSH-1 or MSH-2.
+    pub(crate) fn sub_component<'m>(&self, component: Piece<'m>, sub: usize) -> Option<Piece<'m>> {
+        nth(component, self.delimiters.sub, sub)
     }
 
     /// The first sub-component of the first component: what a coded or dated field says where a later version of the
@@ -238,7 +262,7 @@ impl Message {
 
     /// The text of a piece with escapes undone once (protocol rules, section 7).
     pub fn unescape<'m>(&'m self, piece: Piece<'m>) -> Cow<'m, str> {
-        if self.is_delimiters(piece.start) {
+        if !self.is_escaped || self.is_delimiters(piece.start) {
             return Cow::Borrowed(piece.text);
         }
         escape::unescape(piece.text, &self.delimiters, self.charset)
@@ -317,38 +341,53 @@ impl Message {
 
     fn index(&mut self) {
         let text = std::mem::take(&mut self.text);
+        self.starts.reserve(text.len() / 8);
         for line in Lines::new(text.as_bytes(), Ending::CarriageReturn) {
             self.index_line(&line);
         }
         self.text = text;
-        self.warn_of_escapes();
+        self.look_at_escapes();
     }
 
     fn index_line(&mut self, line: &Line<'_>) {
         let id = line.id(self.delimiters.field);
-        let occurrence = match id {
+        let (name, occurrence) = match id {
             Some(id) => self.count(id),
             None => {
                 self.warn("line_is_no_segment", self.segments.len() + 1, line.start);
-                0
+                (None, 0)
             }
         };
+        let first = self.starts.len();
+        // A start that 32 bits cannot say is past the end of every text, and finds nothing.
+        let start = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        if id == Some(*b"MSH") {
+            // MSH-1 is the separator after the name.
+            self.starts.push(start(line.start + 3));
+        }
+        self.starts.extend(memchr_iter(self.delimiters.field, line.bytes).map(|at| start(line.start + at + 1)));
         let text = line.start..line.start + line.bytes.len();
-        self.segments.push(Segment { text, id, occurrence, fields: OnceLock::new() });
+        self.segments.push(Segment { text, id, occurrence, name, fields: first..self.starts.len() });
     }
 
-    /// How many segments have this name now.
-    fn count(&mut self, id: [u8; 3]) -> usize {
-        if let Some((_, count)) = self.names.iter_mut().find(|(name, _)| *name == id) {
+    /// Which name this is, and how many segments have it now.
+    fn count(&mut self, id: [u8; 3]) -> (Option<usize>, usize) {
+        if let Some((at, (_, count))) = self.names.iter_mut().enumerate().find(|(_, (name, _))| *name == id) {
             *count += 1;
-            return *count;
+            return (Some(at), *count);
         }
         self.names.push((id, 1));
-        1
+        (Some(self.names.len() - 1), 1)
     }
 
-    fn warn_of_escapes(&mut self) {
+    /// Whether there are any, and which is the first that is none.
+    fn look_at_escapes(&mut self) {
         let Some(escape) = self.delimiters.escape else { return };
+        // In MSH-2 itself the escape character is at most the eighth byte of the message.
+        self.is_escaped = memchr(escape, self.text.as_bytes().get(8..).unwrap_or_default()).is_some();
+        if !self.is_escaped {
+            return;
+        }
         let unpaired = self.segments.iter().enumerate().skip(1).find_map(|(index, segment)| {
             let text = self.text.get(segment.text.clone())?;
             memchr(escape, text.as_bytes())?;
@@ -362,31 +401,18 @@ impl Message {
     }
 }
 
-/// Reading, on first touch.
-impl Message {
-    fn fields<'s>(&self, segment: &'s Segment) -> &'s Fields {
-        segment.fields.get_or_init(|| {
-            let bytes = self.text.as_bytes().get(segment.text.clone()).unwrap_or_default();
-            let mut starts: Vec<usize> = memchr_iter(self.delimiters.field, bytes).map(|at| segment.text.start + at + 1).collect();
-            if segment.id == Some(*b"MSH") {
-                // MSH-1 is the separator after the name.
-                starts.insert(0, segment.text.start + 3);
-            }
-            let mut trees = Vec::new();
-            trees.resize_with(starts.len(), OnceLock::new);
-            Fields { starts, trees }
-        })
+/// Part `number` (from 1) of a piece that a delimiter parts.
+fn nth(piece: Piece<'_>, delimiter: Option<u8>, number: usize) -> Option<Piece<'_>> {
+    let bytes = piece.text.as_bytes();
+    let Some(delimiter) = delimiter else { return (number == 1).then_some(piece) };
+    let mut from = 0;
+    for _ in 1..number {
+        from += bytes.get(from..)?.iter().position(|byte| *byte == delimiter)? + 1;
     }
-
-    /// The field that holds `piece`, and its inside.
-    fn tree(&self, piece: Piece<'_>) -> Option<(Piece<'_>, &Tree)> {
-        let index = self.segments.partition_point(|segment| segment.text.start <= piece.start).checked_sub(1)?;
-        let fields = self.fields(self.segments.get(index)?);
-        let number = fields.starts.partition_point(|start| *start <= piece.start);
-        let whole = self.field(index, number)?;
-        let tree = fields.trees.get(number.checked_sub(1)?)?;
-        Some((whole, tree.get_or_init(|| Box::new(Tree::of(whole.text, whole.start, &self.delimiters)))))
-    }
+    number.checked_sub(1)?;
+    let rest = bytes.get(from..)?;
+    let end = from + rest.iter().position(|byte| *byte == delimiter).unwrap_or(rest.len());
+    Some(Piece { text: piece.text.get(from..end)?, start: piece.start + from })
 }
 
 /// Is field number `place` (from 0) the separator itself?

@@ -113,17 +113,12 @@ impl<'t> Parts<'t> {
         if digits.bytes().chain(fraction.unwrap_or_default().bytes()).all(|digit| digit == b'0') {
             return Err(TimeError::Zeros);
         }
-        let two = |from: usize| digits.get(from..from + 2).and_then(|pair| pair.parse().ok());
-        Ok(Self {
-            year: digits.get(..4).and_then(|year| year.parse().ok()).ok_or(TimeError::Shape)?,
-            month: two(4),
-            day: two(6),
-            hour: two(8),
-            minute: two(10),
-            second: two(12),
-            fraction,
-            offset,
-        })
+        let two = |from: usize| {
+            let [tens, ones] = digits.as_bytes().get(from..from + 2)? else { return None };
+            i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok()
+        };
+        let year = i16::from(two(0).ok_or(TimeError::Shape)?) * 100 + i16::from(two(2).ok_or(TimeError::Shape)?);
+        Ok(Self { year, month: two(4), day: two(6), hour: two(8), minute: two(10), second: two(12), fraction, offset })
     }
 
     fn precision(&self) -> TimePrecision {
@@ -150,9 +145,9 @@ impl<'t> Parts<'t> {
         let Day(date) = self.date()?;
         let precision = self.precision();
         let iso = match precision {
-            TimePrecision::Year => format!("{:04}", date.year()),
-            TimePrecision::Month => format!("{:04}-{:02}", date.year(), date.month()),
-            _ => date.to_string(),
+            TimePrecision::Year => written(date, 4),
+            TimePrecision::Month => written(date, 7),
+            _ => written(date, 10),
         };
         Ok(Time { iso, precision, note: None })
     }
@@ -180,8 +175,9 @@ impl Second {
         if whole == 60 {
             return Ok(Self { whole: 59, nanosecond: 999_000_000, note: Some("second_60") });
         }
-        let digits = parts.fraction.unwrap_or_default();
-        let nanosecond = format!("{digits:0<9}").parse().map_err(|_| TimeError::Shape)?;
+        // Digits only, at most nine: `Parts::of`.
+        let digits = parts.fraction.unwrap_or_default().bytes().chain(std::iter::repeat(b'0')).take(9);
+        let nanosecond = digits.fold(0, |number, digit| number * 10 + i32::from(digit.wrapping_sub(b'0')));
         Ok(Self { whole, nanosecond, note: None })
     }
 }
@@ -206,22 +202,62 @@ fn split_offset(text: &str) -> Result<(&str, Option<Offset>), TimeError> {
 }
 
 fn in_zone(moment: DateTime, zone: &TimeZone) -> Result<(String, Option<&'static str>), TimeError> {
-    let ambiguous = zone.to_ambiguous_zoned(moment);
+    let ambiguous = zone.to_ambiguous_timestamp(moment);
     let note = match ambiguous.offset() {
+        // Nothing to look up twice; the last days of the calendar are no instants.
+        jiff::tz::AmbiguousOffset::Unambiguous { offset } if moment.year() < 9999 => return Ok((rfc_3339(moment, offset), None)),
         jiff::tz::AmbiguousOffset::Unambiguous { .. } => None,
         jiff::tz::AmbiguousOffset::Gap { .. } => Some("skipped_hour"),
         jiff::tz::AmbiguousOffset::Fold { .. } => Some("ambiguous_hour"),
     };
-    let zoned = ambiguous.compatible().map_err(|_| TimeError::OutOfRange)?;
+    let zoned = zone.to_ambiguous_zoned(moment).compatible().map_err(|_| TimeError::OutOfRange)?;
     Ok((rfc_3339(zoned.datetime(), zoned.offset()), note))
 }
 
+/// The first `length` characters of `2026-04-01`.
+fn written(date: Date, length: usize) -> String {
+    let mut text = String::with_capacity(length);
+    push_date(&mut text, date);
+    text.truncate(length);
+    text
+}
+
+/// `2026-04-01`; years are 1 to 9999 here.
+fn push_date(text: &mut String, date: Date) {
+    let year = date.year().unsigned_abs();
+    push_two(text, year / 100);
+    push_two(text, year % 100);
+    for part in [date.month(), date.day()] {
+        text.push('-');
+        push_two(text, u16::from(part.unsigned_abs()));
+    }
+}
+
+fn push_two(text: &mut String, number: u16) {
+    for digit in [number / 10 % 10, number % 10] {
+        text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+    }
+}
+
+/// `2026-04-01T09:30:00+01:00`, with a fraction only where there is one.
 fn rfc_3339(moment: DateTime, offset: Offset) -> String {
+    let mut text = String::with_capacity(35);
+    push_date(&mut text, moment.date());
+    for (sign, part) in [('T', moment.hour()), (':', moment.minute()), (':', moment.second())] {
+        text.push(sign);
+        push_two(&mut text, u16::from(part.unsigned_abs()));
+    }
+    if moment.subsec_nanosecond() != 0 {
+        let digits = format!(".{:09}", moment.subsec_nanosecond());
+        text.push_str(digits.trim_end_matches('0'));
+    }
     let seconds = offset.seconds();
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let minutes = seconds.abs() / 60;
-    // jiff writes a civil moment as `2026-04-01T09:30:00`, with a fraction only where there is one.
-    format!("{moment}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    text.push(if seconds < 0 { '-' } else { '+' });
+    let minutes = u16::try_from(seconds.unsigned_abs() / 60).unwrap_or(0);
+    push_two(&mut text, minutes / 60);
+    text.push(':');
+    push_two(&mut text, minutes % 60);
+    text
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@
 //! No matching of children: a shared mother never makes two children one.
 
 use super::name::plain_name;
-use super::word::Heard;
+use super::word::{Heard, Rule};
 use crate::canon::{Name, Relation};
 
 /// One list for the record out of the snapshots of all sources.
 pub(super) fn together(mut snapshots: Vec<Heard<Vec<Relation>>>) -> Vec<Relation> {
-    let order = |heard: &Heard<Vec<Relation>>| (heard.said.rank, heard.moment(), heard.said.source.clone(), whole(heard));
+    let order = |heard: &Heard<Vec<Relation>>| (Rule::Home.power(heard.said.rank), heard.moment(), heard.said.source.clone(), whole(heard));
     snapshots.sort_by_key(|heard| std::cmp::Reverse(order(heard)));
     let mut people: Vec<Relation> = Vec::new();
     for said in snapshots.into_iter().filter_map(|heard| heard.word).flatten() {

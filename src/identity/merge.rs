@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::kin;
-use super::word::{Heard, Kept, Rule, Word};
+use super::word::{Heard, Kept, NATIONAL, Rule, Word};
 use super::{Said, name};
 use crate::canon::{
     Action, Child, ChildStatus, EventKind, Flags, GpRegistration, Identifier, IdentifierUse, NHS_NUMBER_SYSTEM, Name, Relation, Statement,
@@ -143,7 +143,8 @@ impl Merging<'_> {
     }
 
     fn person(&mut self) {
-        hear!(self, self.copy, Rule::National, sex, death);
+        hear!(self, self.copy, Rule::National, sex);
+        hear!(self, self.copy, Rule::Home, death);
         hear!(self, self.copy, Rule::Newest, ethnic_category, language, religion);
         self.removal_of_death();
     }
@@ -209,12 +210,12 @@ impl Merging<'_> {
     /// Hears a field of the practice; where the practice itself was said, an absent field is "none".
     fn one_with<T: Word>(&mut self, group: &str, practice_said: bool, mine: Option<T>, theirs: Option<T>) -> Option<T> {
         if practice_said && self.other.is_none() {
-            return self.record.hear(group, Rule::National, mine, Heard { said: self.copy.clone(), word: theirs });
+            return self.record.hear(group, Rule::Home, mine, Heard { said: self.copy.clone(), word: theirs });
         }
-        self.one(group, Rule::National, self.copy.clone(), mine, theirs)
+        self.one(group, Rule::Home, self.copy.clone(), mine, theirs)
     }
 
-    /// Names and addresses by use, telephone by kind: what is not sent is untouched (protocol rules, section 8).
+    /// Names and addresses by use, telephone by kind, earlier practices by their start: what is not sent is untouched (protocol rules, section 8).
     fn lists(&mut self) {
         let mut child = std::mem::take(&mut self.record.child);
         let mut said_names = self.statement.child.names.clone();
@@ -226,7 +227,7 @@ impl Merging<'_> {
         let by_use = |usage: &Option<String>| usage.clone().unwrap_or_else(|| "home".to_owned());
         let theirs = self.statement.child.addresses.clone();
         let mine = std::mem::take(&mut child.addresses);
-        let addresses = self.list("addresses", Rule::National, mine, theirs, |address| by_use(&address.usage));
+        let addresses = self.list("addresses", Rule::Home, mine, theirs, |address| by_use(&address.usage));
         child.addresses = in_order(addresses, &["home", "temp", "correspondence", "birth_delivery", "old"]);
 
         let theirs = self.statement.child.telecoms.clone();
@@ -234,6 +235,15 @@ impl Merging<'_> {
         let kind = |system: &Option<String>| system.clone().unwrap_or_else(|| "phone".to_owned());
         let telecoms = self.list("telecoms", Rule::Newest, mine, theirs, |t| format!("{}.{}", kind(&t.system), by_use(&t.usage)));
         child.telecoms = in_order(telecoms, &[]);
+
+        // The same practice from the same day on is one registration, whoever names it; by its start, the earliest first.
+        let registration = |gp: &GpRegistration| {
+            let start = gp.from.as_ref().map_or("", |from| &from.value);
+            format!("|{start}|{}", gp.practice_ods.as_deref().unwrap_or_default())
+        };
+        let theirs = self.statement.child.gp_history.clone();
+        let mine = std::mem::take(&mut child.gp_history);
+        child.gp_history = in_order(self.list("gp_history", Rule::Home, mine, theirs, registration), &[]);
         self.record.child = child;
     }
 
@@ -385,7 +395,7 @@ impl Merging<'_> {
     fn living_status(&self) -> ChildStatus {
         let number = self.record.child.identifiers.iter().find(|id| id.usage == IdentifierUse::Current && id.nhs_number().is_some());
         let national = number.and_then(|id| self.record.said.get(&format!("identifiers.{}|{}", id.system, id.value)));
-        status_of(&self.record.child, national.is_some_and(|said| 3 <= said.rank))
+        status_of(&self.record.child, national.is_some_and(|said| said.rank == NATIONAL))
     }
 }
 
@@ -453,7 +463,7 @@ fn differences(before: &Child, after: &Child) -> Vec<String> {
             }
         )+};
     }
-    compare!(identifiers, names, sex, addresses, telecoms, relations, ethnic_category, language, religion, death, status);
+    compare!(identifiers, names, sex, addresses, telecoms, relations, gp_history, ethnic_category, language, religion, death, status);
     compare!(birth.date, birth.time, birth.place_ods, birth.place_type, birth.place_text, birth.weight_g, birth.gestation_weeks);
     compare!(birth.gestation_days, birth.birth_order, birth.births_in_confinement, birth.multiple, birth.live_still);
     compare!(birth.congenital_anomaly, birth.delivery_method, birth.resuscitation, birth.apgar_1, birth.apgar_5, birth.apgar_10);

@@ -105,7 +105,8 @@ pub struct Said {
     pub version: i64,
     /// The entry.
     pub seq: i64,
-    /// Precedence of the source: 3 national, 2 maternity or laboratory, 1 PAS, 0 other.
+    /// Precedence of the source: 3 national, 2 maternity or laboratory, 1 PAS, 0 other; 4 a practice, which comes between national and
+    /// maternity for address, practice and death, beside maternity for the person, and after all for a birth.
     pub rank: u8,
     /// The source's name.
     pub source: String,

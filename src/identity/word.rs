@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Said};
-use crate::canon::{Address, Date, Death, Identifier, IdentifierUse, Instant, Name, Relation, Sex, Telecom};
+use crate::canon::{Address, Date, Death, GpRegistration, Identifier, IdentifierUse, Instant, Name, Relation, Sex, Telecom};
 
 /// A word that does not stand but could stand again, or one that is shown otherwise than it was said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,10 @@ pub struct Kept {
 /// How the words of sources of different rank compare (canonical model, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// National, then maternity, laboratory and PAS alike by event time, then others: name, sex, address, practice, death.
+    /// National, then all who know the child alike by event time, then others: name, sex.
     National,
+    /// National, then the practice, then maternity, laboratory and PAS alike by event time, then others: address, practice, death.
+    Home,
     /// National, maternity, PAS, others: birth facts.
     Birth,
     /// Maternity, national, PAS, others: weight, gestation, delivery.
@@ -47,17 +49,32 @@ pub(super) enum Rule {
 impl Rule {
     fn weight(self, rank: u8) -> u8 {
         match (self, rank) {
-            (Self::Newest | Self::Careful, _) => 0,
-            (Self::National, 1 | 2) => 1,
-            (Self::Delivery, 2) => 4,
+            (Self::Newest | Self::Careful, _) | (Self::Birth | Self::Delivery, PRACTICE) => 0,
+            (Self::Home, PRACTICE) => 2,
+            (Self::Home | Self::National, MATERNITY | PAS) | (Self::National, PRACTICE) => 1,
+            (Self::Delivery, MATERNITY) => 4,
             (_, rank) => rank,
         }
     }
     /// Who may take back whose word. Never disagrees with the weight: more power is never less weight.
-    fn power(self, rank: u8) -> u8 {
-        if self == Self::Delivery { self.weight(rank) } else { rank }
+    pub(super) fn power(self, rank: u8) -> u8 {
+        match (self, rank) {
+            (Self::Delivery, rank) => self.weight(rank),
+            (Self::Birth, PRACTICE) => 0,
+            (Self::Home, NATIONAL) => 4,
+            (Self::Home, PRACTICE) => 3,
+            (_, PRACTICE) => MATERNITY,
+            (_, rank) => rank,
+        }
     }
 }
+
+/// Ranks of sources: [`Said::rank`].
+pub(super) const NATIONAL: u8 = 3;
+const MATERNITY: u8 = 2;
+const PAS: u8 = 1;
+/// Its place depends on the field.
+const PRACTICE: u8 = 4;
 
 /// A start further ahead than this is a slip of the pen and does not hold the field. Microseconds.
 const AHEAD_US_MAX: i64 = 366 * 24 * 3600 * 1_000_000;
@@ -103,6 +120,7 @@ impl Word for Instant {}
 impl Word for (i64, Option<i64>) {}
 impl Word for Vec<Telecom> {}
 impl Word for Vec<Relation> {}
+impl Word for Vec<GpRegistration> {}
 
 impl Word for bool {
     fn care(&self) -> u8 {
@@ -164,7 +182,7 @@ impl Word for Identifier {
     fn quality(&self, rank: u8) -> u8 {
         let is_given_up = self.usage != IdentifierUse::Current;
         match (self.nhs_number().is_some(), self.status.as_deref(), rank) {
-            (true, None | Some("01"), 3..) => 3,
+            (true, None | Some("01"), NATIONAL) => 3,
             (true, Some("01"), _) => 2,
             (true, ..) => 1,
             (false, ..) => u8::from(is_given_up),
@@ -224,7 +242,7 @@ impl<T: Word> Heard<T> {
             return false;
         }
         match rule {
-            Rule::Careful => self.said.rank == 3,
+            Rule::Careful => self.said.rank == NATIONAL,
             rule => {
                 rule.power(other.said.rank) <= rule.power(self.said.rank)
                     && rule.weight(other.said.rank) <= rule.weight(self.said.rank)

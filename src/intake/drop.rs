@@ -33,7 +33,7 @@ use super::batch::{BatchRules, settle_file};
 use super::control_file::{Transfer, read_control};
 use super::desk::Desk;
 use super::drop_watch::{Offer, Watch, ending, is_control, stem};
-use super::events::{self, EventDecision, Syntax, Wanted, examine_event};
+use super::events::{self, EventDecision, ExaminedEvent, Syntax, Wanted, examine_event};
 use super::listener::IntakeError;
 use super::refusal::{Refusal, Told};
 use super::settings::{DropConfig, FhirRelease};
@@ -324,7 +324,7 @@ impl<J: Journal> DropFolder<J> {
         };
         let examined = looked.unwrap_or_else(|_| {
             observe::ReadingBroke { source: &self.source, bytes }.say();
-            events::ExaminedEvent::broken(source)
+            ExaminedEvent::broken(source)
         });
         let entry = examined.entry(events::format(release, syntax), body, arrived);
         let Ok(receipt) = self.desk.keep(entry, Some(Place { file: mark, number: 1 })).await else { return Taken::NotNow };
@@ -344,10 +344,10 @@ impl<J: Journal> DropFolder<J> {
     }
 }
 
-/// A file has no URL that would say what it holds: a message, or in R4 resources too.
-fn examine_file(body: &[u8], form: (Syntax, Release), candidates: &[Arc<Source>]) -> events::ExaminedEvent {
+/// A file does not come by a path that says what it holds: R4 has Bundles of resources beside messages.
+fn examine_file(body: &[u8], form: (Syntax, Release), candidates: &[Arc<Source>]) -> ExaminedEvent {
     let as_message = examine_event(body, form, &Wanted::Message, candidates);
-    if !matches!(as_message.decision, EventDecision::Refuse(_)) || form.1 == Release::Stu3 {
+    if form.1 == Release::Stu3 || !matches!(as_message.decision, EventDecision::Refuse(_)) {
         return as_message;
     }
     let as_resources = examine_event(body, form, &Wanted::Resources, candidates);

@@ -279,6 +279,8 @@ pub enum Rank {
     Laboratory,
     /// Patient administration systems.
     Pas,
+    /// Systems of general practices.
+    Practice,
     /// Everyone else.
     #[default]
     Other,

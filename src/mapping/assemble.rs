@@ -5,12 +5,15 @@
 //! - A statement is one child and one event. What belongs to the statement (results, reviews) hangs below its child here.
 //! - What a mapping made always is a statement: if not, the message is held, never dropped.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::eval::Made;
+use super::explain::Notes;
 use super::load::Mapping;
-use super::target::{Home, Kind, Model, Shape};
-use super::{Finding, Level, Provenance};
+use super::record::Goes;
+use super::target::Model;
+use super::value::{Part, Val};
+use super::{Finding, Level};
 use crate::canon::Statement;
 
 /// A record that was made, for tests.
@@ -30,36 +33,35 @@ pub(super) struct Seen {
 pub(super) struct Assembled {
     /// One for each child.
     pub statements: Vec<Statement>,
-    /// Where the values came from.
-    pub provenance: Vec<Provenance>,
     /// Every record, where tests ask.
     pub seen: Vec<Seen>,
     keep: bool,
+    explain: bool,
 }
 
 impl Assembled {
     /// Nothing yet.
-    pub fn new(keep: bool) -> Self {
-        Self { statements: Vec::new(), provenance: Vec::new(), seen: Vec::new(), keep }
+    pub fn new(keep: bool, explain: bool) -> Self {
+        Self { statements: Vec::new(), seen: Vec::new(), keep, explain }
     }
 
     /// Adds the statement of an event and a child.
-    pub fn statement(&mut self, mapping: &Mapping, event: Made, mut child: Made, findings: &mut Vec<Finding>) {
+    pub fn statement(&mut self, mapping: &Mapping, event: Made, mut child: Made, (findings, notes): (&mut Vec<Finding>, &mut Notes)) {
         let clears = clears(&child);
-        let mut build = Build { mapping, findings, out: self, whole: Map::new() };
-        let event = build.record(event, "event", None);
+        let mut build = Build { mapping, findings, notes, out: self, whole: Part::new(usize::MAX, 4) };
+        let event = build.record(event, Named { owner: None, member: "event", index: None }, None);
         let parts = std::mem::take(&mut child.parts);
         let at = build.remember(&child, None, &clears);
-        let mut value = build.fields(&mut child, "child");
-        build.parts(parts, "child", (&mut value, at), true);
+        let (mut value, number) = build.fields(child, Named { owner: None, member: "child", index: None });
+        build.parts(parts, number, (&mut value, at));
         build.settle(at, &value);
-        let mut whole = std::mem::take(&mut build.whole);
-        whole.insert("event".to_owned(), event);
-        whole.insert("child".to_owned(), Value::Object(value));
-        if !clears.is_empty() {
-            whole.insert("clears".to_owned(), Value::Array(clears.into_iter().map(Value::String).collect()));
+        let mut whole = build.whole;
+        let model = Model::get();
+        let clears = if clears.is_empty() { None } else { Some(("clears", Val::Texts(clears))) };
+        for (member, value) in [("event", Val::Part(event)), ("child", Val::Part(value))].into_iter().chain(clears) {
+            whole.fields.push((model.member(member).unwrap_or(usize::MAX), value));
         }
-        match serde_json::from_value(Value::Object(whole)) {
+        match whole.read() {
             Ok(statement) => self.statements.push(statement),
             Err(_) => findings.push(Finding {
                 level: Level::Hold,
@@ -70,6 +72,7 @@ impl Assembled {
                 rule: mapping.origin.shown(),
                 text: "what this mapping made of the message is no canonical statement: a field that must be there is missing".to_owned(),
                 help: "see the records of this file: kind of the event, code beside system".to_owned(),
+                miss: None,
             }),
         }
     }
@@ -87,50 +90,63 @@ fn clears(child: &Made) -> Vec<String> {
     clears
 }
 
+/// What a record is called in the statement.
+#[derive(Clone, Copy)]
+struct Named {
+    /// The record that it is a member of, by its number among the notes.
+    owner: Option<usize>,
+    member: &'static str,
+    index: Option<usize>,
+}
+
 struct Build<'b> {
     mapping: &'b Mapping,
     findings: &'b mut Vec<Finding>,
+    notes: &'b mut Notes,
     out: &'b mut Assembled,
-    /// Members of the statement itself.
-    whole: Map<String, Value>,
+    /// The statement itself.
+    whole: Part,
 }
 
 impl Build<'_> {
-    fn record(&mut self, mut made: Made, prefix: &str, parent: Option<usize>) -> Value {
+    fn record(&mut self, mut made: Made, named: Named, parent: Option<usize>) -> Part {
         let parts = std::mem::take(&mut made.parts);
         let at = self.remember(&made, parent, &[]);
-        let mut value = self.fields(&mut made, prefix);
-        self.parts(parts, prefix, (&mut value, at), false);
+        let (mut value, number) = self.fields(made, named);
+        self.parts(parts, number, (&mut value, at));
         self.settle(at, &value);
-        Value::Object(value)
+        value
     }
 
-    /// The record's own fields, with the names of its sources completed.
-    fn fields(&mut self, made: &mut Made, prefix: &str) -> Map<String, Value> {
-        let mut fields = std::mem::take(&mut made.fields);
-        if let Some(record) = self.mapping.records.get(made.record) {
-            complete(&mut fields, Model::get().shape(record.kind.shape()));
+    /// The record's own fields; its notes get the name that they are below.
+    fn fields(&mut self, made: Made, Named { owner, member, index }: Named) -> (Part, Option<usize>) {
+        let mut part = made.part;
+        let is_whole = complete(&mut part);
+        if !self.out.explain {
+            return (part, None);
         }
-        // What went with an incomplete part came from nowhere.
-        for source in made.sources.drain(..).filter(|source| stands(&fields, &source.field)) {
-            let field = format!("{prefix}.{}", source.field);
-            self.out.provenance.push(Provenance { field, ..source.provenance });
+        if let Some(record) = self.mapping.records.get(made.record).filter(|_| !is_whole) {
+            // What went with an incomplete part came from nowhere.
+            for rule in record.rules.iter().filter(|rule| !part.holds(&rule.slots)) {
+                self.notes.forget(made.notes.clone(), rule.number);
+            }
         }
-        fields
+        (part, self.notes.group(owner, member, index, made.notes))
     }
 
-    fn parts(&mut self, parts: Vec<Made>, prefix: &str, (value, at): (&mut Map<String, Value>, Option<usize>), of_child: bool) {
+    fn parts(&mut self, parts: Vec<Made>, owner: Option<usize>, (value, at): (&mut Part, Option<usize>)) {
         for part in parts {
             let Some(record) = self.mapping.records.get(part.record) else { continue };
-            let of_statement = of_child && matches!(record.kind.home, Home::Statement(_));
-            let owner = record.parent.and_then(|parent| self.mapping.records.get(parent)).map(|parent| parent.kind.shape());
-            let is_list = of_statement
-                || owner.is_none_or(|shape| {
-                    Model::get().shape(shape).field(record.member).is_none_or(|field| matches!(field.kind, Kind::Parts(_)))
-                });
-            let taken = if of_statement { self.whole.get(record.member) } else { value.get(record.member) };
-            let index = taken.and_then(Value::as_array).map_or(0, Vec::len);
-            if !is_list && taken.is_some() {
+            let (target, slot) = match record.goes {
+                Goes::Statement(slot) => (&mut self.whole, slot),
+                Goes::List(slot) | Goes::One(slot) => (&mut *value, slot),
+            };
+            let is_one = matches!(record.goes, Goes::One(_));
+            let index = match target.get(slot) {
+                Some(Val::Parts(list)) => list.len(),
+                _ => 0,
+            };
+            if is_one && target.get(slot).is_some() {
                 let text = format!("there is room for one {} only; the first is taken", record.name);
                 let rule = record.origin.shown();
                 self.findings.push(Finding {
@@ -142,21 +158,22 @@ impl Build<'_> {
                     rule,
                     text,
                     help: String::new(),
+                    miss: None,
                 });
                 continue;
             }
             let member = record.member;
-            let name = match (of_statement, is_list) {
-                (true, _) => format!("{member}[{index}]"),
-                (false, true) => format!("{prefix}.{member}[{index}]"),
-                (false, false) => format!("{prefix}.{member}"),
+            let named = match record.goes {
+                Goes::Statement(_) => Named { owner: None, member, index: Some(index) },
+                Goes::List(_) => Named { owner, member, index: Some(index) },
+                Goes::One(_) => Named { owner, member, index: None },
             };
-            let made = self.record(part, &name, at);
-            let target = if of_statement { &mut self.whole } else { &mut *value };
-            if !is_list {
-                target.insert(member.to_owned(), made);
-            } else if let Value::Array(list) = target.entry(member.to_owned()).or_insert_with(|| Value::Array(Vec::new())) {
-                list.push(made);
+            let made = self.record(part, named, at);
+            let target = if matches!(record.goes, Goes::Statement(_)) { &mut self.whole } else { &mut *value };
+            match target.get_mut(slot) {
+                Some(Val::Parts(list)) => list.push(made),
+                _ if is_one => target.fields.push((slot, Val::Part(made))),
+                _ => target.fields.push((slot, Val::Parts(vec![made]))),
             }
         }
     }
@@ -169,38 +186,31 @@ impl Build<'_> {
         Some(self.out.seen.len() - 1)
     }
 
-    fn settle(&mut self, at: Option<usize>, value: &Map<String, Value>) {
+    fn settle(&mut self, at: Option<usize>, value: &Part) {
         if let Some(seen) = at.and_then(|at| self.out.seen.get_mut(at)) {
-            seen.value = Value::Object(value.clone());
+            seen.value = Value::Object(value.json());
         }
     }
-}
-
-/// Is there something at `site.system`, or in the list that `given[1]` names.
-fn stands(fields: &Map<String, Value>, field: &str) -> bool {
-    let mut parts = field.split('.').map(|part| part.split('[').next().unwrap_or(part));
-    let first = parts.next().and_then(|part| fields.get(part));
-    parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten().is_some()
 }
 
 /// A part without the field that gives it meaning: a code's system without the code says nothing and goes;
-/// its words without the code are kept beside an empty code.
-fn complete(fields: &mut Map<String, Value>, shape: &Shape) {
-    let model = Model::get();
-    for field in &shape.fields {
-        let Kind::Part(part) = field.kind else { continue };
-        let inner = model.shape(part);
-        let Some(Value::Object(value)) = fields.get_mut(&field.name) else { continue };
-        complete(value, inner);
-        let lacks: Vec<&str> =
-            inner.fields.iter().filter(|f| f.required && !value.contains_key(&f.name)).map(|f| f.name.as_str()).collect();
-        if lacks.is_empty() {
-            continue;
+/// its words without the code are kept beside an empty code. False where something went.
+fn complete(part: &mut Part) -> bool {
+    let (mut inner_whole, before) = (true, part.fields.len());
+    part.fields.retain_mut(|(_, value)| {
+        let Val::Part(value) = value else { return true };
+        inner_whole &= complete(value);
+        let shape = Model::get().shape(value.shape);
+        let lacks = shape.fields.iter().enumerate().any(|(slot, field)| field.required && value.get(slot).is_none());
+        if !lacks {
+            return true;
         }
-        if inner.name == "Code" && (value.contains_key("text") || value.contains_key("display")) {
-            value.insert("code".to_owned(), Value::String(String::new()));
-        } else {
-            fields.remove(&field.name);
+        let has = |name: &str| shape.slot(name).is_some_and(|slot| value.get(slot).is_some());
+        if shape.name != "Code" || !(has("text") || has("display")) {
+            return false;
         }
-    }
+        value.fields.extend(shape.slot("code").map(|slot| (slot, Val::Text(String::new()))));
+        true
+    });
+    inner_whole && part.fields.len() == before
 }

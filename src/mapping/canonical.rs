@@ -8,7 +8,7 @@
 
 use serde_json::error::Category;
 
-use super::{Finding, Level, Outcome, Reading};
+use super::{Explanation, Finding, Level, Outcome, Reading};
 use crate::canon::{NHS_NUMBER_SYSTEM, NhsNumber, Statement};
 
 /// Why a text is no statement that can be filed: a stable code, and words that quote nothing.
@@ -61,10 +61,14 @@ pub fn canonical_statement(body: &[u8], allow_test_numbers: bool) -> Result<Stat
 /// What a statement says: itself.
 pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
     match canonical_statement(body, allow_test_numbers) {
-        Ok(statement) => {
-            let (findings, provenance) = (Vec::new(), Vec::new());
-            Reading { mapping: None, outcome: Outcome::Mapped, statements: vec![statement], findings, provenance, contents: Vec::new() }
-        }
+        Ok(statement) => Reading {
+            mapping: None,
+            outcome: Outcome::Mapped,
+            statements: vec![statement],
+            findings: vec![],
+            provenance: Explanation::default(),
+            contents: vec![],
+        },
         Err(NotCanonical { code, text }) => {
             let finding = Finding {
                 level: Level::Hold,
@@ -75,8 +79,16 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
                 rule: String::new(),
                 text,
                 help: "mend the extract and import it again".to_owned(),
+                miss: None,
             };
-            Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings: vec![finding], provenance: Vec::new(), contents: Vec::new() }
+            Reading {
+                mapping: None,
+                outcome: Outcome::Held,
+                statements: Vec::new(),
+                findings: vec![finding],
+                provenance: Explanation::default(),
+                contents: Vec::new(),
+            }
         }
     }
 }

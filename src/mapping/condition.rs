@@ -16,6 +16,7 @@
 //! - A path that finds several values compares true where one of them does; `!=` is exactly "not =".
 //! - Numbers are compared as numbers where both sides are numbers, else as texts.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::diagnostic::{CONDITION, Mistake, did_you_mean};
@@ -134,19 +135,22 @@ impl Operand {
             Self::Text(text) => such(text),
             Self::Number(number) => such(&number.to_string()),
             Self::Count(path) => such(&message.count(path).to_string()),
-            Self::Length(path) => {
-                let mut length = 0;
-                message.any(path, &mut |text| {
-                    length = text.chars().count();
-                    true
-                });
-                such(&length.to_string())
-            }
+            Self::Length(path) => such(&length(message, path).to_string()),
             Self::Days(dates) => {
                 let (from, to) = (day(message, &dates.0), day(message, &dates.1));
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
                 such(days.as_deref().unwrap_or_default())
             }
+        }
+    }
+
+    /// Is one of its values a number that is such.
+    fn any_number(&self, message: &dyn Ask, such: &mut dyn FnMut(f64) -> bool) -> bool {
+        match self {
+            Self::Number(number) => number.is_finite() && such(*number),
+            Self::Count(path) => such(exact(message.count(path))),
+            Self::Length(path) => such(exact(length(message, path))),
+            _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
     }
 
@@ -179,29 +183,46 @@ fn day(message: &dyn Ask, path: &Path) -> Option<jiff::civil::Date> {
     day
 }
 
-fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
-    let numeric = left.is_number() || right.is_number();
-    left.any(message, &mut |a| right.any(message, &mut |b| one(a, comparison, b, numeric)))
+/// How many characters the first value of a path has.
+fn length(message: &dyn Ask, path: &Path) -> usize {
+    let mut length = 0;
+    message.any(path, &mut |text| {
+        length = text.chars().count();
+        true
+    });
+    length
 }
 
-fn one(a: &str, comparison: Comparison, b: &str, numeric: bool) -> bool {
-    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-    let order = if numeric {
-        let (Some(a), Some(b)) = (number(a), number(b)) else { return false };
-        a.partial_cmp(&b)
-    } else if a.is_empty() != b.is_empty() && !matches!(comparison, Comparison::Equal) {
-        None // an absent value is neither smaller nor greater than anything
-    } else {
-        Some(a.cmp(b))
-    };
-    let Some(order) = order else { return false };
-    match comparison {
-        Comparison::Equal => order.is_eq(),
-        Comparison::Unequal => order.is_ne(),
-        Comparison::Less => order.is_lt(),
-        Comparison::AtMost => order.is_le(),
-        Comparison::More => order.is_gt(),
-        Comparison::AtLeast => order.is_ge(),
+/// A number of things in a message: never so many that it would be rounded.
+fn exact(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
+    if left.is_number() || right.is_number() {
+        return left.any_number(message, &mut |a| {
+            right.any_number(message, &mut |b| a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)))
+        });
+    }
+    left.any(message, &mut |a| right.any(message, &mut |b| one(a, comparison, b)))
+}
+
+fn one(a: &str, comparison: Comparison, b: &str) -> bool {
+    // An absent value is neither smaller nor greater than anything.
+    let is_comparable = a.is_empty() == b.is_empty() || comparison == Comparison::Equal;
+    is_comparable && comparison.fits(a.cmp(b))
+}
+
+impl Comparison {
+    fn fits(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::Unequal => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::AtMost => order.is_le(),
+            Self::More => order.is_gt(),
+            Self::AtLeast => order.is_ge(),
+        }
     }
 }
 

@@ -9,15 +9,17 @@
 //!
 //! What happens after a failure is the rule's policy (`rule.rs`). Codes are translated by tables (`table.rs`).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use super::value::{Moment, Val};
+use super::view::trimmed;
 use crate::canon::{Content, NhsNumber};
 use crate::hl7::{TimeError, TimePrecision, read_day, read_time};
 
@@ -115,14 +117,14 @@ pub(super) struct Surroundings<'a> {
 /// A converted value.
 #[derive(Debug, PartialEq)]
 pub(super) struct Converted {
-    /// Text, number, boolean, or `{value, precision}`.
-    pub value: Value,
+    /// Text, number, boolean, or a moment.
+    pub value: Val,
     /// Something that a person may want to know: a finding code and a clause.
     pub note: Option<(&'static str, String)>,
 }
 
-impl From<Value> for Converted {
-    fn from(value: Value) -> Self {
+impl From<Val> for Converted {
+    fn from(value: Val) -> Self {
         Self { value, note: None }
     }
 }
@@ -140,24 +142,24 @@ impl Converter {
 
     /// Converts a text that is not empty. `Ok(None)`: it says that there is no value (all zeros in a date).
     pub fn convert(self, text: &str, around: &Surroundings<'_>) -> Result<Option<Converted>, String> {
-        let text = text.trim();
-        let done = |value: String| Ok(Some(Converted::from(Value::String(value))));
+        let text = trimmed(text);
+        let done = |value: String| Ok(Some(Converted::from(Val::Text(value))));
         match self {
-            Self::Text => done(text.nfc().collect()),
+            Self::Text => done(plain(text).into_owned()),
             Self::Name => done(name(text)),
             Self::NhsNumber => nhs_number(text, around.allow_test_numbers).and_then(done),
             Self::Date => moment(text, around, true),
             Self::DateTime => moment(text, around, false),
             Self::DateDmy => date_dmy(text).map(|value| Some(Converted::from(value))),
             Self::Time => time_of_day(text).and_then(done),
-            Self::Integer => integer(text).map(|number| Some(Converted::from(json!(number)))),
+            Self::Integer => integer(text).map(|number| Some(Converted::from(Val::Integer(number)))),
             Self::Decimal => decimal(text).and_then(done),
-            Self::KgToG => grams(text).map(|number| Some(Converted::from(json!(number)))),
+            Self::KgToG => grams(text).map(|number| Some(Converted::from(Val::Integer(number)))),
             Self::Postcode => postcode(text).and_then(done),
             Self::OdsCode => ods_code(text).and_then(done),
             Self::GmcCode => gmc_code(text).and_then(done),
             Self::Phone => phone(text).and_then(done),
-            Self::Boolean => boolean(text).map(|truth| Some(Converted::from(Value::Bool(truth)))),
+            Self::Boolean => boolean(text).map(|truth| Some(Converted::from(Val::Boolean(truth)))),
             Self::V2Authority => done(if text.contains(':') { text.to_owned() } else { format!("urn:v2:{text}") }),
             Self::NbsCode => nbs_code(text).map(Some),
             Self::Nsts => nsts(text).and_then(done),
@@ -196,7 +198,18 @@ fn base64_content(text: &str) -> Result<Vec<u8>, String> {
     CONTENT.decode(&letters).map_err(|_| "is no base64".to_owned())
 }
 
+/// A text without blanks at its ends, in normal form C.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    let text = trimmed(text);
+    if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+}
+
 fn name(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let single = |pair: &[u8]| pair != b"  ";
+    if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) && bytes.windows(2).all(single) {
+        return text.trim().to_owned();
+    }
     text.split_whitespace().collect::<Vec<_>>().join(" ").nfc().collect()
 }
 
@@ -227,13 +240,11 @@ fn moment(text: &str, around: &Surroundings<'_>, date_only: bool) -> Result<Opti
         }
     };
     if date_only && precision > TimePrecision::Day {
-        iso = iso.get(..10).unwrap_or(&iso).to_owned();
+        iso.truncate(10);
         precision = TimePrecision::Day;
     }
-    let mut value = json!({ "value": iso, "precision": precision_word(precision) });
-    if let (Some(_), false, Some(object)) = (odd, date_only, value.as_object_mut()) {
-        object.insert("raw".to_owned(), Value::String(text.to_owned()));
-    }
+    let raw = odd.filter(|_| !date_only).map(|_| text.to_owned());
+    let value = Val::Moment(Box::new(Moment { value: iso, precision: precision_word(precision), raw }));
     let note =
         odd.filter(|_| !date_only || matches!(odd, Some("hour_24" | "time_unreadable"))).map(|odd| ("time-adjusted", odd_words(odd)));
     Ok(Some(Converted { value, note }))
@@ -289,7 +300,7 @@ pub(super) fn iso_moment(text: &str) -> Result<(String, TimePrecision), String> 
 }
 
 /// Day, month, year; what spreadsheets put behind it (` 00:00:00`) is dropped. A year of two digits is not guessed.
-fn date_dmy(text: &str) -> Result<Value, String> {
+fn date_dmy(text: &str) -> Result<Val, String> {
     let wrong = || "is no date: dd/mm/yyyy is expected".to_owned();
     let day = text.split([' ', 'T']).next().unwrap_or_default();
     let parts: Vec<&str> = day.split(['/', '-', '.']).collect();
@@ -301,7 +312,7 @@ fn date_dmy(text: &str) -> Result<Value, String> {
     let (Some(day), Some(month), Some(year)) = (day, month, year) else { return Err(wrong()) };
     let small = |number: i16| i8::try_from(number).unwrap_or(0);
     let date = jiff::civil::Date::new(year, small(month), small(day)).map_err(|_| "is no date: no such day".to_owned())?;
-    Ok(json!({ "value": date.to_string(), "precision": "day" }))
+    Ok(Val::Moment(Box::new(Moment { value: date.to_string(), precision: precision_word(TimePrecision::Day), raw: None })))
 }
 
 fn time_of_day(text: &str) -> Result<String, String> {
@@ -351,14 +362,27 @@ fn grams(text: &str) -> Result<i64, String> {
 /// The shapes of UK postcodes: outward A9, A99, AA9, AA99, A9A, AA9A, inward 9AA.
 fn postcode(text: &str) -> Result<String, String> {
     let wrong = || "is no UK postcode".to_owned();
-    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
-    if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ' || c == '-' || c == '.') || !(5..=7).contains(&letters.len()) {
+    let (mut letters, mut count) = ([b' '; 7], 0);
+    for byte in text.bytes().filter(|byte| !matches!(byte, b' ' | b'-' | b'.')) {
+        let free = letters.get_mut(count).filter(|_| byte.is_ascii_alphanumeric()).ok_or_else(wrong)?;
+        *free = byte.to_ascii_uppercase();
+        count += 1;
+    }
+    let letters = letters.get(..count).filter(|_| 5 <= count).ok_or_else(wrong)?;
+    let (outward, inward) = letters.split_at_checked(count - 3).ok_or_else(wrong)?;
+    let mut shape = [b'A'; 7];
+    shape.iter_mut().zip(letters).filter(|(_, letter)| letter.is_ascii_digit()).for_each(|(shape, _)| *shape = b'9');
+    let shape = shape.get(..count).unwrap_or_default();
+    let known = matches!(shape, b"A99AA" | b"A999AA" | b"AA99AA" | b"AA999AA" | b"A9A9AA" | b"AA9A9AA");
+    let giro = outward == b"GIR" && shape.ends_with(b"9AA");
+    if !(known || giro) {
         return Err(wrong());
     }
-    let (outward, inward) = letters.split_at_checked(letters.len() - 3).ok_or_else(wrong)?;
-    let shape = |part: &str| part.chars().map(|c| if c.is_ascii_digit() { '9' } else { 'A' }).collect::<String>();
-    let known = matches!(shape(outward).as_str(), "A9" | "A99" | "AA9" | "AA99" | "A9A" | "AA9A") || outward == "GIR";
-    if known && shape(inward) == "9AA" { Ok(format!("{outward} {inward}")) } else { Err(wrong()) }
+    let mut postcode = String::with_capacity(8);
+    postcode.extend(outward.iter().copied().map(char::from));
+    postcode.push(' ');
+    postcode.extend(inward.iter().copied().map(char::from));
+    Ok(postcode)
 }
 
 /// The code itself, or the reference of the national directory that ends with it
@@ -379,14 +403,17 @@ fn gmc_code(text: &str) -> Result<String, String> {
 fn phone(text: &str) -> Result<String, String> {
     let number = name(text);
     let digits = number.chars().filter(char::is_ascii_digit).count();
-    let odd = number.to_lowercase().replace("ext", "").chars().any(|c| !(c.is_ascii_digit() || " +-()./#x".contains(c)));
+    let usual = |byte: u8| byte.is_ascii_digit() || b" +-()./#".contains(&byte);
+    let odd = !number.bytes().all(usual)
+        && number.to_lowercase().replace("ext", "").chars().any(|c| !(c.is_ascii_digit() || " +-()./#x".contains(c)));
     if (5..=20).contains(&digits) && !odd { Ok(number) } else { Err("is no telephone number".to_owned()) }
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "y" | "yes" | "true" | "t" | "1" => Ok(true),
-        "n" | "no" | "false" | "f" | "0" => Ok(false),
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match (is(&["y", "yes", "true", "t", "1"]), is(&["n", "no", "false", "f", "0"])) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
         _ => Err("is neither yes nor no".to_owned()),
     }
 }
@@ -398,10 +425,10 @@ fn nbs_code(text: &str) -> Result<Converted, String> {
         return Err("is no NBS status code: 2 or 4 digits are expected".to_owned());
     }
     if code.len().is_multiple_of(2) {
-        return Ok(Value::String(code).into());
+        return Ok(Val::Text(code).into());
     }
     let note = Some(("zero-restored", format!("has lost its leading zero; read as 0{code}")));
-    Ok(Converted { value: Value::String(format!("0{code}")), note })
+    Ok(Converted { value: Val::Text(format!("0{code}")), note })
 }
 
 fn nsts(text: &str) -> Result<String, String> {
@@ -412,9 +439,10 @@ fn nsts(text: &str) -> Result<String, String> {
 
 /// Verhoeff's check over all digits of a SNOMED CT identifier.
 fn sct_code(text: &str) -> Result<String, String> {
-    let digits: Option<Vec<usize>> = text.chars().map(|c| c.to_digit(10).and_then(|d| usize::try_from(d).ok())).collect();
-    let digits = digits.filter(|digits| (6..=18).contains(&digits.len())).ok_or("is no SNOMED CT code: 6 to 18 digits are expected")?;
-    let sum = digits.iter().rev().enumerate().fold(0, |check, (place, digit)| dihedral(check, permuted(place, *digit)));
+    if !(6..=18).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no SNOMED CT code: 6 to 18 digits are expected".to_owned());
+    }
+    let sum = text.bytes().rev().enumerate().fold(0, |check, (place, digit)| dihedral(check, permuted(place, usize::from(digit - b'0'))));
     if sum == 0 { Ok(text.to_owned()) } else { Err("is no SNOMED CT code: the check digit does not fit".to_owned()) }
 }
 
@@ -436,12 +464,14 @@ fn permuted(place: usize, digit: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn try_iso(converter: Converter, text: &str) -> Result<Value, String> {
         let contents = RefCell::default();
         let around = Surroundings { zone: &TimeZone::UTC, iso: true, by_shape: false, allow_test_numbers: false, contents: &contents };
-        converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value))
+        converter.convert(text, &around).map(|done| done.map_or(Value::Null, |done| done.value.json()))
     }
 
     #[test]
@@ -523,8 +553,9 @@ mod tests {
     fn a_test_number_is_taken_where_tests_are_allowed() {
         let contents = RefCell::default();
         let around = Surroundings { zone: &TimeZone::UTC, iso: true, by_shape: false, allow_test_numbers: true, contents: &contents };
-        assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value, json!("9990000018"));
+        assert_eq!(Converter::NhsNumber.convert("9990000018", &around).unwrap().unwrap().value.json(), json!("9990000018"));
     }
+
     #[test]
     fn a_content_is_set_aside_once_and_its_hash_is_the_value() {
         let contents = RefCell::default();
@@ -537,7 +568,7 @@ mod tests {
             (Converter::TextContent, "%PDF-1.4"),
         ];
         for (converter, text) in same {
-            assert_eq!(converter.convert(text, &around).unwrap().unwrap().value, hash, "{text}");
+            assert_eq!(converter.convert(text, &around).unwrap().unwrap().value.json(), hash, "{text}");
         }
         assert_eq!(contents.into_inner().iter().map(|content| content.bytes.as_slice()).collect::<Vec<_>>(), [b"%PDF-1.4"]);
     }

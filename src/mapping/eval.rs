@@ -14,18 +14,18 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
 use super::assemble;
-use super::convert::{Converted, Converter, Surroundings};
+use super::convert::{Converted, Converter, Surroundings, plain};
+use super::explain::{At, Explanation, Notes, Step};
 use super::load::Mapping;
 use super::path::Path;
 use super::record::{Key, Record};
 use super::rule::{OnError, Rule, Unmapped};
 use super::table::Table;
 use super::target::{Home, Kind};
+use super::value::{Part, Val};
 use super::view::{Hit, Mode, View, holds};
-use super::{Finding, Level, Outcome, Provenance, Reading};
+use super::{Finding, Level, Miss, Outcome, Reading};
 
 /// Records that one message may make.
 const INSTANCES_MAX: usize = 20_000;
@@ -33,21 +33,17 @@ const INSTANCES_MAX: usize = 20_000;
 const FINDINGS_MAX: usize = 500;
 /// Characters of a sender's text that a finding quotes.
 const QUOTED_MAX: usize = 80;
-
-/// Where a value came from, before its field has its whole name.
-pub(super) struct Source {
-    /// `birth.date`, below its record.
-    pub field: String,
-    /// The rest.
-    pub provenance: Provenance,
-}
+/// Rules of a record and of those around it.
+const PRESENT_ROOM: usize = 64;
+/// Bytes that the notes of most messages take.
+const NOTES_ROOM: usize = 4_096;
 
 /// A record that was made.
 pub(super) struct Made {
     /// Which record of the file.
     pub record: usize,
     /// Its fields.
-    pub fields: Map<String, Value>,
+    pub part: Part,
     /// Fields that were sent as null.
     pub nulls: Vec<String>,
     /// Child lists that were sent as null.
@@ -55,13 +51,13 @@ pub(super) struct Made {
     /// Records that belong to it.
     pub parts: Vec<Made>,
     /// Where its values came from.
-    pub sources: Vec<Source>,
+    pub notes: Range<usize>,
 }
 
 /// What a rule gave.
-enum Got<P> {
-    Value(Value, Vec<(Hit<'static, P>, Vec<String>)>),
-    Constant(Value, &'static str),
+enum Got {
+    Value(Val),
+    Constant(Val),
     Null,
     Absent,
     Failed,
@@ -100,13 +96,15 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
             outcome,
             statements: Vec::new(),
             findings: options.findings,
-            provenance: Vec::new(),
+            provenance: Explanation::default(),
             contents: Vec::new(),
         };
         return Evaluation { reading, seen: Vec::new() };
     }
     let Options { around, day, explain, keep, findings } = options;
-    let mut engine = Engine { mapping, view, around, day, explain, findings, instances: 0 };
+    let notes = if explain { Notes::with_room(NOTES_ROOM) } else { Notes::default() };
+    let present = Vec::with_capacity(PRESENT_ROOM);
+    let mut engine = Engine { mapping, view, around, day, explain, findings, notes, present, instances: 0, miss: None };
     let mut pairs = Vec::new();
     for (index, record) in mapping.records.iter().enumerate() {
         if record.kind.home == Home::Child {
@@ -120,10 +118,10 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     if pairs.is_empty() {
         engine.say_of_all("no-child", "the message names no child that this mapping can read", "see the record of type child in this file");
     }
-    let mut out = assemble::Assembled::new(keep);
+    let mut out = assemble::Assembled::new(keep, explain);
     for (event, child) in pairs {
         match event {
-            Some(event) => out.statement(mapping, event, child, &mut engine.findings),
+            Some(event) => out.statement(mapping, event, child, (&mut engine.findings, &mut engine.notes)),
             None => engine.say_of_all(
                 "no-event",
                 "no event record of this mapping applies to this message",
@@ -138,14 +136,9 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let findings = engine.findings;
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
     let outcome = if held { Outcome::Held } else { Outcome::Mapped };
-    let reading = Reading {
-        mapping: Some(mapping.id.clone()),
-        outcome,
-        statements: out.statements,
-        findings,
-        provenance: out.provenance,
-        contents: Vec::new(),
-    };
+    let provenance = engine.notes.finish(mapping);
+    let reading =
+        Reading { mapping: Some(mapping.id.clone()), outcome, statements: out.statements, findings, provenance, contents: Vec::new() };
     Evaluation { reading, seen: out.seen }
 }
 
@@ -156,15 +149,21 @@ struct Engine<'e, V> {
     day: Option<String>,
     explain: bool,
     findings: Vec<Finding>,
+    notes: Notes,
+    /// Which rules of the records being made found something, the innermost record last.
+    present: Vec<bool>,
     instances: usize,
+    /// The missing code that the next finding is about.
+    miss: Option<Miss>,
 }
 
 /// Field, place, bytes of a finding.
 type About = (String, String, Option<Range<usize>>);
 
-impl<'d, V: View<'d>> Engine<'_, V> {
+impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     fn say(&mut self, level: Level, code: &str, (field, at, bytes): About, rule: String, text: String, help: &str) {
-        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned() };
+        let miss = self.miss.take();
+        let finding = Finding { level, code: code.to_owned(), field, at, bytes, rule, text, help: help.to_owned(), miss };
         if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -177,8 +176,16 @@ impl<'d, V: View<'d>> Engine<'_, V> {
     }
 
     /// The scopes of a record's instances; orphans are said, null lists are collected.
-    fn enter(&mut self, scope: &V::Scope, index: usize, cleared: &mut Vec<&'static str>) -> Vec<V::Scope> {
-        let Some(record) = self.mapping.records.get(index) else { return Vec::new() };
+    fn enter(
+        &mut self,
+        scope: &V::Scope,
+        index: usize,
+        cleared: &mut Vec<&'static str>,
+    ) -> impl Iterator<Item = V::Scope> + use<'e, 'd, V> {
+        let Some(record) = self.mapping.records.get(index) else { return None.into_iter().chain(Vec::new()) };
+        if record.over.is_none() {
+            return Some(scope.clone()).into_iter().chain(Vec::new());
+        }
         let entered = self.view.enter(scope, record);
         for (orphan, owner) in entered.orphans {
             let text = format!("{orphan} belongs to no {owner}");
@@ -188,7 +195,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         if entered.cleared {
             cleared.push(record.member);
         }
-        entered.scopes
+        None.into_iter().chain(entered.scopes)
     }
 
     /// The event that belongs to a child: the first event record that applies.
@@ -218,38 +225,44 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             return None;
         }
         self.check(record, scope);
-        let mut made =
-            Made { record: index, fields: Map::new(), nulls: Vec::new(), cleared: Vec::new(), parts: Vec::new(), sources: Vec::new() };
-        let mut missing = Vec::new();
-        let mut present = vec![false; record.rules.len()];
+        let notes = self.notes.len();
+        let mut part = Part::new(record.shape, record.room);
+        let (mut nulls, mut missing) = (Vec::new(), Vec::new());
+        let base = self.present.len();
         let mut has_content = false;
-        for (rule, present) in record.rules.iter().zip(&mut present) {
-            match self.run(record, rule, scope) {
-                Got::Value(value, hits) => {
-                    (*present, has_content) = (true, true);
-                    self.keep_sources(rule, &value, hits, &mut made);
-                    put(&mut made.fields, &rule.target.path, value);
+        for rule in &record.rules {
+            let got = self.run(record, rule, scope);
+            self.present.push(matches!(got, Got::Value(_) | Got::Constant(_)));
+            match got {
+                Got::Value(value) => {
+                    has_content = true;
+                    part.put(&rule.slots, value);
                 }
-                Got::Constant(value, step) => {
-                    *present = true;
-                    self.keep_constant(rule, &value, step, &mut made);
-                    put(&mut made.fields, &rule.target.path, value);
-                }
-                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => made.nulls.push(rule.field.clone()),
+                Got::Constant(value) => part.put(&rule.slots, value),
+                Got::Null if (self.mapping.null_clears || rule.absent_clears) && !rule.required => nulls.push(rule.field.clone()),
                 Got::Null | Got::Absent if rule.required => missing.push(rule),
                 Got::Null | Got::Absent | Got::Failed => {}
             }
         }
+        let mut made = Made {
+            record: index,
+            part,
+            nulls,
+            cleared: Vec::new(),
+            parts: Vec::with_capacity(record.children.len()),
+            notes: notes..self.notes.len(),
+        };
         let is_root = matches!(record.kind.home, Home::Child | Home::Event);
-        let needed = record.needs.iter().all(|need| present.get(*need) == Some(&true));
+        let needed = record.needs.iter().all(|need| self.is_present(base, *need));
         if needed {
             for rule in missing {
                 self.say_missing(record, rule, scope);
             }
             self.parts(record, scope, &mut made);
             has_content |= !made.parts.is_empty();
-            self.check_key(record, scope, &present, &made);
+            self.check_key(record, scope, base, &made);
         }
+        self.present.truncate(base);
         if is_root || (needed && has_content) {
             return Some(made);
         }
@@ -257,12 +270,17 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         let only_nulls = !made.nulls.is_empty() && !has_content;
         only_nulls.then(|| Made {
             cleared: vec![record.member],
-            fields: Map::new(),
+            part: Part::default(),
             nulls: Vec::new(),
             parts: Vec::new(),
-            sources: Vec::new(),
+            notes: 0..0,
             ..made
         })
+    }
+
+    /// Whether a rule of the record that began at `base` found something.
+    fn is_present(&self, base: usize, rule: usize) -> bool {
+        self.present.get(base + rule) == Some(&true)
     }
 
     fn parts(&mut self, record: &Record, scope: &V::Scope, made: &mut Made) {
@@ -274,7 +292,7 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let mut cleared = Vec::new();
             for scope in self.enter(scope, *child, &mut cleared) {
                 let Some(part) = self.make(*child, &scope) else { continue };
-                if part.cleared.is_empty() || !part.fields.is_empty() || !part.parts.is_empty() {
+                if part.cleared.is_empty() || !part.part.fields.is_empty() || !part.parts.is_empty() {
                     made.parts.push(part);
                 } else {
                     cleared.extend(part.cleared);
@@ -303,9 +321,9 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         }
     }
 
-    fn check_key(&mut self, record: &Record, scope: &V::Scope, present: &[bool], made: &Made) {
+    fn check_key(&mut self, record: &Record, scope: &V::Scope, base: usize, made: &Made) {
         let found = record.key.iter().any(|key| match key {
-            Key::Rule(rule) => present.get(*rule) == Some(&true),
+            Key::Rule(rule) => self.is_present(base, *rule),
             Key::Record(index) => made.parts.iter().any(|part| part.record == *index),
         });
         if record.key.is_empty() || found {
@@ -338,12 +356,12 @@ impl<'d, V: View<'d>> Engine<'_, V> {
     }
 
     /// What one rule gives.
-    fn run(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
+    fn run(&mut self, record: &Record, rule: &'e Rule, scope: &V::Scope) -> Got {
         if rule.when.as_ref().is_some_and(|when| !holds(self.view, scope, when)) {
             return Got::Absent;
         }
         if let Some(value) = &rule.value {
-            return Got::Constant(value.clone(), "constant");
+            return self.constant(rule, value, Step::Constant);
         }
         if let Some(join) = &rule.join {
             return self.run_joined(record, rule, scope, join);
@@ -355,105 +373,158 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         }
     }
 
-    fn run_one(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
+    fn constant(&mut self, rule: &Rule, value: &Val, step: Step) -> Got {
+        if self.explain {
+            let written = self.notes.keep(|text| value.write(text));
+            self.notes.take(rule.number, None, (written, 0..0), At::Nowhere, step);
+        }
+        Got::Constant(value.clone())
+    }
+
+    fn run_one(&mut self, record: &Record, rule: &'e Rule, scope: &V::Scope) -> Got {
         let mode = Mode { scalar: rule.scalar, every: false };
         let first = rule.sources.iter().find_map(|path| self.view.first(scope, path, mode));
         let converted = match first {
             Some(hit) if hit.null => return Got::Null,
             Some(hit) => match self.convert(record, rule, &hit) {
-                Ok(converted) => converted.map(|(value, steps)| (value, if self.explain { vec![(kept(hit), steps)] } else { Vec::new() })),
+                Ok(Some((value, step))) => {
+                    self.note(rule, None, &value, &hit, step);
+                    Some(value)
+                }
+                Ok(None) => None,
                 Err(()) => return Got::Failed,
             },
             None => None,
         };
         match (converted, &rule.default) {
-            (Some((value, from)), _) => Got::Value(value, from),
-            (None, Some(default)) => Got::Constant(default.clone(), "default"),
+            (Some(value), _) => Got::Value(value),
+            (None, Some(default)) => self.constant(rule, default, Step::Default),
             (None, None) => Got::Absent,
         }
     }
 
-    fn run_list(&mut self, record: &Record, rule: &Rule, scope: &V::Scope) -> Got<V::Place> {
-        let mut hits = self.hits(rule, scope);
-        if hits.iter().any(|hit| hit.null) && hits.iter().all(|hit| hit.null) {
+    /// All values of all sources, or the first value of the first source that says something.
+    fn run_list(&mut self, record: &Record, rule: &'e Rule, scope: &V::Scope) -> Got {
+        let mode = Mode { scalar: rule.scalar, every: false };
+        let (view, noted) = (self.view, self.notes.len());
+        let (mut values, mut nulls, mut some, mut failed) = (Vec::new(), false, false, false);
+        for path in &rule.sources {
+            let stopped = view.any(scope, path, mode, &mut |hit| {
+                if hit.null {
+                    nulls = true;
+                    return !rule.all;
+                }
+                some = true;
+                match self.convert(record, rule, &hit) {
+                    Ok(Some((value, step))) => {
+                        self.note(rule, Some(values.len()), &value, &hit, step);
+                        match value {
+                            Val::Text(cell) if is_listed(rule) => values.extend(cell.split_whitespace().map(str::to_owned)),
+                            Val::Text(text) => values.push(text),
+                            value => values.push(value.text().into_owned()),
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(()) => failed = true,
+                }
+                !rule.all
+            });
+            if stopped {
+                break;
+            }
+        }
+        if nulls && !some {
             return Got::Null;
         }
-        hits.retain(|hit| !hit.null);
-        let (mut values, mut from, mut failed) = (Vec::new(), Vec::new(), false);
-        for hit in hits {
-            match self.convert(record, rule, &hit) {
-                Ok(Some((value, steps))) => {
-                    values.extend(listed(rule, value));
-                    if self.explain {
-                        from.push((kept(hit), steps));
-                    }
-                }
-                Ok(None) => {}
-                Err(()) => failed = true,
-            }
+        if values.is_empty() {
+            self.notes.truncate(noted);
+            return match &rule.default {
+                _ if failed => Got::Failed,
+                Some(default) => self.constant(rule, default, Step::Default),
+                None => Got::Absent,
+            };
         }
-        match (values.is_empty(), failed, &rule.default) {
-            (true, false, Some(default)) => Got::Constant(default.clone(), "default"),
-            (true, true, _) => Got::Failed,
-            (true, false, None) => Got::Absent,
-            _ if rule.target.kind == Kind::Text => {
-                Got::Value(Value::String(values.iter().map(as_text).collect::<Vec<_>>().join("\n")), from)
-            }
-            _ => Got::Value(Value::Array(values), from),
+        if rule.target.kind == Kind::Text {
+            let whole = if values.len() == 1 { values.pop().unwrap_or_default() } else { values.join("\n") };
+            self.notes.of_one(noted, self.explain.then_some(&whole));
+            return Got::Value(Val::Text(whole));
         }
+        self.notes.of_list(noted, &values);
+        Got::Value(Val::Texts(values))
     }
 
     /// Everything that was found as one text, then converted as one.
-    fn run_joined(&mut self, record: &Record, rule: &Rule, scope: &V::Scope, join: &str) -> Got<V::Place> {
+    fn run_joined(&mut self, record: &Record, rule: &'e Rule, scope: &V::Scope, join: &str) -> Got {
         let mut hits = self.hits(rule, scope);
-        hits.retain(|hit| !hit.null);
         if hits.is_empty() {
             hits = self.all_hits(&rule.fallback, rule.scalar, scope);
-            hits.retain(|hit| !hit.null);
         }
         let Some(first) = hits.first() else {
-            return rule.default.clone().map_or(Got::Absent, |default| Got::Constant(default, "default"));
+            return rule.default.as_ref().map_or(Got::Absent, |default| self.constant(rule, default, Step::Default));
         };
         let text = hits.iter().map(|hit| hit.text.as_ref()).collect::<Vec<_>>().join(join);
         let whole = Hit { text: Cow::Owned(text), null: false, place: first.place.clone() };
         match self.convert(record, rule, &whole) {
-            Ok(Some((value, steps))) => {
-                let each = |hit: Hit<'d, V::Place>| (kept(hit), steps.clone());
-                let from = if self.explain { hits.into_iter().map(each).collect() } else { Vec::new() };
-                Got::Value(if rule.target.kind == Kind::Texts { Value::Array(vec![value]) } else { value }, from)
+            Ok(Some((value, step))) => {
+                let is_list = rule.target.kind == Kind::Texts;
+                for (at, hit) in hits.iter().enumerate() {
+                    let index = Some(0).filter(|_| is_list && at == 0 && hits.len() > 1);
+                    self.note(rule, index, &value, hit, step);
+                }
+                Got::Value(if is_list { Val::Texts(vec![value.text().into_owned()]) } else { value })
             }
             Ok(None) => Got::Absent,
             Err(()) => Got::Failed,
         }
     }
 
-    /// The first value of the first source that says something, or all values of all of them.
+    /// The first value of the first source that says something, or all values of all of them; of what is not null.
     fn hits(&self, rule: &Rule, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
         let mode = Mode { scalar: rule.scalar, every: false };
         if !rule.all {
-            return rule.sources.iter().find_map(|path| self.view.first(scope, path, mode)).into_iter().collect();
+            let first = rule.sources.iter().find_map(|path| self.view.first(scope, path, mode));
+            return first.filter(|hit| !hit.null).into_iter().collect();
         }
         self.all_hits(&rule.sources, rule.scalar, scope)
     }
 
-    /// All values of all paths.
+    /// All values of all paths that are not null.
     fn all_hits(&self, paths: &[Path], scalar: bool, scope: &V::Scope) -> Vec<Hit<'d, V::Place>> {
         let mode = Mode { scalar, every: false };
         let mut all = Vec::new();
         for path in paths {
             self.view.any(scope, path, mode, &mut |hit| {
-                all.push(hit);
+                if !hit.null {
+                    all.push(hit);
+                }
                 false
             });
         }
         all
     }
 
+    /// Notes where a value came from. Of a content only its length: a document is not repeated.
+    fn note(&mut self, rule: &Rule, index: Option<usize>, value: &Val, hit: &Hit<'d, V::Place>, step: Step) {
+        if self.explain {
+            let written = self.notes.keep(|text| value.write(text));
+            let is_content = rule.converter.is_some_and(Converter::sets_aside);
+            let raw = self.notes.keep(|text| match is_content {
+                true => text.push_str(&format!("{} characters", hit.text.chars().count())),
+                false => text.push_str(&hit.text),
+            });
+            let at = self.view.note(&hit.place, &mut self.notes);
+            self.notes.take(rule.number, index, (written, raw), at, step);
+        }
+    }
+
     /// Converter, table, checks, kind of field. `Err`: said, or of no interest by policy.
-    fn convert(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>) -> Result<Option<(Value, Vec<String>)>, ()> {
+    fn convert(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>) -> Result<Option<(Val, Step)>, ()> {
         let converted = match rule.converter {
             Some(converter) => converter.convert(&hit.text, &self.around),
-            None => Ok(Some(Converted::from(Value::String(plain(&hit.text))))),
+            None => match &rule.table {
+                Some(_) => return self.look_up(record, rule, hit, &plain(&hit.text)),
+                None => Ok(Some(Converted::from(Val::Text(plain(&hit.text).into_owned())))),
+            },
         };
         let converted = match converted {
             Ok(Some(converted)) => converted,
@@ -465,20 +536,33 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             let text = format!("\"{}\" at {} {words}", quoted(&hit.text), self.view.place(&hit.place));
             self.say(level, code, self.about(record, rule, hit), rule.origin.shown(), text, "");
         }
-        let mut steps =
-            if self.explain { rule.converter.map(|converter| converter.word().to_owned()).into_iter().collect() } else { Vec::new() };
-        let mut value = converted.value;
-        if let Some((table, column)) = &rule.table {
-            match self.translate(record, rule, hit, (table, column), &as_text(&value), &mut steps)? {
-                Some(cell) => value = Value::String(cell),
-                None => return Ok(None),
-            }
+        match &rule.table {
+            Some(_) => self.look_up(record, rule, hit, &converted.value.text()),
+            None => self.fit(record, rule, hit, (converted.value, Step::None)),
         }
-        if let Err(why) = checked(rule, &value) {
-            return self.fail(record, rule, hit, &why);
+    }
+
+    /// The value that the table has for a code.
+    fn look_up(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>, code: &str) -> Result<Option<(Val, Step)>, ()> {
+        match self.translate(record, rule, hit, code)? {
+            Some((cell, step)) => self.fit(record, rule, hit, (Val::Text(cell), step)),
+            None => Ok(None),
         }
-        match fitted(&rule.target.kind, value) {
-            Ok(value) => Ok(Some((value, steps))),
+    }
+
+    /// The value as its field takes it.
+    fn fit(
+        &mut self,
+        record: &Record,
+        rule: &Rule,
+        hit: &Hit<'d, V::Place>,
+        (value, step): (Val, Step),
+    ) -> Result<Option<(Val, Step)>, ()> {
+        if rule.is_plain && matches!(value, Val::Text(_)) {
+            return Ok(Some((value, step)));
+        }
+        match checked(rule, &value).and_then(|()| fitted(&rule.target.kind, value)) {
+            Ok(value) => Ok(Some((value, step))),
             Err(why) => self.fail(record, rule, hit, &why),
         }
     }
@@ -496,21 +580,11 @@ impl<'d, V: View<'d>> Engine<'_, V> {
     }
 
     /// The cell of a code; an empty cell of a further column says nothing.
-    fn translate(
-        &mut self,
-        record: &Record,
-        rule: &Rule,
-        hit: &Hit<'d, V::Place>,
-        (table, column): (&Table, &str),
-        code: &str,
-        steps: &mut Vec<String>,
-    ) -> Result<Option<String>, ()> {
+    fn translate(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>, code: &str) -> Result<Option<(String, Step)>, ()> {
+        let Some((table, _)) = &rule.table else { return Ok(None) };
         if let Some((sheet, row)) = table.find(code, self.day.as_deref()) {
-            if self.explain {
-                steps.push(format!("table {}:{}", sheet.file, row.line));
-            }
-            let cell = sheet.column(column).map_or("", |column| row.cell(column));
-            return Ok((!cell.is_empty()).then(|| cell.to_owned()));
+            let cell = rule.columns.get(sheet).copied().flatten().map_or("", |column| row.cell(column));
+            return Ok((!cell.is_empty()).then(|| (cell.to_owned(), Step::Row(sheet, row.line))));
         }
         let (level, kept) = match &rule.unmapped {
             Unmapped::Hold => (Level::Hold, None),
@@ -520,16 +594,9 @@ impl<'d, V: View<'d>> Engine<'_, V> {
         };
         let text = format!("code \"{}\" at {} is not in table {}", quoted(code), self.view.place(&hit.place), table.name);
         let help = self.table_help(table);
+        self.miss = Some(Miss { table: table.name.clone(), code: code.to_owned() });
         self.say(level, "unmapped-code", self.about(record, rule, hit), rule.origin.shown(), text, &help);
-        match kept {
-            Some(kept) => {
-                if self.explain {
-                    steps.push(format!("unmapped in {}", table.name));
-                }
-                Ok(Some(kept))
-            }
-            None => Err(()),
-        }
+        kept.map(|kept| Some((kept, Step::Unmapped))).ok_or(())
     }
 
     fn table_help(&self, table: &Table) -> String {
@@ -539,52 +606,11 @@ impl<'d, V: View<'d>> Engine<'_, V> {
             None => format!("add a row to {common}"),
         }
     }
-
-    fn keep_sources(&self, rule: &Rule, value: &Value, hits: Vec<(Hit<'static, V::Place>, Vec<String>)>, made: &mut Made) {
-        let many = hits.len() > 1;
-        for (index, (hit, steps)) in hits.into_iter().enumerate() {
-            let (field, value) = match value.get(index) {
-                Some(item) if many => (format!("{}[{index}]", rule.field), as_text(item)),
-                _ => (rule.field.clone(), as_text(value)),
-            };
-            let (from, bytes) = (self.view.place(&hit.place), self.view.bytes(&hit.place));
-            let is_content = rule.converter.is_some_and(Converter::sets_aside);
-            let raw = if is_content { format!("{} characters", hit.text.chars().count()) } else { hit.text.into_owned() };
-            let provenance = Provenance { field: String::new(), value, from, bytes, raw, steps, rule: rule.origin.short() };
-            made.sources.push(Source { field, provenance });
-        }
-    }
-
-    fn keep_constant(&self, rule: &Rule, value: &Value, step: &str, made: &mut Made) {
-        if !self.explain {
-            return;
-        }
-        let provenance = Provenance {
-            field: String::new(),
-            value: as_text(value),
-            from: String::new(),
-            bytes: None,
-            raw: String::new(),
-            steps: vec![step.to_owned()],
-            rule: rule.origin.short(),
-        };
-        made.sources.push(Source { field: rule.field.clone(), provenance });
-    }
 }
 
 /// A cell of a table may hold several codes with spaces between them, where the field holds a list.
-fn listed(rule: &Rule, value: Value) -> Vec<Value> {
-    match value {
-        Value::String(cell) if rule.table.is_some() && rule.target.kind == Kind::Texts => {
-            cell.split_whitespace().map(Value::from).collect()
-        }
-        value => vec![value],
-    }
-}
-
-/// A hit that outlives the message.
-fn kept<P>(hit: Hit<'_, P>) -> Hit<'static, P> {
-    Hit { text: Cow::Owned(hit.text.into_owned()), null: hit.null, place: hit.place }
+fn is_listed(rule: &Rule) -> bool {
+    rule.table.is_some() && rule.target.kind == Kind::Texts
 }
 
 /// A finding's code says where a source that waits for the outcome gets AR: [`Finding::rejects`].
@@ -595,12 +621,6 @@ fn coded(policy: OnError, code: &str) -> String {
 /// What the codes of findings begin with whose rule says `on_error = "reject"`.
 pub(super) const REJECT: &str = "reject-";
 
-fn plain(text: &str) -> String {
-    use unicode_normalization::{UnicodeNormalization, is_nfc};
-    let text = text.trim();
-    if text.is_ascii() || is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
-}
-
 /// A sender's text as a finding quotes it.
 fn quoted(text: &str) -> Cow<'_, str> {
     let text = text.trim();
@@ -610,22 +630,11 @@ fn quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A canonical value as text: a moment is its value, a list its items.
-pub(super) fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        Value::Array(items) => items.iter().map(as_text).collect::<Vec<_>>().join(", "),
-        Value::Object(object) => object.get("value").map_or_else(|| value.to_string(), as_text),
-        other => other.to_string(),
-    }
-}
-
 /// `min`, `max`, `length`, `pattern`.
-fn checked(rule: &Rule, value: &Value) -> Result<(), String> {
+fn checked(rule: &Rule, value: &Val) -> Result<(), String> {
     let checks = &rule.checks;
     if checks.min.is_some() || checks.max.is_some() {
-        let number = as_text(value).parse::<f64>().map_err(|_| "is no number".to_owned())?;
+        let number = value.text().parse::<f64>().map_err(|_| "is no number".to_owned())?;
         if let Some(min) = checks.min.filter(|min| number < *min) {
             return Err(format!("is below {min}"));
         }
@@ -634,7 +643,7 @@ fn checked(rule: &Rule, value: &Value) -> Result<(), String> {
         }
     }
     if let Some((least, most)) = checks.length {
-        let length = as_text(value).chars().count();
+        let length = value.text().chars().count();
         if length < least || most < length {
             return Err(format!(
                 "has {length} characters; {}",
@@ -643,34 +652,22 @@ fn checked(rule: &Rule, value: &Value) -> Result<(), String> {
         }
     }
     match &checks.pattern {
-        Some(pattern) if !pattern.fits(&as_text(value)) => Err(format!("does not look like {}", pattern.text)),
+        Some(pattern) if !pattern.fits(&value.text()) => Err(format!("does not look like {}", pattern.text)),
         _ => Ok(()),
     }
 }
 
 /// The value as the field holds it.
-fn fitted(kind: &Kind, value: Value) -> Result<Value, String> {
+fn fitted(kind: &Kind, value: Val) -> Result<Val, String> {
     match (kind, value) {
-        (Kind::Text | Kind::Texts, value @ Value::String(_)) => Ok(value),
-        (Kind::Text | Kind::Texts, value) => Ok(Value::String(as_text(&value))),
+        (Kind::Text | Kind::Texts, value @ Val::Text(_)) => Ok(value),
+        (Kind::Text | Kind::Texts, value) => Ok(Val::Text(value.text().into_owned())),
         (Kind::Choice(list), value) => {
-            let text = as_text(&value);
-            if list.contains(&text) { Ok(Value::String(text)) } else { Err(format!("is not one of {}", list.join(", "))) }
+            let text = if let Val::Text(text) = value { text } else { value.text().into_owned() };
+            if list.contains(&text) { Ok(Val::Text(text)) } else { Err(format!("is not one of {}", list.join(", "))) }
         }
-        (Kind::Integer, Value::String(text)) => text.parse::<i64>().map(Value::from).map_err(|_| "is no whole number".to_owned()),
-        (Kind::Boolean, Value::String(text)) => text.parse::<bool>().map(Value::Bool).map_err(|_| "is neither true nor false".to_owned()),
+        (Kind::Integer, Val::Text(text)) => text.parse().map(Val::Integer).map_err(|_| "is no whole number".to_owned()),
+        (Kind::Boolean, Val::Text(text)) => text.parse().map(Val::Boolean).map_err(|_| "is neither true nor false".to_owned()),
         (_, value) => Ok(value),
     }
-}
-
-/// Puts a value at a path, making the parts on the way.
-fn put(fields: &mut Map<String, Value>, path: &[String], value: Value) {
-    let Some((last, parts)) = path.split_last() else { return };
-    let mut at = fields;
-    for part in parts {
-        let next = at.entry(part.clone()).or_insert_with(|| Value::Object(Map::new()));
-        let Value::Object(next) = next else { return };
-        at = next;
-    }
-    at.insert(last.clone(), value);
 }

@@ -14,42 +14,43 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::explain::{At, Notes};
 use super::load::Let;
 use super::path::Path;
 use super::record::{Over, Record};
-use super::view::{Entered, Hit, Mode, View};
-use crate::fhir::{Found, Lets, Tree};
+use super::view::{Entered, Hit, Mode, View, is_blank};
+use crate::fhir::{self, Spot, Tree};
 
 /// Nodes that reading one document may visit.
 pub(super) const STEPS_MAX: u64 = 1_000_000;
 
 /// What a record's paths may see: the whole document, and this node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'t> {
-    this: Option<Found<'t>>,
+    this: Option<Spot<'t>>,
 }
 
 /// A document, ready to be asked.
 pub(super) struct FhirView<'v, 't> {
     tree: &'v Tree<'t>,
-    lets: Lets<'t>,
+    lets: Vec<(&'v str, Vec<Spot<'t>>)>,
 }
 
 impl<'v, 't> FhirView<'v, 't> {
     /// Finds what `[let]` names, in order, so that a name may use those above it.
-    pub fn new(tree: &'v Tree<'t>, lets: &[Let]) -> Self {
-        let mut view = Self { tree, lets: Lets::new() };
+    pub fn new(tree: &'v Tree<'t>, lets: &'v [Let]) -> Self {
+        let mut view = Self { tree, lets: Vec::with_capacity(lets.len()) };
         for one in lets {
             let paths = one.sources.iter();
             let found = paths.map(|path| view.nodes(None, path)).find(|found| !found.is_empty()).unwrap_or_default();
-            view.lets.insert(one.name.clone(), found);
+            view.lets.push((&one.name, found));
         }
         view
     }
 
-    fn nodes(&self, this: Option<&Found<'t>>, path: &Path) -> Vec<Found<'t>> {
+    fn nodes(&self, this: Option<Spot<'t>>, path: &Path) -> Vec<Spot<'t>> {
         match path {
-            Path::Fhir(path, _) => path.find_in(self.tree, this, &self.lets),
+            Path::Fhir(path, _) => fhir::spots(path, self.tree, this, &self.lets),
             Path::V2(_) => Vec::new(),
         }
     }
@@ -67,44 +68,49 @@ fn text_of(value: &Value) -> Option<Cow<'_, str>> {
 
 impl<'t> View<'t> for FhirView<'_, 't> {
     type Scope = Scope<'t>;
-    type Place = String;
+    type Place = Spot<'t>;
 
     fn root(&self) -> Scope<'t> {
         Scope { this: None }
     }
 
-    fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, String>) -> bool) -> bool {
-        let hit = |found: Found<'t>| {
-            let text = text_of(found.value).filter(|text| !text.trim().is_empty())?;
-            Some(Hit { text, null: false, place: found.location })
+    fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, Spot<'t>>) -> bool) -> bool {
+        let hit = |spot: Spot<'t>| {
+            let text = text_of(spot.value()).filter(|text| !is_blank(text))?;
+            Some(Hit { text, null: false, place: spot })
         };
-        self.nodes(scope.this.as_ref(), path).into_iter().filter_map(hit).any(such)
+        self.nodes(scope.this, path).into_iter().filter_map(hit).any(such)
     }
 
     fn exists(&self, scope: &Scope<'t>, path: &Path) -> bool {
-        self.nodes(scope.this.as_ref(), path).iter().any(|found| !found.value.is_null())
+        self.nodes(scope.this, path).iter().any(|spot| !spot.value().is_null())
     }
 
     fn count(&self, scope: &Scope<'t>, path: &Path) -> usize {
-        self.nodes(scope.this.as_ref(), path).len()
+        self.nodes(scope.this, path).len()
     }
 
     fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Scope<'t>> {
-        let Some(Over::Nodes(path)) = &record.over else { return Entered::same(scope.clone()) };
-        let scopes = self.nodes(scope.this.as_ref(), path).into_iter().map(|found| Scope { this: Some(found) });
-        Entered { scopes: scopes.collect(), orphans: Vec::new(), cleared: false }
+        let Some(Over::Nodes(path)) = &record.over else { return Entered::of(vec![*scope]) };
+        Entered::of(self.nodes(scope.this, path).into_iter().map(|spot| Scope { this: Some(spot) }).collect())
     }
 
-    fn place(&self, place: &String) -> String {
-        place.clone()
+    fn place(&self, spot: &Spot<'t>) -> String {
+        let mut place = String::new();
+        self.tree.location(*spot, &mut place);
+        place
     }
 
-    fn bytes(&self, _place: &String) -> Option<Range<usize>> {
+    fn note(&self, spot: &Spot<'t>, notes: &mut Notes) -> At {
+        At::Node(notes.keep(|text| self.tree.location(*spot, text)))
+    }
+
+    fn bytes(&self, _spot: &Spot<'t>) -> Option<Range<usize>> {
         None
     }
 
     fn stands_on(&self, scope: &Scope<'t>) -> String {
-        scope.this.as_ref().map_or_else(String::new, |found| found.location.clone())
+        scope.this.as_ref().map_or_else(String::new, |this| self.place(this))
     }
 
     fn is_exhausted(&self) -> bool {

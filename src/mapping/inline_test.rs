@@ -31,7 +31,7 @@ use super::assemble::Seen;
 use super::csv_row::CsvRow;
 use super::diagnostic::{Mistake, Report, TEST, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Node, Section, Text, entries, json};
-use super::eval::{Evaluation, as_text};
+use super::eval::Evaluation;
 use super::load::Mapping;
 use super::mutate::{self, Edit};
 use super::path::Dialect;
@@ -403,6 +403,10 @@ fn at<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
         Value::Array(items) => items.get(part.parse::<usize>().ok()?),
         other => other.get(part),
     })
+}
+
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn shown(value: &Value) -> String {

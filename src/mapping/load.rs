@@ -26,6 +26,7 @@ use super::diagnostic::{
     EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean,
 };
 use super::document::{Section, Text, entries, texts_of};
+use super::explain::Legend;
 use super::inline_test::{self, InlineTest};
 use super::path::{self, Dialect, Names, Path};
 use super::record::{self, RawRecord, Record};
@@ -80,6 +81,8 @@ pub(super) struct Mapping {
     pub origin: Origin,
     /// Folder of its own tables, `sites/rj1`.
     pub site: Option<String>,
+    /// Its rules in words.
+    pub legend: Arc<Legend>,
     /// Fields that nobody has to read, and why: the table [`LEFT_FIELDS`].
     pub left: Option<Table>,
 }
@@ -451,7 +454,8 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
     let let_names: Vec<String> = lets.iter().map(|one| one.name.clone()).collect();
     let path_names = Names { dialect, lets: &let_names, types: &types, columns: &columns };
     let terms = Terms { names: path_names, table: &find_table, table_names: &names, report, in_table: &in_table };
-    let records = record::compile(&parts.records, &terms);
+    let mut records = record::compile(&parts.records, &terms);
+    let legend = Arc::new(Legend::of(&mut records));
     must_have(raw, &records, report);
     let ignores = parts.ignores.iter().filter_map(|section| ignore(section, &terms)).collect();
     let when = terms.condition(inherits("when"), "when");
@@ -479,6 +483,7 @@ fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets
         origin: Origin::of(raw.source, raw.id.span.start),
         left: find_table(LEFT_FIELDS),
         site,
+        legend,
     })
 }
 

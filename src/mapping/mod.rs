@@ -67,7 +67,9 @@ mod document;
 mod eval;
 mod eval_fhir;
 mod eval_v2;
+mod explain;
 mod inline_test;
+mod inventory;
 mod load;
 mod mutate;
 mod path;
@@ -81,6 +83,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod value;
 mod view;
 
 use std::collections::BTreeMap;
@@ -96,6 +99,8 @@ pub use crate::names::Format;
 pub use canonical::{NotCanonical, canonical_statement};
 pub use csv_row::{column_names, csv_body};
 pub use diagnostic::render;
+pub use explain::Explanation;
+pub use inventory::{NewRow, TableFile, tables, with_row};
 
 use diagnostic::{Mistake, Report, Source};
 use load::Mapping;
@@ -150,6 +155,18 @@ pub struct Finding {
     /// What would help.
     #[serde(default)]
     pub help: String,
+    /// Which code of which table, where one is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miss: Option<Miss>,
+}
+
+/// A code that a table does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Miss {
+    /// `sex`.
+    pub table: String,
+    /// The code, as the table would have to have it.
+    pub code: String,
 }
 
 /// Where one canonical value came from.
@@ -194,7 +211,7 @@ pub struct Reading {
     /// What must be said about the message.
     pub findings: Vec<Finding>,
     /// Where each value came from (only where [`Bundle::read`] was asked to explain).
-    pub provenance: Vec<Provenance>,
+    pub provenance: Explanation,
     /// Contents of documents, which the statements name by their hash.
     pub contents: Vec<Content>,
 }
@@ -312,6 +329,12 @@ impl Bundle {
     /// Mapping ids with title, format, accepts.
     pub fn mappings(&self) -> Vec<(MappingName, String)> {
         self.mappings.iter().map(|mapping| (mapping.id.clone(), show::summary(mapping))).collect()
+    }
+
+    /// True where messages of this mapping may say child protection facts; what is said about such a message is not for everybody.
+    pub fn tells_of_safeguarding(&self, mapping: &MappingName) -> bool {
+        let tells = |mapping: &Mapping| mapping.records.iter().any(|record| record.kind.name == "safeguarding-fact");
+        self.mappings.iter().any(|known| known.id == *mapping && tells(known))
     }
 
     /// The columns that a mapping of CSV extracts declares; `None` where there is no such mapping.

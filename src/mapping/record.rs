@@ -13,6 +13,8 @@
 //!
 //! Running it: `eval.rs`. Which canonical list a type fills: `target.rs`.
 
+use std::collections::BTreeSet;
+
 use super::condition::Condition;
 use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNFIT, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
 use super::document::{Entry, Section, Text, entries};
@@ -47,6 +49,17 @@ pub(super) enum Key {
     Record(usize),
 }
 
+/// Where a finished record goes, by the number of the member that it fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// Into a list of the statement.
+    Statement(usize),
+    /// Into a list of its owner.
+    List(usize),
+    /// Into its owner, which has room for one.
+    One(usize),
+}
+
 /// A compiled record.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -58,6 +71,12 @@ pub(super) struct Record {
     pub parent: Option<usize>,
     /// The member of the parent (or of the statement) that it fills.
     pub member: &'static str,
+    /// Its shape in the model.
+    pub shape: usize,
+    /// Where its records go.
+    pub goes: Goes,
+    /// Different fields that its rules and its records fill at most.
+    pub room: usize,
     /// One for each of these; else one.
     pub over: Option<Over>,
     /// Segments that each one owns from the one before it on.
@@ -251,6 +270,12 @@ pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> 
             parent.children.push(index);
         }
     }
+    for index in 0..records.len() {
+        let children = records.get(index).map(|record| record.children.as_slice()).unwrap_or_default();
+        let members: BTreeSet<&str> = children.iter().filter_map(|child| records.get(*child)).map(|child| child.member).collect();
+        let members = members.len();
+        records.get_mut(index).into_iter().for_each(|record| record.room += members);
+    }
     for (index, raw) in raws.iter().enumerate() {
         let key = keys(raw, index, &records, &names, terms.report);
         ownership(raw, index, &records, terms.report);
@@ -290,7 +315,10 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     let span = segments(section, "span", over.as_ref(), terms);
     let group_by = section.text("group_by", report).and_then(|text| group(&text, over.as_ref(), source, terms));
     let check = section.text("check", report).and_then(|text| Some((terms.condition(section, "check")?, text.value.to_owned())));
-    let rules: Vec<Rule> = raw.rules.iter().filter_map(|rule| rule.compile(terms)).collect();
+    let shape = raw.kind.shape();
+    let mut rules: Vec<Rule> = raw.rules.iter().filter_map(|rule| rule.compile(terms)).collect();
+    rules.iter_mut().for_each(|rule| rule.slots = rule.target.slots(shape));
+    let owner = parent.and_then(|parent| raws.get(parent)).map(|parent| parent.kind);
     if let Some(Over::Field(field)) = &over {
         current_only(field, raw, &rules, report);
     }
@@ -317,6 +345,9 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         kind: raw.kind,
         parent,
         member,
+        shape,
+        goes: goes(raw.kind, owner, member),
+        room: rules.iter().filter_map(|rule| rule.slots.first()).map(|(slot, _)| *slot).collect::<BTreeSet<_>>().len(),
         over,
         lead,
         span,
@@ -329,6 +360,18 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         rules,
         origin,
     }
+}
+
+/// Where records of a type go whose owner is of another.
+fn goes(kind: &RecordType, owner: Option<&RecordType>, member: &str) -> Goes {
+    let model = Model::get();
+    if let Home::Statement(_) = kind.home {
+        return Goes::Statement(model.member(member).unwrap_or(usize::MAX));
+    }
+    let shape = owner.map(|owner| model.shape(owner.shape()));
+    let slot = shape.and_then(|shape| shape.slot(member)).unwrap_or(usize::MAX);
+    let is_list = shape.and_then(|shape| shape.fields.get(slot)).is_none_or(|field| matches!(field.kind, Kind::Parts(_)));
+    if is_list { Goes::List(slot) } else { Goes::One(slot) }
 }
 
 /// `parent`, else `within`, else the only record of a type that can own this one.

@@ -31,6 +31,7 @@ use super::path::{self, Names, Path};
 use super::pattern::Pattern;
 use super::table::Table;
 use super::target::{Kind, Target};
+use super::value::{Moment, Val};
 
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] = &[
@@ -127,22 +128,30 @@ pub(super) struct Checks {
 pub(super) struct Rule {
     /// The field it fills.
     pub target: Target,
+    /// The same in numbers: [`Target::slots`].
+    pub slots: Vec<(usize, usize)>,
+    /// Which rule of the mapping, for notes.
+    pub number: usize,
     /// `birth.date`.
     pub field: String,
     /// Where the sender keeps it; the first that says something counts.
     pub sources: Vec<Path>,
     /// The constant, where there is no source.
-    pub value: Option<Value>,
+    pub value: Option<Val>,
     /// What the text is.
     pub converter: Option<Converter>,
     /// What the code means, and in which column that stands.
     pub table: Option<(Table, String)>,
+    /// The number of that column in each sheet of the table.
+    pub columns: Vec<Option<usize>>,
+    /// A text is taken as it is: its field is a text, and nothing is checked.
+    pub is_plain: bool,
     /// Applies only where this holds.
     pub when: Option<Condition>,
     /// Absence holds the message.
     pub required: bool,
     /// Where nothing was found.
-    pub default: Option<Value>,
+    pub default: Option<Val>,
     /// Where nothing was found, the sender says that there is none (`absent = "clear"`).
     pub absent_clears: bool,
     /// Where the text cannot be converted.
@@ -292,12 +301,17 @@ impl Builder<'_, '_> {
         self.section.text("note", report);
         let scalar = table.is_some() || !converter.is_none_or(Converter::takes_whole_fields);
         let complete = has_source && (value.is_some() || (!sources.is_empty() && sources.len() == paths.len()));
+        let checks = if complete { self.checks(converter) } else { Checks::default() };
+        let is_checked = checks.min.is_some() || checks.max.is_some() || checks.length.is_some() || checks.pattern.is_some();
         complete.then(|| Rule {
             target: self.raw.target.clone(),
+            slots: Vec::new(),
+            number: 0,
             field: self.field.clone(),
             sources,
             value,
             converter,
+            columns: table.iter().flat_map(|(table, column)| table.sheets.iter().map(|sheet| sheet.column(column))).collect(),
             table,
             when: self.terms.condition(&self.section, "when"),
             required,
@@ -305,7 +319,8 @@ impl Builder<'_, '_> {
             absent_clears,
             on_error: on_error.unwrap_or(self.raw.defaults.on_error),
             unmapped: unmapped.unwrap_or_else(|| self.raw.defaults.unmapped.clone()),
-            checks: self.checks(converter),
+            checks,
+            is_plain: !is_checked && matches!(self.kind(), Kind::Text | Kind::Texts),
             all,
             join: join.map(|join| join.value.to_owned()),
             fallback,
@@ -464,7 +479,7 @@ impl Builder<'_, '_> {
     }
 
     /// A constant of `value` or `default` that fits the field.
-    fn constant(&self, node: &Node<'_>, key: &str) -> Option<Value> {
+    fn constant(&self, node: &Node<'_>, key: &str) -> Option<Val> {
         let span = node.span();
         let value = json(node.get_ref());
         let wrong = |help: String| {
@@ -474,19 +489,19 @@ impl Builder<'_, '_> {
             None
         };
         match (self.kind(), &value) {
-            (Kind::Text, Value::String(_)) | (Kind::Integer, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => Some(value),
-            (Kind::Texts, Value::String(_)) => Some(Value::Array(vec![value])),
-            (Kind::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => Some(value),
+            (Kind::Text, Value::String(_)) | (Kind::Integer, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => Val::of(&value),
+            (Kind::Texts, Value::String(text)) => Some(Val::Texts(vec![text.clone()])),
+            (Kind::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => Val::of(&value),
             (Kind::Choice(list), Value::String(text)) => {
                 if list.contains(text) {
-                    return Some(value);
+                    return Val::of(&value);
                 }
                 let mistake = Mistake::new(OUTSIDE_LIST, span, format!("{text:?} cannot be a value of `{}`", self.field));
                 self.error(mistake.maybe_help(did_you_mean(text, list.iter().map(String::as_str))));
                 None
             }
             (Kind::Date | Kind::Instant, Value::String(text)) => match iso_moment(text) {
-                Ok((iso, precision)) => Some(serde_json::json!({ "value": iso, "precision": precision_word(precision) })),
+                Ok((iso, precision)) => Some(Val::Moment(Box::new(Moment { value: iso, precision: precision_word(precision), raw: None }))),
                 Err(_) => wrong("write \"2026-04-01\"".to_owned()),
             },
             (Kind::Integer, _) => wrong("write a whole number without quotation marks".to_owned()),

@@ -9,10 +9,12 @@
 //!
 //! What the chosen file makes of the message: `eval.rs`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::condition::Condition;
 use super::convert::Surroundings;
 use super::csv_row::{CsvRow, show_columns};
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
@@ -20,12 +22,15 @@ use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
 use super::load::{Mapping, Sender};
-use super::path::Dialect;
+use super::path::{Dialect, Path};
 use super::view::{View, holds};
-use super::{Finding, Format, Input, Level, Outcome, Reading};
+use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
 use jiff::tz::TimeZone;
+
+/// Places that a finding names where no file takes a message.
+const PLACES_NAMED_MAX: usize = 6;
 
 /// A body that could be read.
 pub(super) enum Document {
@@ -81,8 +86,17 @@ impl Document {
     fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
-            Self::Fhir(tree, _) => fhir::bundle_head(tree).map_or_else(|_| String::new(), |head| head.event.unwrap_or(head.kind)),
+            Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
             Self::Csv(row) => row.mapping.clone(),
+        }
+    }
+
+    /// Where the type stands.
+    fn kind_place(&self) -> &'static str {
+        match self {
+            Self::V2(_) => "MSH-9",
+            Self::Fhir(..) => "Bundle",
+            Self::Csv(_) => "",
         }
     }
 
@@ -152,6 +166,7 @@ fn tolerated(warning: &hl7::Warning) -> Finding {
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     }
 }
 
@@ -166,35 +181,49 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
         rule: String::new(),
         text,
         help: help.to_owned(),
+        miss: None,
     };
     findings.push(finding);
-    Reading { mapping: None, outcome: Outcome::Held, statements: Vec::new(), findings, provenance: Vec::new(), contents: Vec::new() }
+    Reading {
+        mapping: None,
+        outcome: Outcome::Held,
+        statements: Vec::new(),
+        findings,
+        provenance: Explanation::default(),
+        contents: Vec::new(),
+    }
 }
 
 /// Chooses a mapping for a document and reads it.
 pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Reading {
-    match choose(mappings, document) {
-        Ok(mapping) => with(mapping, document, how).reading,
+    let asked = Asked::new(document);
+    match chosen(mappings, document, &asked) {
+        Ok(mapping) => evaluated(mapping, document, &asked, how).reading,
         Err(reading) => *reading,
     }
 }
 
 /// The mapping that reads a document.
 pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
+    chosen(mappings, document, &Asked::new(document))
+}
+
+fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
     if let Document::Csv(row) = document {
         return choose_named(mappings, &row.mapping);
     }
-    let (kind, sender) = (document.accepts(), document.sender());
+    let kind = document.accepts();
     let accepting = mappings
         .iter()
         .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, &kind)));
-    let asked: Vec<(&Mapping, usize)> = accepting.filter_map(|mapping| rank(mapping, &sender).map(|rank| (mapping, rank))).collect();
+    // Only the files of one sender ask who sent it.
+    let sender = OnceCell::new();
+    let asked = accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
-    let conditions = Conditions::new(document);
     for (mapping, of_sender) in asked {
         let Some(rank) = (match &mapping.when {
             None => Some(of_sender * 2),
-            Some(_) => conditions.hold(mapping).then_some(of_sender * 2 + 1),
+            Some(_) => asked_of.hold(mapping).then_some(of_sender * 2 + 1),
         }) else {
             continue;
         };
@@ -207,13 +236,23 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
     match best.as_slice() {
         [(only, _)] => Ok(only),
         [] => {
+            let looked = looked_at(mappings, document, &kind);
             let kind = if kind.is_empty() { "this message".to_owned() } else { format!("{kind} messages") };
-            Err(Box::new(held(
-                "no-mapping",
-                format!("no mapping file reads {kind} of this sender"),
-                "write a mapping that accepts this type, or release the message by hand",
-                document.findings(),
-            )))
+            let (at, text) = if looked.is_empty() {
+                (document.kind_place().to_owned(), format!("no mapping file reads {kind} of this sender"))
+            } else {
+                let places = looked.join(", ");
+                let text = format!(
+                    "no mapping file reads this one of the {kind} of this sender: what stands in {places} is of no kind that one of them knows"
+                );
+                (places, text)
+            };
+            let mut reading =
+                held("no-mapping", text, "write a mapping that accepts this type, or release the message by hand", document.findings());
+            if let Some(finding) = reading.findings.last_mut() {
+                finding.at = at;
+            }
+            Err(Box::new(reading))
         }
         many => {
             let names =
@@ -226,6 +265,38 @@ pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result
             )))
         }
     }
+}
+
+/// Where the files that accept a type look to tell whether a message is for them: `OBR-4.1`.
+fn looked_at(mappings: &[Mapping], document: &Document, kind: &str) -> Vec<String> {
+    let accepting = mappings
+        .iter()
+        .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, kind)));
+    let mut places = Vec::new();
+    for path in accepting.filter_map(|mapping| mapping.when.as_ref()).flat_map(Condition::paths).filter_map(Path::v2) {
+        let place = without_selectors(&path.text);
+        if !place.starts_with('$') && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.sort();
+    places.truncate(PLACES_NAMED_MAX);
+    places
+}
+
+/// `OBR[*]-4.1` is `OBR-4.1` to a person.
+fn without_selectors(path: &str) -> String {
+    let mut depth = 0_usize;
+    let mut plain = String::new();
+    for c in path.chars() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            c if depth == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
 }
 
 /// The mapping that a row names.
@@ -250,8 +321,9 @@ fn meet(a: &str, b: &str) -> bool {
 }
 
 /// 0 for files of no sender, 1 or 2 for what a site file says of this one; `None`: another sender's file.
-fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option<usize> {
+fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String)) -> Option<usize> {
     let Some(Sender { application: wanted_application, facility: wanted_facility }) = &mapping.sender else { return Some(0) };
+    let (application, facility) = sender();
     let mut said = 0;
     for (wanted, sent) in [(wanted_application, application), (wanted_facility, facility)] {
         if let Some(wanted) = wanted {
@@ -264,20 +336,20 @@ fn rank(mapping: &Mapping, (application, facility): &(String, String)) -> Option
     Some(said)
 }
 
-/// Asks the `when` of files; what can be shared between them is made once.
-enum Conditions<'d> {
-    V2(V2View<'d, 'd>),
+/// A document as its readers see it: what can be shared between them is made once.
+enum Asked<'d> {
+    V2(Box<V2View<'d, 'd>>),
     Fhir(Tree<'d>),
     /// A row names its mapping; no condition is asked.
-    Row,
+    Row(&'d CsvRow),
 }
 
-impl<'d> Conditions<'d> {
+impl<'d> Asked<'d> {
     fn new(document: &'d Document) -> Self {
         match document {
-            Document::V2(message) => Self::V2(V2View::new(message, &[])),
+            Document::V2(message) => Self::V2(Box::new(V2View::new(message, &[]))),
             Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
-            Document::Csv(_) => Self::Row,
+            Document::Csv(row) => Self::Row(row),
         }
     }
 
@@ -292,26 +364,32 @@ impl<'d> Conditions<'d> {
                 let view = FhirView::new(tree, &mapping.lets);
                 holds(&view, &view.root(), when)
             }
-            Self::Row => false,
+            Self::Row(_) => false,
         }
     }
 }
 
 /// Reads a document with one mapping.
 pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluation {
-    let zone = mapping.zone.clone().or_else(|| sender_zone(document)).unwrap_or_else(london);
+    evaluated(mapping, document, &Asked::new(document), how)
+}
+
+fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How) -> Evaluation {
+    let of_sender = if mapping.zone.is_none() { sender_zone(document) } else { None };
+    let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
-    let contents = RefCell::default();
     let by_shape = matches!(document, Document::Csv(_));
-    let around = Surroundings { zone: &zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
+    let contents = RefCell::default();
+    let around = Surroundings { zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
-    let mut evaluation = match document {
-        Document::V2(message) => eval::evaluate(mapping, &V2View::new(message, &mapping.lets), options),
-        Document::Fhir(tree, _) => {
-            let tree = Tree::with_steps(tree, STEPS_MAX);
-            eval::evaluate(mapping, &FhirView::new(&tree, &mapping.lets), options)
+    let mut evaluation = match asked {
+        Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets), options),
+        Asked::Fhir(tree) => {
+            // Asking which file reads it costs this one nothing.
+            tree.refresh(STEPS_MAX);
+            eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets), options)
         }
-        Document::Csv(row) => with_row(mapping, row, options),
+        Asked::Row(row) => with_row(mapping, row, options),
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
@@ -323,7 +401,9 @@ fn with_row(mapping: &Mapping, row: &CsvRow, options: Options<'_>) -> Evaluation
         Ok(message) => {
             let mut evaluation = eval::evaluate(mapping, &V2View::new(&message, &mapping.lets), options);
             let reading = &mut evaluation.reading;
-            show_columns(&mapping.columns, &mut reading.findings, &mut reading.provenance);
+            let mut provenance = reading.provenance.to_vec();
+            show_columns(&mapping.columns, &mut reading.findings, &mut provenance);
+            reading.provenance = Explanation::from(provenance);
             evaluation
         }
         Err(why) => {
@@ -351,6 +431,7 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
         rule: mapping.origin.shown(),
         text: "OBX-5 may be cut: the message has lines that are no segments".to_owned(),
         help: "ask the sender to escape line breaks as \\.br\\ and to send the document again".to_owned(),
+        miss: None,
     };
     reading.findings.push(finding);
     reading.outcome = Outcome::Held;
@@ -362,8 +443,9 @@ fn sender_zone(document: &Document) -> Option<TimeZone> {
     hl7::read_offset(&message.header().time)
 }
 
-fn london() -> TimeZone {
-    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
+fn london() -> &'static TimeZone {
+    static LONDON: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC));
+    &LONDON
 }
 
 /// Files that would always or often stand in each other's way.

@@ -20,9 +20,11 @@
 //! What happens to a code that no row knows is the rule's policy (`rule.rs`).
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use super::diagnostic::{Mistake, Report, Source, TABLE_COLUMNS, TABLE_TEXT, TABLE_TWICE, TABLE_ZEROS};
+use crate::fhir::Fnv;
 
 /// Rows of one file at most; a table that is longer is no code table.
 const ROWS_MAX: usize = 100_000;
@@ -65,7 +67,7 @@ pub(super) struct Sheet {
     pub safety: bool,
     columns: Vec<String>,
     rows: Vec<Row>,
-    by_code: HashMap<String, Vec<usize>>,
+    by_code: HashMap<String, Vec<usize>, BuildHasherDefault<Fnv>>,
 }
 
 impl Sheet {
@@ -97,9 +99,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The row of a code on a day, with its sheet.
-    pub fn find(&self, code: &str, day: Option<&str>) -> Option<(&Sheet, &Row)> {
-        self.sheets.iter().find_map(|sheet| sheet.find(code, day).map(|row| (sheet.as_ref(), row)))
+    /// The row of a code on a day, with the number of its sheet.
+    pub fn find(&self, code: &str, day: Option<&str>) -> Option<(usize, &Row)> {
+        self.sheets.iter().enumerate().find_map(|(number, sheet)| Some((number, sheet.find(code, day)?)))
     }
     /// True where one of the sheets says so.
     pub fn safety(&self) -> bool {
@@ -116,7 +118,7 @@ pub(super) fn load(source: &Source, report: &Report) -> Sheet {
         report.error(source, mistake.help("save it as plain CSV in UTF-8, not as \"CSV UTF-8\" of a spreadsheet"));
     }
     let (safety, width) = comments(text);
-    let mut sheet = Sheet { file: source.name.clone(), safety, columns: Vec::new(), rows: Vec::new(), by_code: HashMap::new() };
+    let mut sheet = Sheet { file: source.name.clone(), safety, columns: Vec::new(), rows: Vec::new(), by_code: HashMap::default() };
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
     for record in reader.records() {
         let Ok(record) = record else {

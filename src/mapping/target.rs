@@ -77,6 +77,11 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// The number of the field called `name`, which is its place in the struct.
+    pub fn slot(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
@@ -87,6 +92,8 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Model {
     shapes: Vec<Shape>,
+    /// Names of the members of a statement, in order.
+    statement: Vec<String>,
 }
 
 impl Model {
@@ -102,6 +109,12 @@ impl Model {
         self.shapes.get(index).unwrap_or(&NONE)
     }
 
+    #[cfg(test)]
+    /// All shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter()
+    }
+
     /// The number of a shape by name.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.shapes.iter().position(|shape| shape.name == name)
@@ -112,7 +125,13 @@ impl Model {
         let definitions = schema.get("$defs").and_then(Value::as_object).unwrap_or(&empty);
         let names: Vec<String> = definitions.iter().filter(|(_, d)| d.get("properties").is_some()).map(|(name, _)| name.clone()).collect();
         let shapes = names.iter().filter_map(|name| Some(shape(name, definitions.get(name)?, definitions, &names))).collect();
-        Self { shapes }
+        let statement = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty).keys().cloned().collect();
+        Self { shapes, statement }
+    }
+
+    /// The number of a member of a statement.
+    pub fn member(&self, name: &str) -> Option<usize> {
+        self.statement.iter().position(|known| known == name)
     }
 }
 
@@ -279,6 +298,21 @@ impl Target {
     /// `birth.date`.
     pub fn dotted(&self) -> String {
         self.path.join(".")
+    }
+
+    /// The path in numbers, from a shape: of each step the field, and the shape of the part that it enters.
+    pub fn slots(&self, shape: usize) -> Vec<(usize, usize)> {
+        let model = Model::get();
+        let mut at = shape;
+        let step = |name: &String| {
+            let here = model.shape(at);
+            let slot = here.slot(name)?;
+            if let Some(Kind::Part(next)) = here.fields.get(slot).map(|field| &field.kind) {
+                at = *next;
+            }
+            Some((slot, at))
+        };
+        self.path.iter().map_while(step).collect()
     }
 
     #[cfg(test)]

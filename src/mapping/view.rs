@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::condition::{Ask, Condition};
+use super::explain::{At, Notes};
 use super::path::Path;
 use super::record::Record;
 
@@ -42,9 +43,9 @@ pub(super) struct Entered<S> {
 }
 
 impl<S> Entered<S> {
-    /// One instance that sees what its parent sees.
-    pub fn same(scope: S) -> Self {
-        Self { scopes: vec![scope], orphans: Vec::new(), cleared: false }
+    /// These instances.
+    pub fn of(scopes: Vec<S>) -> Self {
+        Self { scopes, orphans: Vec::new(), cleared: false }
     }
 }
 
@@ -58,6 +59,10 @@ pub(super) trait View<'d> {
     fn root(&self) -> Self::Scope;
     /// Shows values that are not blank, in order, until one is such.
     fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
+    /// Shows the texts of [`View::any`] as conditions compare them, without blanks at their ends.
+    fn any_text(&self, scope: &Self::Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text)))
+    }
     /// The first value that is not blank.
     fn first(&self, scope: &Self::Scope, path: &Path, mode: Mode) -> Option<Hit<'d, Self::Place>> {
         let mut first = None;
@@ -73,16 +78,31 @@ pub(super) trait View<'d> {
     }
     /// How many segments, repetitions or nodes there are.
     fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
-    /// The instances of a record.
+    /// The instances of a record that is made `over` something.
     fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scope>;
     /// `PID-3[2].1`
     fn place(&self, place: &Self::Place) -> String;
+    /// The place as a note keeps it.
+    fn note(&self, place: &Self::Place, notes: &mut Notes) -> At;
     /// Bytes of the message text.
     fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
     /// What a scope stands on, `OBR[1]`; empty for the whole message.
     fn stands_on(&self, scope: &Self::Scope) -> String;
     /// The work allowed for one message is used up.
     fn is_exhausted(&self) -> bool;
+}
+
+/// Nothing but blanks.
+pub(super) fn is_blank(text: &str) -> bool {
+    trimmed(text).is_empty()
+}
+
+/// [`str::trim`], quickly where there is nothing to trim.
+pub(super) fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
 }
 
 struct Asking<'q, V, S> {
@@ -92,7 +112,7 @@ struct Asking<'q, V, S> {
 
 impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
     fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.view.any(self.scope, path, Mode { scalar: true, every: false }, &mut |hit| such(hit.text.trim()))
+        self.view.any_text(self.scope, path, such)
     }
     fn count(&self, path: &Path) -> usize {
         self.view.count(self.scope, path)

@@ -14,18 +14,22 @@
 mod merging;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::aggregates::{self, Order, Refusal};
 use super::documents;
 use super::index::{ChildRow, Index};
+use super::misses::{self, Miss};
 use super::parents;
+use super::safeguarding;
 use super::writer::row_id;
 use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
@@ -129,9 +133,8 @@ pub(super) fn file_one(
     prepared: &Prepared,
     rules: &FilingRules,
 ) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
-    if !clear_the_way(connection, prepared)? {
-        return Ok((Standing::Waiting, Vec::new()));
-    }
+    let Some(missed) = clear_the_way(connection, prepared)? else { return Ok((Standing::Waiting, Vec::new())) };
+    misses::count(connection, prepared.seq.0, &prepared.findings, &missed)?;
     let statements = match &prepared.outcome {
         PreparedOutcome::File(statements) => statements,
         PreparedOutcome::Hold(code) => {
@@ -145,10 +148,11 @@ pub(super) fn file_one(
     // A message that makes us panic is held by itself; the next one is served.
     let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, prepared, statements, rules)));
     let held = match filed {
-        Ok(Ok(debts)) => {
-            let standing = stand(connection, prepared, Standing::Filed, "", &prepared.findings)?;
+        Ok(Ok(filed)) => {
+            let findings = add_findings(&prepared.findings, filed.findings);
+            let standing = stand(connection, prepared, Standing::Filed, "", &findings)?;
             connection.prepare_cached("RELEASE entry")?.execute([])?;
-            return Ok((standing, debts));
+            return Ok((standing, filed.owed));
         }
         // What this message breaks is this message's trouble; what the disk breaks is the ledger's.
         Ok(Err(Failure::Sql(error))) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
@@ -169,19 +173,22 @@ pub(super) fn file_one(
     stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
 }
 
-/// False when there is nothing to do: the entry has its standing already, or was to be released and is not held.
-fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<bool> {
-    let sql = "SELECT state FROM standing WHERE seq = ?1";
-    let state: Option<String> = connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| row.get(0)).optional()?;
-    match (state.as_deref(), &prepared.released_by) {
-        (None, None) => Ok(true),
-        (Some("held"), Some(reason)) => {
+/// None when there is nothing to do: the entry has its standing already, or was to be released and is not held. Otherwise the codes
+/// that it missed when it was read before.
+fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<Option<BTreeSet<Miss>>> {
+    let sql = "SELECT state, findings FROM standing WHERE seq = ?1";
+    type Stood = (String, Option<String>);
+    let stood: Option<Stood> =
+        connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match (stood, &prepared.released_by) {
+        (None, None) => Ok(Some(BTreeSet::new())),
+        (Some((state, findings)), Some(reason)) if state == "held" => {
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
             let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
             connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
-            Ok(true)
+            Ok(Some(misses::of(&findings.unwrap_or_default())))
         }
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 
@@ -202,31 +209,57 @@ fn stand(connection: &Connection, prepared: &Prepared, standing: Standing, reaso
 }
 
 fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) -> String {
-    let mut all: Vec<serde_json::Value> = serde_json::from_str(findings).unwrap_or_default();
-    all.push(serde_json::json!({ "level": "hold", "code": code, "text": text, "evidence": evidence }));
-    serde_json::Value::from(all).to_string()
+    add_findings(findings, vec![serde_json::json!({ "level": "hold", "code": code, "text": text, "evidence": evidence })]).into_owned()
 }
 
-fn file_statements(
-    connection: &Connection,
-    prepared: &Prepared,
-    statements: &[Statement],
-    rules: &FilingRules,
-) -> Result<Vec<DestinationName>, Failure> {
+fn add_findings(findings: &str, more: Vec<Value>) -> Cow<'_, str> {
+    if more.is_empty() {
+        return Cow::Borrowed(findings);
+    }
+    let mut all: Vec<Value> = serde_json::from_str(findings).unwrap_or_default();
+    all.extend(more);
+    Cow::Owned(Value::from(all).to_string())
+}
+
+/// What came of filing.
+#[derive(Default)]
+struct Filed {
+    owed: Vec<DestinationName>,
+    /// What a person may want to know of it.
+    findings: Vec<Value>,
+}
+
+/// The same child, another sex (canonical model, section 4): filed, and a person should look.
+fn sex_finding() -> Value {
+    let text = "the sex is not the one on record; a person should look whether this is the same child";
+    serde_json::json!({ "level": "warning", "code": "sex-differs", "field": "child.sex", "text": text })
+}
+
+/// What of the message has no effect, because something later is on record.
+fn late_finding(late: &[String]) -> Value {
+    let text = format!("a later version is on record, so this has no effect: {}", late.join(", "));
+    serde_json::json!({ "level": "info", "code": "superseded-item", "text": text })
+}
+
+fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<Filed, Failure> {
     if statements.is_empty() || STATEMENTS_MAX <= statements.len() {
         let text = format!("the message says {} things about children; 1 to {STATEMENTS_MAX} are taken", statements.len());
         return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
     }
     let ledger = ledger_id(connection)?;
-    let mut debts = Vec::new();
+    let mut filed = Filed::default();
     for (place, statement) in statements.iter().enumerate() {
         // A message that does not say when it happened happened when it came.
-        let statement = &timed(statement, prepared.arrived_us);
-        let one = One { connection, prepared, statement, rules, ledger, row: prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64 };
-        debts.extend(one.file()?);
+        let whole = &timed(statement, prepared.arrived_us);
+        let public = if safeguarding::is_all(whole) || !whole.safeguarding.is_empty() { Some(safeguarding::public(whole)) } else { None };
+        let row = prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64;
+        let one = One { connection, prepared, whole, statement: public.as_ref().unwrap_or(whole), rules, ledger, row };
+        let one = one.file()?;
+        filed.owed.extend(one.owed);
+        filed.findings.extend(one.findings);
     }
     documents::keep(connection, statements, &prepared.contents)?;
-    Ok(debts)
+    Ok(filed)
 }
 
 fn timed(statement: &Statement, arrived_us: i64) -> Cow<'_, Statement> {
@@ -260,19 +293,14 @@ fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
     Ok(Uuid::from_slice(&bytes).unwrap_or_default())
 }
 
-/// The version of an aggregate that is on record.
-struct Aggregate {
-    child: i64,
-    at_us: i64,
-    version: i64,
-    deleted: bool,
-}
-
 /// One statement on its way into the record.
 #[derive(Clone, Copy)]
 struct One<'a> {
     connection: &'a Connection,
     prepared: &'a Prepared,
+    /// All that was said, child protection facts too.
+    whole: &'a Statement,
+    /// What may stand in an event.
     statement: &'a Statement,
     rules: &'a FilingRules,
     ledger: Uuid,
@@ -280,12 +308,12 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    fn file(&self) -> Result<Vec<DestinationName>, Failure> {
+    fn file(&self) -> Result<Filed, Failure> {
         if !self.statement.identity_changes.is_empty() {
-            return self.change();
+            return self.change_alone();
         }
         let index = Index(self.connection);
-        let (known, new_status, evidence) = match identity::decide(self.statement, &index).map_err(unindexed)? {
+        let (known, new_status, evidence) = match identity::decide(self.whole, &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
                 let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
                 (Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence)
@@ -294,14 +322,24 @@ impl One<'_> {
             Match::Held { code, text, evidence } => return Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
         };
         let said = self.said();
-        let stored = self.stored_aggregate()?;
-        if stored.as_ref().is_some_and(|stored| Some(stored.child) != known.as_ref().map(|row| row.id)) {
-            // Otherwise the newer of two babies' results would hide the other.
-            let text = "this result was said of another child before, under the same id of its publisher".to_owned();
-            return Err(Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence }));
+        let order = Order { at_us: said.at_us, deleted: self.whole.event.action == Action::Delete, version: said.version, seq: said.seq };
+        let place = (known.as_ref().map(|row| row.id), self.row);
+        let refused = |refusal| match refusal {
+            Refusal::Sql(error) => Failure::from(error),
+            Refusal::OtherChild => {
+                // Otherwise the newer of two babies' results would hide the other.
+                let text = "this result was said of another child before, under the same id of its publisher".to_owned();
+                Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence: evidence.clone() })
+            }
+        };
+        let source = self.prepared.source.as_str();
+        let look = aggregates::look(self.connection, self.statement, source, place, order).map_err(refused)?;
+        let superseded = look.superseded;
+        let mut findings = if superseded || look.late.is_empty() { Vec::new() } else { vec![late_finding(&look.late)] };
+        if known.as_ref().is_some_and(|row| !identity::sex_agrees(row.record.child.sex, self.statement.child.sex)) {
+            findings.push(sex_finding());
         }
-        let superseded = stored.is_some_and(|stored| self.is_superseded(&said, &stored));
-        let merges = !superseded && (known.is_none() || speaks_of_the_person(self.statement.event.kind));
+        let merges = !superseded && (known.is_none() || speaks_of_the_person(self.whole.event.kind));
         let (mut record, _changed) = match (&known, merges) {
             (Some(row), false) => (row.record.clone(), Vec::new()),
             (row, _) => identity::merge(row.as_ref().map(|row| &row.record), self.statement, &said),
@@ -317,9 +355,8 @@ impl One<'_> {
         move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
         let (child_row, child, version) = self.keep_child(known.as_ref(), &record)?;
-        if !superseded {
-            self.keep_aggregate(child_row, &said)?;
-        }
+        look.keep(self.connection, child_row)?;
+        safeguarding::keep(self.connection, self.whole, source, (child_row, self.row), order).map_err(refused)?;
         self.keep_consents(child_row, &said)?;
         let event = FiledEvent {
             event: EventId(Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
@@ -330,17 +367,30 @@ impl One<'_> {
             version,
             filed: now,
             superseded,
-            statement: self.statement.clone(),
+            statement: look.statement.into_owned(),
             record: record.child,
         };
-        let owed = self.owed(&event, &route, before.as_ref(), child_row, &directory)?;
+        let owed = if safeguarding::is_all(self.whole) {
+            Owed::default()
+        } else {
+            self.owed(&event, &route, before.as_ref(), child_row, &directory)?
+        };
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
-        Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
+        Ok(Filed { owed: owed.debts.into_iter().map(|(destination, _)| destination).collect(), findings })
+    }
+
+    /// A merge, renaming or link says nothing else: facts beside it would be lost, so it waits for a person.
+    fn change_alone(&self) -> Result<Filed, Failure> {
+        if !self.whole.safeguarding.is_empty() {
+            let text = "the message changes identifiers and says facts beside it, which are not filed together".to_owned();
+            return Err(Failure::Held(Held::Person { code: "unfileable".into(), text, evidence: Vec::new() }));
+        }
+        Ok(Filed { owed: self.change()?, findings: Vec::new() })
     }
 
     fn said(&self) -> Said {
-        let header = &self.statement.event;
+        let header = &self.whole.event;
         let at_us = header.at.as_ref().and_then(|at| at.timestamp()).map_or(self.prepared.arrived_us, |at| at.as_microsecond());
         let rank = if header.national { 3 } else { self.prepared.rank };
         Said {
@@ -350,41 +400,6 @@ impl One<'_> {
             rank,
             source: self.prepared.source.as_str().to_owned(),
         }
-    }
-
-    /// Who published the aggregate, and under which key; none for what has no key.
-    fn aggregate_key(&self) -> Option<(&str, &str)> {
-        let header = &self.statement.event;
-        let key = header.key.as_deref().or_else(|| self.statement.blood_spots.first()?.key.as_deref())?;
-        Some((header.publisher.as_deref().unwrap_or_else(|| self.prepared.source.as_str()), key))
-    }
-
-    /// What is on record under the same key of the same publisher; one key is one child's result.
-    fn stored_aggregate(&self) -> rusqlite::Result<Option<Aggregate>> {
-        let Some((publisher, key)) = self.aggregate_key() else { return Ok(None) };
-        let sql = "SELECT child, at_us, version, deleted FROM aggregate WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let stored = statement.query_row(params![kind_word(self.statement.event.kind), publisher, key], |row| {
-            Ok(Aggregate { child: row.get(0)?, at_us: row.get(1)?, version: row.get(2)?, deleted: row.get(3)? })
-        });
-        stored.optional()
-    }
-
-    /// True where a later version of the same aggregate is known (canonical model, section 1; STU3 events, section 9).
-    fn is_superseded(&self, said: &Said, stored: &Aggregate) -> bool {
-        let is_delete = self.statement.event.action == Action::Delete;
-        // A tie: a deletion wins, then the higher version, then the later arrival.
-        (said.at_us, is_delete, said.version) < (stored.at_us, stored.deleted, stored.version)
-    }
-
-    fn keep_aggregate(&self, child: i64, said: &Said) -> rusqlite::Result<()> {
-        let Some((publisher, key)) = self.aggregate_key() else { return Ok(()) };
-        let deleted = self.statement.event.action == Action::Delete;
-        let sql = "INSERT OR REPLACE INTO aggregate(kind, publisher, key, child, at_us, version, event, deleted) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        self.connection
-            .prepare_cached(sql)?
-            .execute(params![kind_word(self.statement.event.kind), publisher, key, child, said.at_us, said.version, self.row, deleted])
-            .map(drop)
     }
 
     fn keep_consents(&self, child: i64, said: &Said) -> Result<(), Failure> {
@@ -490,7 +505,7 @@ impl One<'_> {
         self.connection.prepare_cached(sql)?.execute(params![
             self.row,
             child,
-            kind_word(self.statement.event.kind),
+            kind_word(self.whole.event.kind),
             said.at_us,
             route.hub.as_str(),
             word(&route.basis),
@@ -519,7 +534,7 @@ struct Owed {
 }
 
 /// True where the message is about the person. A result names a child to be found; it does not change who the child is.
-fn speaks_of_the_person(kind: EventKind) -> bool {
+pub(super) fn speaks_of_the_person(kind: EventKind) -> bool {
     matches!(kind, EventKind::Person | EventKind::Birth | EventKind::Gp | EventKind::Address | EventKind::Death)
 }
 
@@ -531,7 +546,7 @@ pub(super) fn kind_word(kind: EventKind) -> String {
 /// The serde word of a plain enum.
 fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
+        Ok(Value::String(word)) => word,
         _ => String::new(),
     }
 }

@@ -8,6 +8,9 @@
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
+//! - `aggregates`: which version of what is said under a publisher's key stands.
+//! - `safeguarding`: child protection facts, apart from everything else.
+//! - `misses`: codes that no table knows.
 //! - `documents`: contents of documents, by their hash.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
@@ -15,15 +18,18 @@
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
+mod aggregates;
 mod controls;
-mod documents;
 mod files;
+mod documents;
 mod filing;
 mod hub;
 mod index;
+mod misses;
 mod parents;
 mod reader;
 mod rows;
+mod safeguarding;
 mod schema;
 mod writer;
 
@@ -37,3 +43,5 @@ pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_filing;

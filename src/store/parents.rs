@@ -1,8 +1,8 @@
 //! What else is on record that forbids telling parents a blood spot result: asked when it is filed, and again before it is sent.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::filing::kind_word;
+use super::aggregates;
 use crate::canon::{EventKind, Statement};
 use crate::outbox::FiledEvent;
 
@@ -18,36 +18,30 @@ pub(super) fn forbids(connection: &Connection, child: i64, row: i64, event: &Fil
     if event.statement.event.kind != EventKind::BloodSpot {
         return Ok(None);
     }
-    let sql = "SELECT v.id, v.body, a.deleted FROM aggregate a JOIN event v ON v.id = a.event WHERE a.child = ?1 AND a.kind = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![child, kind_word(EventKind::BloodSpot)])?;
-    let (own_key, own_time) = (key(&event.statement), time(&event.statement));
-    while let Some(found) = rows.next()? {
-        let (other, body, deleted): (i64, Vec<u8>, bool) = (found.get(0)?, found.get(1)?, found.get(2)?);
-        if other == row {
+    let (publisher, own_keys) = aggregates::keys(event, row);
+    for other in aggregates::of_child(connection, child, Some(EventKind::BloodSpot))? {
+        let newest = other.parts.last().map(|part| part.event);
+        if newest == Some(row) && other.parts.len() == 1 {
+            continue;
+        }
+        if newest != Some(row) && other.publisher == publisher && own_keys.contains(&other.key) {
+            return Ok(Some("superseded"));
+        }
+        if other.deleted {
             continue;
         }
         // What cannot be read cannot be shown to be harmless.
-        let Ok(said) = serde_json::from_slice::<FiledEvent>(&body) else { return Ok(Some("hold-back")) };
-        if own_key.is_some() && key(&said.statement) == own_key && row < other {
-            return Ok(Some("superseded"));
-        }
-        let outcomes = said.statement.blood_spots.iter().flat_map(|spot| &spot.outcomes);
-        if !deleted
-            && outcomes.filter_map(|o| o.nbs_status.as_deref()).any(|status| TOLD_BY_A_PERSON.contains(&status) || status == "unclassified")
-        {
+        let Some(said) = other.content(connection)? else { return Ok(Some("hold-back")) };
+        let outcomes = said.blood_spots.iter().flat_map(|spot| &spot.outcomes);
+        if outcomes.filter_map(|o| o.nbs_status.as_deref()).any(|status| TOLD_BY_A_PERSON.contains(&status) || status == "unclassified") {
             return Ok(Some("hold-back"));
         }
-        if !deleted && own_time < time(&said.statement) {
+        let told = time(&said).or_else(|| jiff::Timestamp::from_microsecond(other.at_us).ok());
+        if newest != Some(row) && time(&event.statement) < told {
             return Ok(Some("later-sample"));
         }
     }
     Ok(None)
-}
-
-fn key(statement: &Statement) -> Option<(Option<&str>, &str)> {
-    let key = statement.event.key.as_deref().or_else(|| statement.blood_spots.first()?.key.as_deref())?;
-    Some((statement.event.publisher.as_deref(), key))
 }
 
 /// When the sample was taken, else when the result was said.

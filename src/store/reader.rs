@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rows::*;
 use super::schema::{broken, ledger_file, open_for_reading};
-use crate::canon::{Child, ProxyConsent};
+use crate::canon::{Child, CurrentOutcome, ProxyConsent, Statement, current_outcomes};
 use crate::identity::Record;
 use crate::journal::Standing;
 use crate::names::{ChildId, Format, Seq, SourceName};
@@ -119,6 +119,12 @@ impl LedgerReader {
         Ok(Some(Trace { entry, mapping, bundle, findings: parse(findings.as_deref()), events, debts, withheld }))
     }
 
+    /// The bundle that spoke when the entry got its standing.
+    pub fn bundle_of(&self, seq: Seq) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT b.hash FROM standing t JOIN bundle b ON b.id = t.bundle WHERE t.seq = ?1";
+        self.read(|c| c.query_row(sql, [seq.0], |row| row.get(0)).optional())
+    }
+
     /// The mapping files of a bundle, as they were when it was active.
     pub fn bundle_files(&self, hash: &str) -> Result<Option<std::collections::BTreeMap<String, Vec<u8>>>, StoreError> {
         let packed: Option<Vec<u8>> =
@@ -143,11 +149,33 @@ impl LedgerReader {
         // Of a child that went on in the place of others, what was said of them is part of its story.
         let sql = format!(
             "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child
-             WHERE v.child = ?1 OR v.child IN (SELECT child FROM merged WHERE survivor = ?1) ORDER BY v.id"
+             WHERE (v.child = ?1 OR v.child IN (SELECT child FROM merged WHERE survivor = ?1)) AND v.kind <> 'safeguarding' ORDER BY v.id"
         );
         let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
-        Ok(Some(ChildView { child: child.to_string(), version, record: part("child"), said: part("said"), events }))
+        let (aggregates, outcomes) = self.read(|connection| aggregates(connection, id))?;
+        let (kept, said, record) = (part("kept"), part("said"), part("child"));
+        Ok(Some(ChildView { child: child.to_string(), version, record, said, kept, aggregates, outcomes, events }))
+    }
+
+    /// The child protection facts of a child. Who asks has a right of its own to them, and has been written down.
+    pub fn safeguarding(&self, child: ChildId) -> Result<Vec<SafeguardingRow>, StoreError> {
+        let sql = "SELECT f.publisher, f.key, f.at_us, f.seq, f.deleted, f.body FROM safeguarding f JOIN child c ON c.id = f.child
+            WHERE c.uuid = ?1 ORDER BY f.at_us, f.publisher, f.key";
+        self.list(sql, [child.0.as_bytes().as_slice()], |row| {
+            let facts: Option<String> = row.get(5)?;
+            let (publisher, key, at) = (row.get(0)?, row.get(1)?, moment(row.get(2)?));
+            Ok(SafeguardingRow { publisher, key, at, seq: row.get(3)?, deleted: row.get(4)?, facts: parse(facts.as_deref()) })
+        })
+    }
+
+    /// Which statements of an entry were filed for this child, or for one that it took over, from 0.
+    pub fn statements_about(&self, seq: Seq, child: ChildId) -> Result<Vec<usize>, StoreError> {
+        let sql = "SELECT v.id FROM event v LEFT JOIN merged m ON m.child = v.child JOIN child c ON c.id = coalesce(m.survivor, v.child)
+            WHERE v.id >= ?1 AND v.id < ?2 AND c.uuid = ?3 ORDER BY v.id";
+        let rows: Vec<i64> =
+            self.list(sql, params![seq.0 * 1_024, (seq.0 + 1) * 1_024, child.0.as_bytes().as_slice()], |row| row.get(0))?;
+        Ok(rows.into_iter().filter_map(|row| usize::try_from(row % 1_024).ok()).collect())
     }
 
     /// Child ids whose current or former NHS number or local identifier this is; of a merged child the one that goes on.
@@ -166,6 +194,18 @@ impl LedgerReader {
             let findings: Option<String> = row.get(9)?;
             Ok(HeldRow { entry: entry_row(row)?, findings: parse(findings.as_deref()) })
         })
+    }
+
+    /// Codes that no table knows, those for which most waits first.
+    pub fn table_misses(&self, table: Option<&str>, source: Option<&str>) -> Result<Vec<MissRow>, StoreError> {
+        self.read(|connection| super::misses::list(connection, table, source))
+    }
+
+    /// Held entries that wait for a code of a table, in the order of the journal.
+    pub fn waiting_for(&self, table: &str, code: &str) -> Result<Vec<Seq>, StoreError> {
+        let waiting = self.read(super::misses::waiting)?;
+        let names = |held: &super::misses::Waiting| held.misses.iter().any(|miss| miss.table == table && miss.code == code);
+        Ok(waiting.into_iter().filter(names).map(|held| Seq(held.seq)).collect())
     }
 
     /// How many entries are held.
@@ -375,17 +415,47 @@ fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {
     })
 }
 
+type Aggregates = (Vec<AggregateRow>, std::collections::BTreeMap<String, CurrentOutcome>);
+
+/// What stands under publishers' keys, and which blood spot outcomes count.
+fn aggregates(connection: &Connection, child: i64) -> rusqlite::Result<Aggregates> {
+    let (mut rows, mut spots) = (Vec::new(), Vec::new());
+    for standing in super::aggregates::of_child(connection, child, None)? {
+        let content = standing.content(connection)?;
+        let lists = content.as_ref().map(lists).unwrap_or_default();
+        // A message's own key without items of its own is kept for deletions; there is nothing to show.
+        if !standing.deleted && lists.as_object().is_some_and(serde_json::Map::is_empty) {
+            continue;
+        }
+        spots.extend(content.into_iter().filter(|_| !standing.deleted).flat_map(|content| content.blood_spots));
+        let super::aggregates::Standing { kind, publisher, key, at_us, deleted, parts } = standing;
+        let seqs = parts.iter().map(|part| part.event / 1_024).collect();
+        let content = if deleted { serde_json::Value::Null } else { lists };
+        rows.push(AggregateRow { kind, publisher, key, at: moment(at_us), seqs, deleted, content });
+    }
+    Ok((rows, current_outcomes(&spots)))
+}
+
+/// The lists of a statement that are not empty.
+fn lists(content: &Statement) -> serde_json::Value {
+    let mut lists = serde_json::to_value(content).unwrap_or_default();
+    if let Some(lists) = lists.as_object_mut() {
+        lists.retain(|name, _| name != "event" && name != "child");
+    }
+    lists
+}
+
 type EventWithRow = (i64, EventRow, Option<String>);
 
 fn event_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventWithRow> {
     let body: Vec<u8> = row.get(1)?;
     let child: Vec<u8> = row.get(2)?;
-    let evidence: String = row.get(7)?;
+    let (kind, evidence): (String, String) = (row.get(3)?, row.get(7)?);
     let event = serde_json::from_slice::<FiledEvent>(&body).map(|event| event.event.to_string()).unwrap_or_default();
     let view = EventRow {
         event,
         child: Uuid::from_slice(&child).map(|uuid| uuid.to_string()).unwrap_or_default(),
-        kind: row.get(3)?,
+        kind: if kind == "safeguarding" { "restricted".to_owned() } else { kind },
         at: moment(row.get(4)?),
         hub: row.get(5)?,
         basis: row.get(6)?,
@@ -395,7 +465,7 @@ fn event_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventWithRow> {
     Ok((row.get(0)?, view, row.get(9)?))
 }
 
-fn moment(us: i64) -> String {
+pub(super) fn moment(us: i64) -> String {
     Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }
 

@@ -120,8 +120,50 @@ pub struct ChildView {
     pub record: serde_json::Value,
     /// Who said what when.
     pub said: serde_json::Value,
-    /// Events, oldest first, with the entry's seq.
+    /// Words that do not stand, and words that are shown otherwise than they were said.
+    pub kept: serde_json::Value,
+    /// What stands under publishers' keys, tombstones too; child protection facts are not among them.
+    pub aggregates: Vec<AggregateRow>,
+    /// The blood spot outcome that counts, for each condition.
+    pub outcomes: std::collections::BTreeMap<String, crate::canon::CurrentOutcome>,
+    /// Events, oldest first, with the entry's seq. Those that came for child protection facts alone are not among them.
     pub events: Vec<(i64, EventRow)>,
+}
+
+/// An aggregate as it stands: a screen, a vaccination, a review, an appointment, …
+#[derive(Clone, Debug, Serialize)]
+pub struct AggregateRow {
+    /// Kind word.
+    pub kind: String,
+    /// Who publishes it.
+    pub publisher: String,
+    /// The publisher's key.
+    pub key: String,
+    /// Event time of the newest version, RFC 3339.
+    pub at: String,
+    /// The entries of the versions that make it up, oldest first.
+    pub seqs: Vec<i64>,
+    /// Taken back: a tombstone.
+    pub deleted: bool,
+    /// Lists of a statement with what stands; null where the events cannot be read.
+    pub content: serde_json::Value,
+}
+
+/// Child protection facts under one key of a publisher.
+#[derive(Clone, Debug, Serialize)]
+pub struct SafeguardingRow {
+    /// Who publishes them.
+    pub publisher: String,
+    /// The publisher's key.
+    pub key: String,
+    /// Event time, RFC 3339.
+    pub at: String,
+    /// The entry.
+    pub seq: i64,
+    /// Taken back: a tombstone.
+    pub deleted: bool,
+    /// The facts.
+    pub facts: serde_json::Value,
 }
 
 /// One held entry.
@@ -131,6 +173,29 @@ pub struct HeldRow {
     pub entry: EntryRow,
     /// Findings that hold it.
     pub findings: serde_json::Value,
+}
+
+/// A code that no table knows, from one source.
+#[derive(Clone, Debug, Serialize)]
+pub struct MissRow {
+    /// The table.
+    pub table: String,
+    /// The code, as the table would have to have it.
+    pub code: String,
+    /// Who sends it.
+    pub source: String,
+    /// Messages with it.
+    pub count: i64,
+    /// The first of them.
+    pub first_seq: i64,
+    /// When it came, RFC 3339.
+    pub first: String,
+    /// The last of them.
+    pub last_seq: i64,
+    /// When it came, RFC 3339.
+    pub last: String,
+    /// Held messages that wait for it now.
+    pub waiting: usize,
 }
 
 /// Received and owed, and whether the sums agree.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::*;
-use crate::journal::{Admission, Entry, Journal, JournalError};
+use crate::journal::{Admission, Entry, FileMark, Journal, JournalError, Place};
 use crate::names::{BundleHash, Format, Seq, SourceName};
 use crate::routing::Directory;
 
@@ -94,6 +94,33 @@ async fn the_same_message_again_is_a_duplicate_and_the_same_number_with_other_by
     let line = &account.lines[0];
     assert_eq!((line.received, line.waiting, line.duplicate, line.refused), (8, 4, 2, 2));
     assert_eq!((account.unaccounted, account.undelivered, line.day.as_str()), (0, 4, "2026-01-05"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_file_is_an_entry_once_refused_ones_too_and_also_after_the_process_ended() {
+    let data = tempfile::tempdir().unwrap();
+    let file = FileMark([7; 32]);
+    let records = || {
+        let admissions = [Admission::Accepted, Admission::Refused("AR 201".into()), Admission::Accepted];
+        let entries = ["A", "B", "A"].into_iter().zip(admissions).map(|(id, admission)| entry(id, "MSH|one", admission));
+        entries.zip(1..).map(|(entry, number)| (entry, Place { file, number })).collect::<Vec<_>>()
+    };
+    let seqs = |receipts: Vec<crate::journal::Receipt>| receipts.iter().map(|receipt| receipt.seq().0).collect::<Vec<_>>();
+    let ledger = open(data.path(), None);
+    let first = ledger.append_placed(records().remove(0).0, Place { file, number: 1 }).await.unwrap();
+    assert_eq!(first.seq(), Seq(1));
+    assert_eq!(seqs(ledger.append_all(records()).await.unwrap()), [1, 2, 3], "the first is there already");
+    ledger.close().await;
+    drop(ledger);
+    let again = open(data.path(), None);
+    assert_eq!(seqs(again.append_all(records()).await.unwrap()), [1, 2, 3]);
+    let other = again.append_placed(records().remove(1).0, Place { file: FileMark([8; 32]), number: 1 }).await.unwrap();
+    assert_eq!(other.seq(), Seq(4), "another file is another place");
+    let reader = LedgerReader::open(data.path()).unwrap();
+    assert_eq!((reader.placed_through(&file).unwrap(), reader.placed_through(&FileMark([9; 32])).unwrap()), (3, 0));
+    let mut standings = Vec::new();
+    reader.outcomes(&file, &mut |outcome| standings.push(format!("{} {}", outcome.place, outcome.standing))).unwrap();
+    assert_eq!(standings, ["1 waiting", "2 refused", "3 duplicate"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

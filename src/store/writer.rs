@@ -320,6 +320,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes that a table knows a code now: for everybody, or for these sources.
+    pub async fn resolve_miss(&self, table: &str, code: &str, sources: Option<Vec<String>>, now: Timestamp) -> Result<(), StoreError> {
+        let miss = super::misses::Miss { table: table.to_owned(), code: code.to_owned() };
+        self.act(Box::new(move |connection| super::misses::resolve(connection, &miss, sources.as_deref(), now.as_microsecond()))).await
+    }
+
     /// Writes down that a person did or saw something.
     pub async fn audit(&self, act: &str, what: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (act, what, reason) = (act.to_owned(), what.to_owned(), reason.to_owned());

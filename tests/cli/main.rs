@@ -1,4 +1,5 @@
 //! The program as a sysadmin meets it: started, asked, told to end, by its command line and its exit codes alone.
+#![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends where it fails")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -6,6 +7,11 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+
+mod provenance;
+mod safeguarding;
+mod site;
+mod tables;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chis-broker");
 
@@ -21,12 +27,13 @@ struct Broker {
 impl Broker {
     fn start(data: &Path) -> Self {
         let any = "127.0.0.1:0";
-        let mut child = Command::new(PROGRAM)
-            .args(["run", "--mllp", any, "--http", any, "--admin", any, "--log-format", "json", "--data"])
-            .arg(data)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let data = data.display().to_string();
+        Self::start_as(&["--mllp", any, "--http", any, "--admin", any, "--log-format", "json", "--data", &data])
+    }
+
+    /// `run` with these arguments; it says where its doors are.
+    fn start_as(arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM).arg("run").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let ready = next_line(&mut log, "broker.ready").expect("the broker ended before it was ready");
         let doors = ready["doors"].as_str().unwrap();
@@ -37,6 +44,16 @@ impl Broker {
 
     fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// A page of the admin door: status and text.
+    fn get(&self, path: &str) -> (u16, String) {
+        let _already_chosen = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let response = reqwest::get(format!("{}{path}", self.admin)).await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        })
     }
 
     fn stop(mut self) -> Option<i32> {

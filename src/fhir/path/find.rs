@@ -16,6 +16,8 @@ pub struct Tree<'t> {
     root: &'t Value,
     references: OnceCell<References<'t>>,
     steps_left: Cell<u64>,
+    /// How each node was reached that somebody may still hold. The first is the root.
+    links: RefCell<Vec<Link<'t>>>,
 }
 
 impl<'t> Tree<'t> {
@@ -26,7 +28,44 @@ impl<'t> Tree<'t> {
 
     /// A document whose paths may visit `steps_max` nodes in all (the limits of a mapping allow 1,000,000).
     pub fn with_steps(root: &'t Value, steps_max: u64) -> Self {
-        Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max) }
+        let mut links = Vec::with_capacity(64);
+        links.push(Link { parent: None, value: Some(root), name: Name::Root(root_name(root)) });
+        Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
+    }
+
+    fn root_node(&self) -> Node<'t> {
+        Node { value: Some(self.root), extra: None, chosen: None, link: 0 }
+    }
+
+    /// Where a node is: `Bundle.entry[3].resource.name[0].family`.
+    pub(crate) fn location(&self, spot: Spot<'t>, out: &mut String) {
+        use std::fmt::Write;
+        let links = self.links.borrow();
+        let mut way = Vec::new();
+        let mut next = Some(spot.0.link);
+        while let Some(link) = next.and_then(|at| links.get(at)) {
+            way.push(&link.name);
+            next = link.parent;
+        }
+        for name in way.into_iter().rev() {
+            match name {
+                Name::Root(text) => out.push_str(text),
+                Name::Text(text) => out.push_str(text),
+                Name::Entry(at) => drop(write!(out, "{}.entry[{at}].resource", root_name(self.root))),
+                Name::Element(name, at) => {
+                    out.push('.');
+                    out.push_str(name);
+                    if let Some(at) = at {
+                        let _ = write!(out, "[{at}]");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives so many steps anew.
+    pub(crate) fn refresh(&self, steps_max: u64) {
+        self.steps_left.set(steps_max);
     }
 
     /// Whether a path was cut short because the steps were used up. What was found since then counts for nothing.
@@ -35,17 +74,52 @@ impl<'t> Tree<'t> {
     }
 }
 
-pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, lets: &Lets<'t>) -> Vec<Found<'t>> {
-    let mut search = Search { tree, lets, record: None, links: RefCell::default() };
-    let root = search.link(None, Some(tree.root), Name::Text(root_name(tree.root).to_owned()));
-    let this = base.map_or(root, |base| search.enter(base));
-    search.record = Some(this);
-    let found = search.path(path, root, this);
+/// Nodes that names stand for: `$patient`, kept here as `patient`.
+pub(super) type Named<'l, 't> = [(&'l str, Vec<Spot<'t>>)];
+
+/// A node that was found, as its [`Tree`] knows it: its place is put into words by [`Tree::location`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot<'t>(Node<'t>);
+
+impl<'t> Spot<'t> {
+    /// The node.
+    pub(crate) fn value(self) -> &'t Value {
+        static NULL: Value = Value::Null;
+        self.0.value.unwrap_or(&NULL)
+    }
+
+    /// The node as a path begins at it.
+    fn entered(self) -> Node<'t> {
+        Node { chosen: None, ..self.0 }
+    }
+}
+
+/// All nodes that a path finds, in document order; none, when the steps of the tree are used up.
+pub(crate) fn spots<'t>(path: &Path, tree: &Tree<'t>, base: Option<Spot<'t>>, lets: &Named<'_, 't>) -> Vec<Spot<'t>> {
+    let root = tree.root_node();
+    let this = base.map_or(root, Spot::entered);
+    let search = Search { tree, lets, record: this };
+    let mut found = search.path(path, root, this);
     if tree.is_exhausted() {
         return Vec::new();
     }
-    let with_value = found.into_iter().filter_map(|node| Some((node, node.value?)));
-    with_value.map(|(node, value)| Found { value, location: search.location(node.link) }).collect()
+    found.retain(|node| node.value.is_some());
+    found.into_iter().map(Spot).collect()
+}
+
+pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, lets: &Lets<'t>) -> Vec<Found<'t>> {
+    let search = Search { tree, lets: &[], record: tree.root_node() };
+    let enter = |found: &Found<'t>| Spot(search.enter(found));
+    let base = base.map(enter);
+    let used = path.lets();
+    let used = used.iter().filter_map(|name| Some((*name, lets.get(*name)?.iter().map(enter).collect())));
+    let lets: Vec<(&str, Vec<Spot<'t>>)> = used.collect();
+    let located = |spot: Spot<'t>| {
+        let mut location = String::new();
+        tree.location(spot, &mut location);
+        Found { value: spot.value(), location }
+    };
+    spots(path, tree, base, &lets).into_iter().map(located).collect()
 }
 
 /// What a location begins with: the type of the document.
@@ -54,7 +128,7 @@ pub(super) fn root_name(root: &Value) -> &str {
 }
 
 /// A node on the way, and how it was reached. Locations are written only for what is found in the end.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Node<'t> {
     /// `None`: a primitive with extensions and no value.
     value: Option<&'t Value>,
@@ -65,6 +139,7 @@ struct Node<'t> {
     link: usize,
 }
 
+#[derive(Debug)]
 struct Link<'t> {
     parent: Option<usize>,
     value: Option<&'t Value>,
@@ -82,7 +157,7 @@ struct Given<'t> {
 
 impl<'t> Given<'t> {
     fn of(object: &'t Map<String, Value>, name: &str) -> Option<Self> {
-        let given = object.get_key_value(name).filter(|(_, value)| !value.is_null());
+        let given = get(object, name).filter(|(_, value)| !value.is_null());
         // Only primitives have something beside them; for the others nothing is searched.
         let primitive = given.is_none_or(|(_, value)| !is_complex(value));
         let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
@@ -93,29 +168,39 @@ impl<'t> Given<'t> {
     }
 }
 
+/// What an object has under exactly this name. Nearly all objects are so small that looking is faster than hashing.
+fn get<'t>(object: &'t Map<String, Value>, name: &str) -> Option<(&'t String, &'t Value)> {
+    if object.len() <= SMALL_MAX { object.iter().find(|(key, _)| *key == name) } else { object.get_key_value(name) }
+}
+
+/// Members that are looked through one by one.
+const SMALL_MAX: usize = 10;
+
+#[derive(Debug)]
 enum Name<'t> {
+    Root(&'t str),
     Element(&'t str, Option<usize>),
+    /// The resource of an entry of the Bundle, found by a reference.
+    Entry(usize),
     /// A whole location.
     Text(String),
 }
 
 struct Search<'s, 't> {
     tree: &'s Tree<'t>,
-    lets: &'s Lets<'t>,
+    lets: &'s Named<'s, 't>,
     /// What the whole path is asked of: `$record`, also where `$this` is a node inside `where`.
-    record: Option<Node<'t>>,
-    links: RefCell<Vec<Link<'t>>>,
+    record: Node<'t>,
 }
 
 impl<'t> Search<'_, 't> {
     fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
         let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
-            (Head::Let(name), _) if name == RECORD && !self.lets.contains_key(name) => {
-                (self.record.into_iter().collect(), path.steps.as_slice())
-            }
-            (Head::Let(name), _) => {
-                (self.lets.get(name).into_iter().flatten().map(|found| self.enter(found)).collect(), path.steps.as_slice())
-            }
+            (Head::Let(name), _) => match self.lets.iter().find(|(known, _)| known == name) {
+                Some((_, spots)) => (spots.iter().map(|spot| spot.entered()).collect(), path.steps.as_slice()),
+                None if name == RECORD => (vec![self.record], path.steps.as_slice()),
+                None => (Vec::new(), path.steps.as_slice()),
+            },
             (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
             (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
         };
@@ -155,10 +240,10 @@ impl<'t> Search<'_, 't> {
 
     fn filter(&self, nodes: Vec<Node<'t>>, condition: &Condition, root: Node<'t>) -> Vec<Node<'t>> {
         let passes = |node: &Node<'t>| {
-            let before = self.links.borrow().len();
+            let before = self.tree.links.borrow().len();
             let holds = self.holds(condition, root, *node);
             // Nothing keeps a node that a condition looked at.
-            self.links.borrow_mut().truncate(before);
+            self.tree.links.borrow_mut().truncate(before);
             holds && !self.tree.is_exhausted()
         };
         nodes.into_iter().filter(passes).collect()
@@ -253,7 +338,7 @@ impl<'t> Search<'_, 't> {
         }
         let references = self.tree.references.get_or_init(|| References::of(self.tree.root));
         let (at, resource) = references.entry(reference)?;
-        Some(self.link(None, Some(resource), Name::Text(format!("{}.entry[{at}].resource", root_name(self.tree.root)))))
+        Some(self.link(None, Some(resource), Name::Entry(at)))
     }
 
     /// The resource inside the one around the reference; `#` alone is the one around.
@@ -271,7 +356,7 @@ impl<'t> Search<'_, 't> {
     fn around(&self, mut link: usize) -> Option<Node<'t>> {
         loop {
             let (parent, value, contained) = {
-                let links = self.links.borrow();
+                let links = self.tree.links.borrow();
                 let here = links.get(link)?;
                 (here.parent, here.value, matches!(here.name, Name::Element("contained", _)))
             };
@@ -290,7 +375,7 @@ impl<'t> Search<'_, 't> {
 
     fn walk(&self, location: &str) -> Option<Node<'t>> {
         let root = root_name(self.tree.root);
-        let mut node = self.link(None, Some(self.tree.root), Name::Text(root.to_owned()));
+        let mut node = self.tree.root_node();
         let rest = location.strip_prefix(root)?;
         for part in rest.split('.').skip(1) {
             let (name, at) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
@@ -309,30 +394,11 @@ impl<'t> Search<'_, 't> {
     fn link(&self, parent: Option<usize>, value: Option<&'t Value>, name: Name<'t>) -> Node<'t> {
         let left = self.tree.steps_left.get();
         self.tree.steps_left.set(left.saturating_sub(1));
-        let mut links = self.links.borrow_mut();
+        let mut links = self.tree.links.borrow_mut();
         // An exhausted search ends: no value, no children.
         let value = if left == 0 { None } else { value };
         links.push(Link { parent, value, name });
         Node { value, extra: None, chosen: None, link: links.len() - 1 }
-    }
-
-    fn location(&self, link: usize) -> String {
-        let links = self.links.borrow();
-        let mut way = Vec::new();
-        let mut next = Some(link);
-        while let Some(link) = next.and_then(|at| links.get(at)) {
-            way.push(&link.name);
-            next = link.parent;
-        }
-        let mut location = String::new();
-        for name in way.into_iter().rev() {
-            match name {
-                Name::Text(text) => location.push_str(text),
-                Name::Element(name, None) => location.push_str(&format!(".{name}")),
-                Name::Element(name, Some(at)) => location.push_str(&format!(".{name}[{at}]")),
-            }
-        }
-        location
     }
 }
 

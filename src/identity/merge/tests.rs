@@ -9,7 +9,7 @@ use crate::canon::{Address, Date, Death, EventHeader, Instant, Period, Precision
 const NOTHING: [String; 0] = [];
 
 fn said(rank: u8, at: i64) -> Said {
-    let source = ["other", "pas", "maternity", "spine"][usize::from(rank)];
+    let source = ["other", "pas", "maternity", "spine", "practice"][usize::from(rank)];
     Said { at_us: at, version: 0, seq: at, rank, source: source.to_owned() }
 }
 
@@ -390,6 +390,126 @@ fn each_source_says_who_is_around_the_child_and_the_same_person_stands_once() {
 }
 
 #[test]
+fn a_practice_of_before_stands_once_for_each_start_whoever_names_it() {
+    let registration = |ods: &str, from: &str, to: &str| {
+        let day = |value: &str| (!value.is_empty()).then(|| Instant { value: value.to_owned(), precision: Precision::Day, raw: None });
+        GpRegistration { practice_ods: Some(ods.to_owned()), from: day(from), to: day(to), ..GpRegistration::default() }
+    };
+    let before = |registrations: &[GpRegistration]| about(Child { gp_history: registrations.to_vec(), ..Child::default() });
+    let words = |record: &Record| -> Vec<String> {
+        let word = |gp: &GpRegistration| {
+            let day = |at: &Option<Instant>| at.as_ref().map_or("-", |at| &at.value).to_owned();
+            format!("{} {} {}", gp.practice_ods.as_deref().unwrap_or_default(), day(&gp.from), day(&gp.to))
+        };
+        record.child.gp_history.iter().map(word).collect()
+    };
+    let spine = before(&[registration("E83001", "2026-01-10", "2026-03-01"), registration("E84001", "2026-03-01", "")]);
+    let pas = before(&[
+        registration("E83001", "2026-01-10", ""),
+        registration("E85001", "2025-12-01", ""),
+        registration("E83001", "2026-06-01", ""),
+    ]);
+    let record = in_every_order(&[(said(3, 2), spine), (said(1, 9), pas), (said(2, 5), about(gp("E86001")))]);
+    assert_eq!(words(&record), ["E85001 2025-12-01 -", "E83001 2026-01-10 2026-03-01", "E84001 2026-03-01 -", "E83001 2026-06-01 -"]);
+    assert_eq!(record.child.gp.unwrap().practice_ods.as_deref(), Some("E86001"), "what was before is not what is");
+}
+
+#[test]
+fn absent_none_and_a_value_are_three_things() {
+    let language = |word: &str| about(Child { language: Some(word.to_owned()), ..Child::default() });
+    let first = (said(1, 1), language("fr"));
+    let stands = |second: Statement| in_every_order(&[first.clone(), (said(1, 2), second)]).child.language;
+    assert_eq!(stands(about(Child::default())).as_deref(), Some("fr"), "absent leaves it as it is");
+    assert_eq!(stands(cleared("language")), None, "none clears it");
+    assert_eq!(stands(language("en")).as_deref(), Some("en"));
+    // Never said and said to be none are told apart.
+    assert!(!merged(&[(said(1, 1), about(Child::default()))]).said.contains_key("language"));
+    assert!(merged(&[(said(1, 1), cleared("language"))]).said.contains_key("language"));
+}
+
+#[test]
+fn a_lower_sources_none_is_kept_as_its_own_word_and_clears_nothing_of_a_higher_one() {
+    let sex = about(Child { sex: Some(Sex::Female), ..Child::default() });
+    let record = in_every_order(&[(said(3, 1), sex), (said(1, 2), cleared("sex"))]);
+    assert_eq!(record.child.sex, Some(Sex::Female));
+    let kept: Vec<(&str, bool)> = record.kept["sex"].iter().map(|kept| (kept.said.source.as_str(), kept.value.is_null())).collect();
+    assert_eq!(kept, [("pas", true)], "the source has none, and that is on record");
+}
+
+#[test]
+fn all_of_a_delivery_is_the_maternity_units_then_the_national_records_then_the_hospitals() {
+    let birth = |number: i64| {
+        let mut child = Child::default();
+        let word = || Some(number.to_string());
+        child.birth.weight_g = Some(number);
+        (child.birth.gestation_weeks, child.birth.gestation_days) = (Some(number), Some(number));
+        (child.birth.apgar_1, child.birth.apgar_5, child.birth.apgar_10) = (Some(number), Some(number), Some(number));
+        (child.birth.delivery_method, child.birth.resuscitation, child.birth.neonatal_care_level) = (word(), word(), word());
+        about(child)
+    };
+    // What each said is its rank; the hospital and the practice spoke last.
+    let all = [(said(2, 1), birth(2)), (said(3, 2), birth(3)), (said(1, 8), birth(1)), (said(4, 9), birth(4)), (said(0, 10), birth(5))];
+    for (without, expected) in [(0, 2), (1, 3), (2, 1)] {
+        let record = in_every_order(&all[without..]);
+        let mut alone = birth(expected).child.birth;
+        alone.date = record.child.birth.date.clone();
+        assert_eq!(record.child.birth, alone, "without {without}");
+    }
+}
+
+#[test]
+fn birth_facts_are_heard_field_by_field() {
+    let mut maternity = Child::default();
+    maternity.birth.place_ods = Some("RJ122".to_owned());
+    maternity.birth.live_still = Some("2".to_owned());
+    let mut national = Child::default();
+    national.birth.live_still = Some("1".to_owned());
+    let mut hospital = Child::default();
+    hospital.birth.place_ods = Some("RJ999".to_owned());
+    hospital.birth.births_in_confinement = Some(2);
+    let record = in_every_order(&[(said(2, 1), about(maternity)), (said(3, 2), about(national)), (said(1, 9), about(hospital))]);
+    let birth = record.child.birth;
+    assert_eq!((birth.place_ods.as_deref(), birth.live_still.as_deref(), birth.births_in_confinement), (Some("RJ122"), Some("1"), Some(2)));
+}
+
+#[test]
+fn address_practice_and_death_are_the_national_records_then_the_practices_then_the_newest() {
+    let person = |number: u8| {
+        let mut child = gp(&format!("E8300{number}"));
+        child.addresses = vec![home(&format!("SE1 {number}ZZ"))];
+        child.death = Some(Death { status: Some("formal".to_owned()), stillbirth: number.is_multiple_of(2), ..Death::default() });
+        about(child)
+    };
+    let all = [(said(3, 1), person(3)), (said(4, 2), person(4)), (said(2, 3), person(2)), (said(1, 4), person(1))];
+    for (without, expected) in [(0, 3), (1, 4), (2, 1)] {
+        let (record, alone) = (in_every_order(&all[without..]), person(expected).child);
+        assert_eq!((&record.child.addresses, &record.child.gp), (&alone.addresses, &alone.gp), "without {without}");
+        assert_eq!(record.child.death.as_ref().unwrap().stillbirth, expected.is_multiple_of(2), "without {without}");
+    }
+    // A practice is no better than a hospital in who the child is, and takes nothing of the national record back.
+    let sex = |rank, at, sex| (said(rank, at), about(Child { sex: Some(sex), ..Child::default() }));
+    assert_eq!(in_every_order(&[sex(4, 1, Sex::Male), sex(1, 2, Sex::Female)]).child.sex, Some(Sex::Female));
+    let none = (said(4, 9), cleared("gp.practice_ods"));
+    assert_eq!(in_every_order(&[(said(3, 1), about(gp("E83003"))), none.clone()]).child.gp, gp("E83003").gp);
+    assert_eq!(in_every_order(&[(said(2, 1), about(gp("E83002"))), none]).child.gp, Some(GpRegistration::default()));
+}
+
+#[test]
+fn telephone_language_religion_ethnic_category_and_consent_are_the_newest_words_whoever_says_them() {
+    let person = |word: &str| {
+        let telecom = Telecom { system: Some("phone".to_owned()), value: word.to_owned(), ..Telecom::default() };
+        let text = || Some(word.to_owned());
+        let flags = Flags { share_consent: text(), ..Flags::default() };
+        let (language, religion, ethnic_category) = (text(), text(), text());
+        about(Child { telecoms: vec![telecom], language, religion, ethnic_category, flags, ..Child::default() })
+    };
+    let record = in_every_order(&[(said(3, 1), person("national")), (said(2, 2), person("maternity")), (said(0, 3), person("other"))]);
+    let expected = person("other").child;
+    let child = Child { status: None, ..record.child };
+    assert_eq!(child, expected);
+}
+
+#[test]
 fn what_takes_back_a_result_says_nothing_of_the_person() {
     let mut statement = about(gp("E83001"));
     statement.event.action = Action::Delete;
@@ -460,7 +580,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
 
 /// Ranks, sources and moments so few that ties are common.
 fn any_said() -> impl Strategy<Value = Said> {
-    (0..4_u8, select(vec!["a", "b"]), 0..4_i64, 0..2_i64, 0..2_i64).prop_map(|(rank, source, at_us, version, seq)| Said {
+    (0..5_u8, select(vec!["a", "b"]), 0..4_i64, 0..2_i64, 0..2_i64).prop_map(|(rank, source, at_us, version, seq)| Said {
         at_us,
         version,
         seq,

@@ -1,5 +1,6 @@
 //! Tests of the module as a whole: small files, small messages, exact texts.
 
+mod csv;
 mod fhir;
 mod files;
 mod groups;

@@ -1,0 +1,106 @@
+//! Reads entries again as they were read when they were filed: by the files of the bundle that spoke then, which the ledger keeps.
+//!
+//! # What always holds
+//!
+//! - Where a message has child protection facts, or may have them and could not be read to the end, it is *restricted*: what
+//!   it says of them is shown to nobody without a right of its own.
+//!
+//! # Not here
+//!
+//! What is shown of it: `views.rs`, `why.rs`.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::views::ViewError;
+use crate::canon::EventKind;
+use crate::mapping::{Bundle, Input, Outcome, Provenance, Reading};
+use crate::names::{Format, Seq};
+use crate::store::LedgerReader;
+
+/// Field names of child protection facts begin with this.
+const SAFEGUARDING: &str = "safeguarding[";
+
+/// Reads entries again; bundles are compiled once.
+pub(super) struct Rereader<'r> {
+    reader: &'r LedgerReader,
+    /// The character set of a source whose messages do not name theirs.
+    charset: &'r dyn Fn(&str) -> Option<String>,
+    bundles: HashMap<String, Option<Rc<Bundle>>>,
+}
+
+/// An entry, read again.
+pub(super) struct Reread {
+    /// The bundle that spoke.
+    pub(super) bundle: String,
+    /// What it says.
+    pub(super) reading: Reading,
+    /// Says child protection facts, or might.
+    pub(super) is_restricted: bool,
+}
+
+impl<'r> Rereader<'r> {
+    pub(super) fn new(reader: &'r LedgerReader, charset: &'r dyn Fn(&str) -> Option<String>) -> Self {
+        Self { reader, charset, bundles: HashMap::new() }
+    }
+
+    /// Reads an entry by the bundle under which it stands.
+    pub(super) fn reread(&mut self, seq: Seq) -> Result<Reread, ViewError> {
+        let missing = || ViewError::Missing(format!("the ledger has no message {seq}; `chis-broker msg list` shows the newest"));
+        let (row, body) = self.reader.entry(seq)?.ok_or_else(missing)?;
+        let hash = self.reader.bundle_of(seq)?.ok_or_else(|| {
+            ViewError::Missing(format!("message {seq} was not mapped (it is {}), so nothing can be explained", row.standing))
+        })?;
+        let bundle = self.bundle(&hash)?.ok_or_else(|| {
+            ViewError::Store(
+                format!("this program cannot compile bundle {hash}, which an older one used, or the ledger does not have it"),
+                65,
+            )
+        })?;
+        let format =
+            Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
+        Ok(read(&bundle, hash, (format, &body), (self.charset)(&row.source).as_deref()))
+    }
+
+    /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
+    pub(super) fn is_restricted(&mut self, seq: Seq) -> Result<bool, ViewError> {
+        let Some((row, body)) = self.reader.entry(seq)? else { return Ok(false) };
+        let Some(format) = Format::from_word(&row.format) else { return Ok(false) };
+        let own = match self.reader.bundle_of(seq)? {
+            Some(hash) => self.bundle(&hash)?,
+            None => None,
+        };
+        let bundle = match own {
+            Some(bundle) => bundle,
+            None => match self.reader.last_bundle()?.and_then(|files| Bundle::compile(&files, "").ok()) {
+                Some(bundle) => Rc::new(bundle),
+                // Nobody knows what it says, so nobody knows that it says nothing of the kind.
+                None => return Ok(true),
+            },
+        };
+        Ok(read(&bundle, String::new(), (format, &body), (self.charset)(&row.source).as_deref()).is_restricted)
+    }
+
+    fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {
+        if let Some(known) = self.bundles.get(hash) {
+            return Ok(known.clone());
+        }
+        let files = self.reader.bundle_files(hash)?;
+        let bundle = files.and_then(|files| Bundle::compile(&files, "").ok()).map(Rc::new);
+        self.bundles.insert(hash.to_owned(), bundle.clone());
+        Ok(bundle)
+    }
+}
+
+fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), charset: Option<&str>) -> Reread {
+    let input = Input { format, body, default_charset: charset, allow_test_numbers: true };
+    let reading = bundle.read(&input, true);
+    let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
+    let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
+    Reread { bundle: hash, is_restricted: says || might || reading.provenance.iter().any(is_safeguarding), reading }
+}
+
+/// True for a value of a child protection fact.
+pub(super) fn is_safeguarding(one: &Provenance) -> bool {
+    one.field.starts_with(SAFEGUARDING)
+}
