@@ -24,6 +24,7 @@ fn main() {
         let region = Region::new(ALLOCATOR);
         (case.run)();
         let asked = region.change();
-        println!("| {} | {} | {} | {} |", case.message, case.what, asked.allocations + asked.reallocations, asked.bytes_allocated);
+        let what = if case.is_yardstick { format!("{} (yardstick)", case.what) } else { case.what.to_owned() };
+        println!("| {} | {what} | {} | {} |", case.message, asked.allocations + asked.reallocations, asked.bytes_allocated);
     }
 }
