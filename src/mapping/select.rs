@@ -2,8 +2,9 @@
 //!
 //! # The order
 //!
-//! Of the files for this format that accept this type: first files for this sender (the more they say of it, the
-//! earlier), then files whose `when` holds, then files without `when`. Two that are equally good hold the message.
+//! Of the files for this format that accept this type: first files for this sender that stand alone (the more they say of it, the
+//! earlier); then files whose `when` holds, then files without `when`, and among these the files for this sender first: a file that
+//! extends another competes as that one does. Two that are equally good hold the message.
 //!
 //! # Not here
 //!
@@ -28,6 +29,11 @@ use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
 use jiff::tz::TimeZone;
+
+/// A sender's file that stands alone comes before all others.
+const STANDS_ALONE: usize = 100;
+/// A file whose `when` holds comes before one without; among equals the one that says more of the sender.
+const WITH_WHEN: usize = 10;
 
 /// Places that a finding names where no file takes a message.
 const PLACES_NAMED_MAX: usize = 6;
@@ -221,11 +227,15 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
     let asked = accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     for (mapping, of_sender) in asked {
-        let Some(rank) = (match &mapping.when {
-            None => Some(of_sender * 2),
-            Some(_) => asked_of.hold(mapping).then_some(of_sender * 2 + 1),
-        }) else {
+        if mapping.when.is_some() && !asked_of.hold(mapping) {
             continue;
+        }
+        let chosen = usize::from(mapping.when.is_some());
+        // What a sender's file extends would stand in its place: it competes as that one does. Otherwise a file for persons would take
+        // the births of its sender from the file for births, and lose what only that one reads.
+        let rank = match (of_sender, &mapping.extends) {
+            (1.., None) => STANDS_ALONE + of_sender * 2 + chosen,
+            _ => chosen * WITH_WHEN + of_sender,
         };
         match best.first().map(|(_, top)| rank.cmp(top)) {
             Some(std::cmp::Ordering::Less) => {}
@@ -469,8 +479,7 @@ pub(super) fn clashes(mappings: &[Mapping], sources: &[Source], report: &Report)
             .iter()
             .filter(|other| mapping.sender.is_some() && other.sender.is_none() && other.dialect == mapping.dialect && other.when.is_some());
         for other in passed_over.filter(|other| {
-            Some(other.id.as_str()) != mapping.extends.as_deref()
-                && other.accepts.iter().any(|theirs| mapping.accepts.iter().any(|kind| meet(kind, theirs)))
+            mapping.extends.is_none() && other.accepts.iter().any(|theirs| mapping.accepts.iter().any(|kind| meet(kind, theirs)))
         }) {
             let replaced = mappings.iter().any(|site| site.sender == mapping.sender && site.extends.as_deref() == Some(other.id.as_str()));
             if !replaced {
