@@ -45,6 +45,11 @@ pub trait Operations: Send + Sync + 'static {
     /// Loads mappings and directories anew, all or nothing: the hash that is active, or every mistake, a line each.
     fn reload(&self) -> Result<String, String>;
 
+    /// The folder that mappings are loaded from; none: those inside the program.
+    fn mappings_folder(&self) -> Option<String> {
+        None
+    }
+
     /// Notes that a person saw or did something; returns once it is kept.
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError>;
 
@@ -152,6 +157,10 @@ impl Operations for BrokerOperations {
         self.runtime
             .block_on(super::reload(&self.active, &self.settings, &self.ledger, &self.controls))
             .map_err(|refused| refused.to_string())
+    }
+
+    fn mappings_folder(&self) -> Option<String> {
+        self.settings.mappings.dir.as_ref().map(|dir| dir.display().to_string())
     }
 
     fn charset(&self, source: &str) -> Option<String> {

@@ -18,13 +18,16 @@ pub fn check(map: &MapDir, out: &mut Out) -> Outcome {
     let compiled = Bundle::compile(&files, &prefix);
     if map.json {
         let (bundle, found) = match &compiled {
-            Ok(bundle) => (json!(bundle.hash()), Vec::new()),
+            Ok(bundle) => (json!(bundle.hash()), bundle.warnings().to_vec()),
             Err(found) => (Value::Null, found.clone()),
         };
         out.json(&json!({ "bundle": bundle, "diagnostics": found }))?;
         return Ok(if compiled.is_ok() { exit::OK } else { exit::CONFIG });
     }
     let bundle = compiled.map_err(|found| mistakes(&found, &files, &prefix))?;
+    if !bundle.warnings().is_empty() {
+        super::say(&diagnostics::render(bundle.warnings(), &texts(&files, &prefix), output::is_stderr_coloured()));
+    }
     writeln!(out, "good: {}, {}; bundle {}", counted(bundle.mappings().len(), "mapping"), counted(files.len(), "file"), bundle.hash())?;
     Ok(exit::OK)
 }
@@ -119,10 +122,13 @@ pub(super) fn compile(files: &Files, prefix: &str) -> Result<Bundle, Failure> {
     Bundle::compile(files, prefix).map_err(|found| mistakes(&found, files, prefix))
 }
 
+/// The texts that diagnostics point into.
+fn texts(files: &Files, prefix: &str) -> BTreeMap<String, String> {
+    files.iter().map(|(name, text)| (format!("{prefix}{name}"), String::from_utf8_lossy(text).into_owned())).collect()
+}
+
 fn mistakes(found: &[Diagnostic], files: &Files, prefix: &str) -> Failure {
-    let texts: BTreeMap<String, String> =
-        files.iter().map(|(name, text)| (format!("{prefix}{name}"), String::from_utf8_lossy(text).into_owned())).collect();
-    super::say(&diagnostics::render(found, &texts, output::is_stderr_coloured()));
+    super::say(&diagnostics::render(found, &texts(files, prefix), output::is_stderr_coloured()));
     Failure::new(exit::CONFIG, counted(found.iter().filter(|one| one.is_error).count(), "mistake"))
 }
 

@@ -282,7 +282,13 @@ pub fn reload(reload: &Reload, out: &mut Out) -> Outcome {
     if reload.json {
         out.json(&value)?;
     } else {
-        writeln!(out, "active: {}", text(&value, "active"))?;
+        let from = match text(&value, "folder") {
+            folder if folder.is_empty() => {
+                "the mappings inside the program; name your folder by [mappings] dir in the configuration".to_owned()
+            }
+            folder => folder,
+        };
+        writeln!(out, "active: {} ({from})", text(&value, "active"))?;
     }
     Ok(exit::OK)
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::standard::{name_of, plain_place};
 use super::{habits, words};
+use crate::canon::{Child, Statement};
 use crate::hl7::{self, Header, Limits, Message, ReadOptions};
 use crate::mapping::{Bundle, Coverage, Input, Outcome};
 use crate::names::Format;
@@ -154,7 +155,7 @@ impl<'b> Lint<'b> {
             issues.extend(reading.findings.iter().filter_map(words::of_finding));
         }
         if is_read && reading.mapping.is_some() && input.format == Format::Hl7v2 {
-            self.beside_the_mapping(input, &kind, &mut issues);
+            self.beside_the_mapping(input, (&kind, &reading.statements), &mut issues);
         }
         self.count(issues, &kind, name);
     }
@@ -201,10 +202,10 @@ impl<'b> Lint<'b> {
     }
 
     /// Habits, and the fields that nobody reads.
-    fn beside_the_mapping(&mut self, input: &Input<'_>, kind: &str, issues: &mut Vec<Issue>) {
+    fn beside_the_mapping(&mut self, input: &Input<'_>, (kind, said): (&str, &[Statement]), issues: &mut Vec<Issue>) {
         let options = ReadOptions { default_charset: input.default_charset.map(str::to_owned), ..ReadOptions::default() };
         if let Ok(message) = Message::read(input.body, &options) {
-            issues.extend(habits::of(&message));
+            issues.extend(habits::of(&message).filter(|issue| !is_said_elsewhere(&issue.code, said)));
         }
         let unread: BTreeSet<String> = self
             .bundle
@@ -251,6 +252,21 @@ impl<'b> Lint<'b> {
     }
 }
 
+/// True where the mapping found elsewhere what a habit misses: a sender's own file may read the practice out of a Z segment.
+fn is_said_elsewhere(code: &str, said: &[Statement]) -> bool {
+    let all = |has: fn(&Child) -> bool| !said.is_empty() && said.iter().all(|statement| has(&statement.child));
+    match code {
+        "no-practice" => all(|child| child.gp.as_ref().is_some_and(|gp| gp.practice_ods.is_some())),
+        "no-nhs-number" => all(|child| child.nhs_number().is_some()),
+        "no-number-status" => all(|child| child.nhs_number().is_some_and(|(_, status)| status.is_some())),
+        "no-birth-date" => all(|child| child.birth.date.is_some()),
+        "no-birth-order" => all(|child| child.birth.birth_order.is_some()),
+        "no-postcode" => all(|child| child.home().is_some_and(|home| home.postcode.is_some())),
+        "no-mother" => all(|child| child.mother().is_some_and(|mother| !mother.identifiers.is_empty())),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +302,23 @@ mod tests {
         assert_eq!((worst.messages, worst.examples.as_slice()), (2, ["2".to_owned(), "3".to_owned()].as_slice()));
         assert_eq!(worst.issue.what, "PID-8 (Administrative Sex) has the code Q, which table sex does not know");
         assert!(report.unread.iter().any(|unread| unread.place == "PID-39" && unread.messages == 4), "{report:#?}");
+    }
+
+    #[test]
+    fn what_a_senders_own_file_reads_elsewhere_is_not_missed() {
+        let mut files = Bundle::shipped();
+        let site = "[mapping]\nid = \"rj1/adt-person\"\nversion = \"1\"\nschema = 1\nextends = \"adt-person\"\nsender = { facility = \"RJ1\" }\n\
+            [override.child]\ngp.practice_ods = { from = 'ZPR-2', as = \"ods-code\", on_error = \"warn\" }\n";
+        let without = a28("1", "2").replace("PD1|||S^^G85001\r", "ZPR||G85001\r");
+        let missed = |files: &crate::mapping::Files| {
+            let bundle = Bundle::compile(files, "mappings/").unwrap();
+            let mut lint = Lint::new(&bundle);
+            lint.take(&input(&without), "m");
+            lint.report().issues.iter().any(|seen| seen.issue.code == "no-practice")
+        };
+        assert!(missed(&files));
+        files.insert("sites/rj1/adt-person.toml".to_owned(), site.as_bytes().to_vec());
+        assert!(!missed(&files));
     }
 
     #[test]

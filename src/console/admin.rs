@@ -253,8 +253,9 @@ async fn release_debt(State(broker): State<Broker>, Path(debt): Path<i64>, body:
 }
 
 async fn reload(State(broker): State<Broker>) -> Response {
+    let folder = broker.mappings_folder();
     match tokio::task::spawn_blocking(move || broker.reload()).await {
-        Ok(Ok(hash)) => axum::Json(json!({ "active": hash })).into_response(),
+        Ok(Ok(hash)) => axum::Json(json!({ "active": hash, "folder": folder })).into_response(),
         Ok(Err(mistakes)) => refusal(StatusCode::CONFLICT, &mistakes, 78),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reload did not come to its end; the old bundle stays active", 70),
     }

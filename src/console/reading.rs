@@ -39,6 +39,9 @@ pub(super) struct Reread {
     pub(super) is_restricted: bool,
 }
 
+/// Words of the finding on a number of the test range that was not taken.
+const TEST_NUMBER: &str = "is a test number (999)";
+
 impl<'r> Rereader<'r> {
     pub(super) fn new(reader: &'r LedgerReader, charset: &'r dyn Fn(&str) -> Option<String>) -> Self {
         Self { reader, charset, bundles: HashMap::new() }
@@ -59,7 +62,11 @@ impl<'r> Rereader<'r> {
         })?;
         let format =
             Format::from_word(&row.format).ok_or_else(|| ViewError::Store(format!("the format of message {seq} is not known"), 65))?;
-        Ok(read(&bundle, hash, (format, &body), (self.charset)(&row.source).as_deref()))
+        let charset = (self.charset)(&row.source);
+        // As it was read: a broker that takes no test numbers said so of each.
+        let findings = self.reader.trace(seq)?.map(|trace| trace.findings.to_string()).unwrap_or_default();
+        let took_test_numbers = !findings.contains(TEST_NUMBER);
+        Ok(read(&bundle, hash, (format, &body), (charset.as_deref(), took_test_numbers)))
     }
 
     /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
@@ -78,7 +85,7 @@ impl<'r> Rereader<'r> {
                 None => return Ok(true),
             },
         };
-        Ok(read(&bundle, String::new(), (format, &body), (self.charset)(&row.source).as_deref()).is_restricted)
+        Ok(read(&bundle, String::new(), (format, &body), ((self.charset)(&row.source).as_deref(), true)).is_restricted)
     }
 
     fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {
@@ -92,8 +99,8 @@ impl<'r> Rereader<'r> {
     }
 }
 
-fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), charset: Option<&str>) -> Reread {
-    let input = Input { format, body, default_charset: charset, allow_test_numbers: true };
+fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
+    let input = Input { format, body, default_charset: charset, allow_test_numbers };
     let reading = bundle.read(&input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));

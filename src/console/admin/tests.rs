@@ -103,7 +103,7 @@ async fn a_refused_reload_says_every_mistake() {
     let fake = Arc::new(Fake { broken: Some("a.toml:1:1: x\nb.toml:2:1: y".into()), ..Fake::default() });
     let (status, text) = ask(&fake, "POST", "/api/v1/reload", &[], "").await;
     assert_eq!((status, text.contains("b.toml:2:1: y")), (409, true));
-    assert_eq!(ask(&Arc::new(Fake::default()), "POST", "/api/v1/reload", &[], "").await, (200, r#"{"active":"abc"}"#.into()));
+    assert_eq!(ask(&Arc::new(Fake::default()), "POST", "/api/v1/reload", &[], "").await, (200, r#"{"active":"abc","folder":null}"#.into()));
 }
 
 #[tokio::test]
