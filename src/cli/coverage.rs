@@ -334,13 +334,30 @@ fn markdown(told: &Told, out: &mut Out) -> std::io::Result<()> {
     for row in told.rows() {
         writeln!(out, "| {} |", row.join(" | "))?;
     }
-    writeln!(out, "\n## By field\n\nIn how many messages of a type a field was filled; of several repetitions one that is used counts.")?;
+    writeln!(
+        out,
+        "\n## By field\n\nIn how many messages of a type a field was filled, by what became of it; of several repetitions one that is used counts."
+    )?;
     for (kind, fields) in told.fields.iter().filter(|(_, fields)| !fields.is_empty()) {
-        writeln!(out, "\n### {kind}\n\n| field | name | used | left by rule | unmapped |\n|---|---|---:|---:|---:|")?;
+        writeln!(out, "\n### {kind}\n")?;
         let mut places: Vec<(&String, &OfField)> = fields.iter().collect();
         places.sort_by_key(|(place, _)| by_number(place));
-        for (place, field) in places {
-            writeln!(out, "| {place} | {} | {} | {} | {} |", name_of(place), field.used, field.ignored, field.unmapped)?;
+        let list = |count: fn(&OfField) -> usize, named: bool| {
+            let some = places.iter().filter(|(_, field)| count(field) > 0).map(|(place, field)| {
+                let name = if named { name_of(place) } else { String::new() };
+                let gap = if name.is_empty() { "" } else { " " };
+                format!("{place}{gap}{name} {}", count(field))
+            });
+            some.collect::<Vec<_>>().join(", ")
+        };
+        for (words, texts) in [
+            ("used", list(|field| field.used, false)),
+            ("left by rule", list(|field| field.ignored, false)),
+            ("unmapped", list(|field| field.unmapped, true)),
+        ] {
+            if !texts.is_empty() {
+                writeln!(out, "- *{words}*: {texts}")?;
+            }
         }
     }
     Ok(())

@@ -493,6 +493,13 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
+    /// Separators at the end say nothing (protocol rules, section 8).
+    fn without_trailing(&self, piece: Piece<'m>) -> Piece<'m> {
+        let delimiters = self.message.delimiters();
+        let is_one = |c: char| u8::try_from(c).is_ok_and(|byte| [delimiters.component, delimiters.sub].contains(&Some(byte)));
+        Piece { text: piece.text.trim_end_matches(is_one), ..piece }
+    }
+
     /// The part of a repetition that a path names; `None` where it is not there or blank.
     fn part(&self, repetition: Repetition<'m>, path: &V2Path, scalar: bool) -> Option<Hit<'m, Spot>> {
         let hit = |piece: Piece<'m>, null: bool| {
@@ -513,10 +520,10 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
         let piece = match (path.component, path.sub) {
             (None, _) if scalar => self.message.first_part(repetition.piece),
-            (None, _) => repetition.piece,
+            (None, _) => self.without_trailing(repetition.piece),
             (Some(component), None) => {
                 let whole = self.component(repetition.piece, component, None)?;
-                if scalar { self.component(repetition.piece, component, Some(1)).unwrap_or(whole) } else { whole }
+                if scalar { self.component(repetition.piece, component, Some(1)).unwrap_or(whole) } else { self.without_trailing(whole) }
             }
             (Some(component), Some(sub)) => {
                 if let Some(whole) = self.component(repetition.piece, component, None).filter(Piece::is_null) {

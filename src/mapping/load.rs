@@ -269,38 +269,52 @@ fn lets<'a>(section: &Section<'a>, report: &Report) -> Vec<RawLet<'a>> {
 
 /// What a file is after it took over what it extends.
 fn effective<'a>(raw: &Raw<'a>, raws: &[Raw<'a>], sheets: &Sheets<'a>, report: &Report) -> Option<Mapping> {
-    let base = base(raw, raws, report)?;
-    let (mut records, mut raw_lets, mut ignores) = match base {
-        Some(base) => (base.records.clone(), base.lets.clone(), base.ignores.clone()),
-        None => (Vec::new(), Vec::new(), Vec::new()),
-    };
-    change(raw, base.is_some(), &mut records, &mut raw_lets, report);
+    let bases = bases(raw, raws, report)?;
+    assemble(raw, &bases, &parts(raw, &bases, report), sheets, report)
+}
+
+/// Everything of the files below, changed by what `raw` says of it. What a file below says wrongly is said where that file is compiled.
+fn parts<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], report: &Report) -> Parts<'a> {
+    let inherited = bases.split_first().map(|(base, further)| parts(base, further, &Report::default()));
+    let Parts { mut records, mut lets, mut ignores } = inherited.unwrap_or_default();
+    change(raw, !bases.is_empty(), &mut records, &mut lets, report);
     add_records(raw, &mut records, report);
-    raw_lets.extend(raw.lets.iter().cloned());
-    for (index, one) in raw_lets.iter().enumerate() {
-        if raw_lets.iter().take(index).any(|other| other.name == one.name) {
+    lets.extend(raw.lets.iter().cloned());
+    for (index, one) in lets.iter().enumerate() {
+        if lets.iter().take(index).any(|other| other.name == one.name) {
             let mistake = Mistake::new(VERB, one.span.clone(), format!("[let] already has the name `{}` from the common file", one.name));
             report.error(one.source, mistake.help("write it below [override.let] to replace it"));
         }
     }
     ignores.extend(raw.ignores.iter().cloned());
-    assemble(raw, base, &Parts { records, lets: raw_lets, ignores }, sheets, report)
+    Parts { records, lets, ignores }
 }
 
-/// The file that `raw` extends: `Some(None)` where it stands alone.
-fn base<'r, 'a>(raw: &Raw<'a>, raws: &'r [Raw<'a>], report: &Report) -> Option<Option<&'r Raw<'a>>> {
-    let Some(extends) = &raw.extends else { return Some(None) };
-    let Some(base) = raws.iter().find(|other| other.id.value == extends.value) else {
-        let mistake = Mistake::new(EXTENDS, extends.span.clone(), format!("there is no mapping with the id {:?}", extends.value));
-        report.error(raw.source, mistake.maybe_help(did_you_mean(extends.value, raws.iter().map(|other| other.id.value))));
-        return None;
-    };
-    if let Some(further) = &base.extends {
-        let mistake = Mistake::new(EXTENDS, extends.span.clone(), format!("{:?} itself extends {:?}", extends.value, further.value));
-        report.error(raw.source, mistake.help(format!("extend {:?}; a chain of files cannot be followed by a person", further.value)));
-        return None;
+/// The file that `raw` extends, and what that one extends: the nearest first, none where it stands alone. A common file extends one that stands
+/// alone; a sender's file extends any common one.
+fn bases<'r, 'a>(raw: &Raw<'a>, raws: &'r [Raw<'a>], report: &Report) -> Option<Vec<&'r Raw<'a>>> {
+    let mut bases: Vec<&'r Raw<'a>> = Vec::new();
+    let mut extends = raw.extends.as_ref();
+    while let Some(wanted) = extends {
+        // Said at the file itself; a base that extends wrongly says so where it is compiled.
+        let at = raw.extends.as_ref().map_or(0..0, |extends| extends.span.clone());
+        let Some(base) = raws.iter().find(|other| other.id.value == wanted.value) else {
+            let mistake = Mistake::new(EXTENDS, at, format!("there is no mapping with the id {:?}", wanted.value));
+            report.error(raw.source, mistake.maybe_help(did_you_mean(wanted.value, raws.iter().map(|other| other.id.value))));
+            return None;
+        };
+        let is_sites = |raw: &Raw<'_>| raw.head.get("sender").is_some();
+        let levels = if is_sites(raw) { 2 } else { 1 };
+        if is_sites(base) || levels <= bases.len() {
+            let mistake = Mistake::new(EXTENDS, at, format!("{:?} cannot be extended here", wanted.value));
+            let help = "a common file extends one that stands alone, a sender's file any common one; a longer chain cannot be followed by a person";
+            report.error(raw.source, mistake.help(help));
+            return None;
+        }
+        bases.push(base);
+        extends = base.extends.as_ref();
     }
-    Some(Some(base))
+    Some(bases)
 }
 
 /// `[override.REC]`, `[add.REC]`, `[remove]`.
@@ -411,18 +425,22 @@ fn add_records<'a>(raw: &Raw<'a>, records: &mut Vec<RawRecord<'a>>, report: &Rep
     }
 }
 
+#[derive(Default)]
 struct Parts<'a> {
     records: Vec<RawRecord<'a>>,
     lets: Vec<RawLet<'a>>,
     ignores: Vec<Section<'a>>,
 }
 
-fn assemble<'a>(raw: &Raw<'a>, base: Option<&Raw<'a>>, parts: &Parts<'a>, sheets: &Sheets<'a>, report: &Report) -> Option<Mapping> {
+fn assemble<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], parts: &Parts<'a>, sheets: &Sheets<'a>, report: &Report) -> Option<Mapping> {
     let head = &raw.head;
     head.needed("version", "\"2026.04.1\"", report);
     schema_number(head, report);
     // A site file says itself, or inherits, what its common file says.
-    let inherits = |key: &str| if head.get(key).is_some() { head } else { base.map_or(head, |base| &base.head) };
+    let inherits = |key: &str| {
+        let below = || bases.iter().map(|base| &base.head).find(|head| head.get(key).is_some());
+        if head.get(key).is_some() { head } else { below().unwrap_or(head) }
+    };
     if inherits("format").get("format").is_none() {
         report.error(
             raw.source,

@@ -2,8 +2,9 @@
 //!
 //! # The order
 //!
-//! Of the files for this format that accept this type: first files for this sender (the more they say of it, the
-//! earlier), then files whose `when` holds, then files without `when`. Two that are equally good hold the message.
+//! Of the files for this format that accept this type: first files for this sender that stand alone (the more they say of it, the
+//! earlier); then files whose `when` holds, then files without `when`, and among these the files for this sender first: a file that
+//! extends another competes as that one does. Two that are equally good hold the message.
 //!
 //! # Not here
 //!
@@ -14,6 +15,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::condition::Condition;
 use super::convert::Surroundings;
 use super::csv_row::{CsvRow, show_columns};
 use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
@@ -21,12 +23,20 @@ use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
 use super::load::{Mapping, Sender};
-use super::path::Dialect;
+use super::path::{Dialect, Path};
 use super::view::{View, holds};
 use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
 use jiff::tz::TimeZone;
+
+/// A sender's file that stands alone comes before all others.
+const STANDS_ALONE: usize = 100;
+/// A file whose `when` holds comes before one without; among equals the one that says more of the sender.
+const WITH_WHEN: usize = 10;
+
+/// Places that a finding names where no file takes a message.
+const PLACES_NAMED_MAX: usize = 6;
 
 /// A body that could be read.
 pub(super) enum Document {
@@ -84,6 +94,15 @@ impl Document {
             Self::V2(message) => message.header().message_type(),
             Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
             Self::Csv(row) => row.mapping.clone(),
+        }
+    }
+
+    /// Where the type stands.
+    fn kind_place(&self) -> &'static str {
+        match self {
+            Self::V2(_) => "MSH-9",
+            Self::Fhir(..) => "Bundle",
+            Self::Csv(_) => "",
         }
     }
 
@@ -208,11 +227,15 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
     let asked = accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     for (mapping, of_sender) in asked {
-        let Some(rank) = (match &mapping.when {
-            None => Some(of_sender * 2),
-            Some(_) => asked_of.hold(mapping).then_some(of_sender * 2 + 1),
-        }) else {
+        if mapping.when.is_some() && !asked_of.hold(mapping) {
             continue;
+        }
+        let chosen = usize::from(mapping.when.is_some());
+        // What a sender's file extends would stand in its place: it competes as that one does. Otherwise a file for persons would take
+        // the births of its sender from the file for births, and lose what only that one reads.
+        let rank = match (of_sender, &mapping.extends) {
+            (1.., None) => STANDS_ALONE + of_sender * 2 + chosen,
+            _ => chosen * WITH_WHEN + of_sender,
         };
         match best.first().map(|(_, top)| rank.cmp(top)) {
             Some(std::cmp::Ordering::Less) => {}
@@ -223,13 +246,23 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
     match best.as_slice() {
         [(only, _)] => Ok(only),
         [] => {
+            let looked = looked_at(mappings, document, &kind);
             let kind = if kind.is_empty() { "this message".to_owned() } else { format!("{kind} messages") };
-            Err(Box::new(held(
-                "no-mapping",
-                format!("no mapping file reads {kind} of this sender"),
-                "write a mapping that accepts this type, or release the message by hand",
-                document.findings(),
-            )))
+            let (at, text) = if looked.is_empty() {
+                (document.kind_place().to_owned(), format!("no mapping file reads {kind} of this sender"))
+            } else {
+                let places = looked.join(", ");
+                let text = format!(
+                    "no mapping file reads this one of the {kind} of this sender: what stands in {places} is of no kind that one of them knows"
+                );
+                (places, text)
+            };
+            let mut reading =
+                held("no-mapping", text, "write a mapping that accepts this type, or release the message by hand", document.findings());
+            if let Some(finding) = reading.findings.last_mut() {
+                finding.at = at;
+            }
+            Err(Box::new(reading))
         }
         many => {
             let names =
@@ -242,6 +275,38 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
             )))
         }
     }
+}
+
+/// Where the files that accept a type look to tell whether a message is for them: `OBR-4.1`.
+fn looked_at(mappings: &[Mapping], document: &Document, kind: &str) -> Vec<String> {
+    let accepting = mappings
+        .iter()
+        .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, kind)));
+    let mut places = Vec::new();
+    for path in accepting.filter_map(|mapping| mapping.when.as_ref()).flat_map(Condition::paths).filter_map(Path::v2) {
+        let place = without_selectors(&path.text);
+        if !place.starts_with('$') && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.sort();
+    places.truncate(PLACES_NAMED_MAX);
+    places
+}
+
+/// `OBR[*]-4.1` is `OBR-4.1` to a person.
+fn without_selectors(path: &str) -> String {
+    let mut depth = 0_usize;
+    let mut plain = String::new();
+    for c in path.chars() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            c if depth == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
 }
 
 /// The mapping that a row names.
@@ -414,8 +479,7 @@ pub(super) fn clashes(mappings: &[Mapping], sources: &[Source], report: &Report)
             .iter()
             .filter(|other| mapping.sender.is_some() && other.sender.is_none() && other.dialect == mapping.dialect && other.when.is_some());
         for other in passed_over.filter(|other| {
-            Some(other.id.as_str()) != mapping.extends.as_deref()
-                && other.accepts.iter().any(|theirs| mapping.accepts.iter().any(|kind| meet(kind, theirs)))
+            mapping.extends.is_none() && other.accepts.iter().any(|theirs| mapping.accepts.iter().any(|kind| meet(kind, theirs)))
         }) {
             let replaced = mappings.iter().any(|site| site.sender == mapping.sender && site.extends.as_deref() == Some(other.id.as_str()));
             if !replaced {

@@ -333,7 +333,7 @@ fn keep(
         .map(drop)
 }
 
-fn read_parts(text: &str) -> Vec<Part> {
+pub(super) fn read_parts(text: &str) -> Vec<Part> {
     serde_json::from_str(text).unwrap_or_default()
 }
 

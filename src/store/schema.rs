@@ -80,6 +80,26 @@ CREATE TABLE table_miss(
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
 ";
 
+/// From format 1, in which a message had at most one aggregate: it is the one item of its event, or a tombstone.
+const FROM_1: &str = r#"
+ALTER TABLE aggregate ADD COLUMN within TEXT;
+ALTER TABLE aggregate ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+UPDATE aggregate SET parts = json_array(json_object(
+    'order', json_object('at_us', at_us, 'deleted', json(iif(deleted, 'true', 'false')), 'version', version, 'seq', event / 1024),
+    'event', event,
+    'items', json(iif(kind = 'blood-spot' AND NOT deleted, '[["blood_spots",0]]', '[]'))));
+CREATE INDEX aggregate_within ON aggregate(publisher, within) WHERE within IS NOT NULL;
+CREATE TABLE merged(child INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, first_survivor INTEGER NOT NULL, event INTEGER NOT NULL) STRICT;
+CREATE INDEX merged_survivor ON merged(survivor);
+CREATE TABLE safeguarding(
+    publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    version INTEGER NOT NULL, seq INTEGER NOT NULL, within TEXT, body TEXT, PRIMARY KEY(publisher, key)) STRICT, WITHOUT ROWID;
+CREATE INDEX safeguarding_child ON safeguarding(child);
+CREATE TABLE table_miss(
+    tbl TEXT NOT NULL, code TEXT NOT NULL, source INTEGER NOT NULL, count INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    resolved_us INTEGER, PRIMARY KEY(tbl, code, source)) STRICT, WITHOUT ROWID;
+"#;
+
 /// Tables that came later; a ledger that was made before gets them when it is opened for writing.
 const LATER_TABLES: &str = "
 CREATE TABLE IF NOT EXISTS file(id INTEGER PRIMARY KEY, mark BLOB NOT NULL UNIQUE) STRICT;
@@ -101,6 +121,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
     match version {
         LEDGER_VERSION => {}
         0 => create(&connection).map_err(|error| broken(&file, &error))?,
+        1 => upgrade(&connection).map_err(|error| broken(&file, &error))?,
         newer => {
             return Err(StoreError {
                 text: format!("{} has format {newer}, this program knows {LEDGER_VERSION}: use the program that wrote it", file.display()),
@@ -128,7 +149,10 @@ pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
     prepare(&connection, false).map_err(|error| broken(&file, &error))?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| broken(&file, &error))?;
     if version != LEDGER_VERSION {
-        return Err(StoreError { text: format!("{} has format {version}, this program knows {LEDGER_VERSION}", file.display()), exit: 65 });
+        let what =
+            if version < LEDGER_VERSION { "start the broker once, which brings it up to date" } else { "use the program that wrote it" };
+        let text = format!("{} has format {version}, this program knows {LEDGER_VERSION}: {what}", file.display());
+        return Err(StoreError { text, exit: 65 });
     }
     Ok(connection)
 }
@@ -160,6 +184,11 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA user_version = {LEDGER_VERSION}; COMMIT"))
 }
 
+/// All of it or nothing: a ledger whose upgrade was cut short is still of the old format.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {FROM_1} PRAGMA user_version = {LEDGER_VERSION}; COMMIT"))
+}
+
 /// Runs a checkpoint and reads its result. Gives how many frames the log has and how many are in the database.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -178,4 +207,47 @@ pub(super) fn broken(file: &Path, error: &rusqlite::Error) -> StoreError {
         _ => ("cannot be read or written", 74),
     };
     StoreError { text: format!("{} {what} ({error})", file.display()), exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::aggregates::{Order, read_parts};
+
+    /// The tables of format 1 that the upgrade changes; the others are the same.
+    const AGGREGATE_1: &str = "
+CREATE TABLE aggregate(
+    kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, child INTEGER NOT NULL, at_us INTEGER NOT NULL,
+    version INTEGER NOT NULL, event INTEGER NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
+CREATE INDEX aggregate_child ON aggregate(child, kind);
+INSERT INTO aggregate VALUES('blood-spot', 'RP4', '26N1', 7, 1000, 3, 5121, 0), ('blood-spot', 'RP4', '26N2', 7, 2000, 0, 6144, 1);
+PRAGMA user_version = 1;";
+
+    #[test]
+    fn a_ledger_of_format_1_is_brought_up_to_date_and_says_what_it_said() {
+        let data = tempfile::tempdir().unwrap();
+        let old = Connection::open(ledger_file(data.path())).unwrap();
+        let unchanged = ["meta", "entry", "standing"].map(|name| format!("CREATE TABLE {name}"));
+        let kept = TABLES.split(";\n").filter(|sql| unchanged.iter().any(|start| sql.trim_start().starts_with(start.as_str())));
+        old.execute_batch(&kept.collect::<Vec<_>>().join(";")).unwrap();
+        old.execute_batch(AGGREGATE_1).unwrap();
+        drop(old);
+        assert!(open_for_reading(data.path()).unwrap_err().text.contains("start the broker once"));
+
+        let upgraded = open_for_writing(data.path()).unwrap();
+        let parts = |key: &str| {
+            let sql = "SELECT parts FROM aggregate WHERE kind = 'blood-spot' AND publisher = 'RP4' AND key = ?1";
+            read_parts(&upgraded.query_row(sql, [key], |row| row.get::<_, String>(0)).unwrap())
+        };
+        let [stands] = parts("26N1").try_into().unwrap();
+        assert_eq!(stands.order, Order { at_us: 1000, deleted: false, version: 3, seq: 5 });
+        assert_eq!((stands.event, stands.items.as_slice()), (5121, [("blood_spots".to_owned(), 0)].as_slice()));
+        let [tombstone] = parts("26N2").try_into().unwrap();
+        assert!(tombstone.order.deleted && tombstone.items.is_empty());
+        for table in ["merged", "safeguarding", "table_miss", "file", "placed", "document_body"] {
+            upgraded.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
+        }
+        drop(upgraded);
+        open_for_reading(data.path()).unwrap();
+    }
 }

@@ -68,16 +68,12 @@ fn now() -> jiff::Timestamp {
     "2026-01-05T09:30:00Z".parse().unwrap()
 }
 
-/// The broker's own reading of the clock is nothing that intake may import.
-fn tick() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
 fn folder(root: &Path, journal: &Kept, extra: &str) -> DropFolder<Kept> {
     let config: DropConfig =
         toml::from_str(&format!("folder = {:?}\nsource = \"mesh\"\nsettle_seconds = 0\n{extra}", root.display().to_string())).unwrap();
     let source: SourceConfig = toml::from_str("name = \"mesh\"").unwrap();
-    let clock = Clock { now, tick };
+    // The runtime's clock: the broker's own is nothing that intake may import.
+    let clock = Clock { now, tick: || Instant::now().into_std() };
     let sources = Sources::compile(&[source]).unwrap();
     let desk = Arc::new(Desk::new(&Config::default(), sources, journal.clone(), clock, Patience::default()));
     DropFolder::open(&config, &desk).unwrap()

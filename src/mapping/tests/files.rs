@@ -346,11 +346,24 @@ fn site_files_change_only_what_is_there() {
         mistakes(&[("t.toml", &format!("{base}[add.child]\nlanguage = {{ value = \"en\" }}"))]),
         ["M061 t.toml:21 [add] needs a common file to change | add extends = \"…\" to [mapping], or write the rules into [[record]]"]
     );
-    let chain = site("").replace("x/t\"", "y\"").replace("extends = \"t\"", "extends = \"x/t\"");
+    let help = "a common file extends one that stands alone, a sender's file any common one; a longer chain cannot be followed by a person";
+    let of_a_site = site("").replace("x/t\"", "y\"").replace("extends = \"t\"", "extends = \"x/t\"");
     assert_eq!(
-        mistakes(&[("sites/x/t.toml", &site("")), ("t.toml", &base), ("y.toml", &chain)]),
-        ["M060 y.toml:5 \"x/t\" itself extends \"t\" | extend \"t\"; a chain of files cannot be followed by a person"]
+        mistakes(&[("sites/x/t.toml", &site("")), ("t.toml", &base), ("y.toml", &of_a_site)]),
+        [format!("M060 y.toml:5 \"x/t\" cannot be extended here | {help}")]
     );
+    let common = |id: &str, extends: &str| {
+        let text = site("[override.child]\nsex = { value = \"2\" }")
+            .replace("x/t\"", &format!("{id}\""))
+            .replace("sender = { facility = \"RJ1\" }", "when = 'exists(ZU7)'");
+        text.replace("extends = \"t\"", &format!("extends = \"{extends}\""))
+    };
+    assert_eq!(
+        mistakes(&[("a.toml", &common("a", "t")), ("b.toml", &common("b", "a")), ("t.toml", &base)]),
+        [format!("M060 b.toml:5 \"t\" cannot be extended here | {help}")]
+    );
+    let circle = [("a.toml", common("a", "b")), ("b.toml", common("b", "a")), ("t.toml", base.clone())];
+    assert_eq!(mistakes(&circle.iter().map(|(name, text)| (*name, text.as_str())).collect::<Vec<_>>()).len(), 2);
     let lost = site("").replace("extends = \"t\"", "extends = \"tt\"");
     assert_eq!(
         mistakes(&[("s.toml", &lost), ("t.toml", &base)]),

@@ -57,16 +57,54 @@ fn two_equally_good_files_hold_the_message_and_two_plain_ones_do_not_compile() {
     assert_eq!(said, ["M070 b.toml:7 b and a would both read ADT^A28, ORU^R01 | take the type out of one of them, or give one a `when`"]);
 }
 
+/// A sender's file that extends another.
+fn site(id: &str, extends: &str, rest: &str) -> String {
+    format!("[mapping]\nid = \"{id}\"\nversion = \"1\"\nschema = 1\nextends = \"{extends}\"\nsender = {{ facility = \"RJ1\" }}\n{rest}")
+}
+
 #[test]
-fn a_site_file_that_passes_over_a_condition_is_warned_about() {
-    let site = "[mapping]\nid = \"s\"\nversion = \"1\"\nschema = 1\nextends = \"plain\"\nsender = { facility = \"RJ1\" }\n";
-    let said =
-        mistakes(&[("plain.toml", &file("plain", "")), ("birth.toml", &file("birth", "when = 'exists(ZU7)'")), ("sites/rj1/s.toml", site)]);
+fn a_sites_file_takes_no_message_from_a_file_that_would_come_before_the_one_it_extends() {
+    let mut list = vec![
+        ("plain.toml", file("plain", "")),
+        ("birth.toml", file("birth", "when = 'exists(ZU7)'")),
+        ("sites/rj1/plain.toml", site("rj1/plain", "plain", "")),
+    ];
+    assert_eq!(chosen(&list, &a28(&["PID||"])), "rj1/plain");
+    assert_eq!(chosen(&list, &a28(&["PID||", "ZU7||1"])), "birth", "its weight would be lost");
+    assert_eq!(chosen(&list, &a28(&["PID||"]).replace("|RJ1|", "|RJ2|")), "plain");
+    list.push(("sites/rj1/birth.toml", site("rj1/birth", "birth", "")));
+    assert_eq!(chosen(&list, &a28(&["PID||", "ZU7||1"])), "rj1/birth");
+}
+
+#[test]
+fn a_sites_file_that_stands_alone_is_warned_about_where_it_passes_over_a_condition() {
+    let alone = file("s", "sender = { facility = \"RJ1\" }");
+    let said = mistakes(&[
+        ("plain.toml", &file("plain", "")),
+        ("birth.toml", &file("birth", "when = 'exists(ZU7)'")),
+        ("sites/rj1/s.toml", &alone),
+    ]);
     assert_eq!(said.len(), 1);
     assert!(
-        said[0].starts_with("M090 sites/rj1/s.toml:1 messages of this sender that `birth` would read by its `when` are read by `s`"),
+        said[0].starts_with("M090 sites/rj1/s.toml:") && said[0].contains("that `birth` would read by its `when` are read by `s`"),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_sites_file_may_change_a_common_file_that_changes_another() {
+    let base = with_child("sex = { value = \"1\" }\nlanguage = { value = \"base\" }\nreligion = { value = \"base\" }");
+    let birth = "[mapping]\nid = \"birth\"\nversion = \"1\"\nschema = 1\nextends = \"t\"\nwhen = 'exists(ZU7)'\n\
+        [override.child]\nlanguage = { value = \"birth\" }\nreligion = { value = \"birth\" }\n";
+    let site = site("rj1/birth", "birth", "[override.child]\nreligion = { value = \"site\" }\n");
+    let bundle = bundle(&[("t.toml", &base), ("birth.toml", birth), ("sites/rj1/birth.toml", &site)]);
+    let child = |body: &str| {
+        let child = bundle.read(&v2(body), false).statements[0].child.clone();
+        (child.language.unwrap(), child.religion.unwrap())
+    };
+    assert_eq!(child(&a28(&["PID||", "ZU7||1"])), ("birth".to_owned(), "site".to_owned()));
+    assert_eq!(child(&a28(&["PID||", "ZU7||1"]).replace("|RJ1|", "|RJ2|")), ("birth".to_owned(), "birth".to_owned()));
+    assert_eq!(child(&a28(&["PID||"])), ("base".to_owned(), "base".to_owned()));
 }
 
 #[test]
