@@ -34,10 +34,10 @@ impl FileIds {
         connection.prepare_cached(sql)?.query_row([file, place.number], |row| row.get(0)).optional()
     }
 
-    /// Notes that an entry stands there.
+    /// Notes that an entry stands there; one that was refused gives up its place to one that was taken.
     pub(super) fn place(&mut self, connection: &Connection, place: &Place, seq: i64) -> rusqlite::Result<()> {
         let file = self.id(connection, &place.file)?;
-        let sql = "INSERT INTO placed(file, place, seq) VALUES(?1, ?2, ?3)";
+        let sql = "INSERT INTO placed(file, place, seq) VALUES(?1, ?2, ?3) ON CONFLICT(file, place) DO UPDATE SET seq = excluded.seq";
         connection.prepare_cached(sql)?.execute([file, place.number, seq]).map(drop)
     }
 

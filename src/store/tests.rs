@@ -124,6 +124,22 @@ async fn a_message_of_a_file_is_an_entry_once_refused_ones_too_and_also_after_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_refused_and_is_put_back_is_taken_when_its_cause_is_mended() {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = open(data.path(), None);
+    let place = || Place { file: FileMark([7; 32]), number: 1 };
+    let put = |admission| ledger.append_placed(entry("A", "MSH|one", admission), place());
+    assert_eq!(put(Admission::Refused("AR 200".into())).await.unwrap().seq(), Seq(1));
+    assert_eq!(put(Admission::Refused("AR 200".into())).await.unwrap().seq(), Seq(1), "still refused");
+    assert_eq!(put(Admission::Accepted).await.unwrap().seq(), Seq(2), "a receipt of the refused one would be a lie");
+    assert_eq!(put(Admission::Accepted).await.unwrap().seq(), Seq(2));
+    let mut standings = Vec::new();
+    let reader = LedgerReader::open(data.path()).unwrap();
+    reader.outcomes(&place().file, &mut |outcome| standings.push(format!("{} {}", outcome.place, outcome.standing))).unwrap();
+    assert_eq!(standings, ["1 waiting"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_are_seen_even_when_both_wait_in_the_same_turn() {
     let data = tempfile::tempdir().unwrap();
     let ledger = open(data.path(), None);

@@ -539,10 +539,17 @@ impl Writer {
         Ok(done)
     }
 
+    /// What was refused once and is taken now, because somebody mended the cause and put the file back, is an entry of its own.
+    fn was_refused(&self, seq: i64) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM standing WHERE seq = ?1 AND state = 'refused')";
+        self.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))
+    }
+
     fn append(&mut self, append: &Append) -> rusqlite::Result<Receipt> {
         let entry = &append.entry;
         if let Some(place) = &append.place
             && let Some(seq) = self.files.seq_at(&self.connection, place)?
+            && !(entry.admission == Admission::Accepted && self.was_refused(seq)?)
         {
             return Ok(Receipt::after_commit(Seq(seq), None));
         }
