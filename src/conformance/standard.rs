@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+pub use crate::mapping::plain_place;
+
 /// Names of 2.5.1, the widest version in use; positions did not move between 2.3 and 2.8 in what is used here.
 const TEXT: &str = include_str!("fields.txt");
 
@@ -41,21 +43,6 @@ fn names() -> &'static Names {
         }
         names
     })
-}
-
-/// `PID-3[2].4.1` without its numbers in brackets: `PID-3.4.1`. A FHIR path likewise.
-pub fn plain_place(place: &str) -> String {
-    let mut plain = String::with_capacity(place.len());
-    let mut depth = 0_usize;
-    for c in place.chars() {
-        match c {
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
-            c if depth == 0 => plain.push(c),
-            _ => {}
-        }
-    }
-    plain
 }
 
 /// What the standard calls a place: `Patient Identifier List, Assigning Authority` for `PID-3.4.1`. Empty where it has no name.

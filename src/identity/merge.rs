@@ -51,11 +51,7 @@ pub fn merge(record: Option<&Record>, statement: &Statement, said: &Said) -> (Re
     merging.flags();
     // What is taken back is the result or the event; the details of the person in it are no news.
     if statement.event.action != Action::Delete {
-        merging.person();
-        merging.birth();
-        merging.practice();
-        merging.lists();
-        merging.relations();
+        merging.details();
     }
     merging.identifiers();
     merging.status();
@@ -70,11 +66,7 @@ pub fn unite(survivor: &Record, other: &Record) -> Record {
     let said = Said::default();
     let mut merging = Merging { record: survivor.clone(), statement: &statement, said: &said, copy: said.clone(), other: Some(other) };
     merging.flags();
-    merging.person();
-    merging.birth();
-    merging.practice();
-    merging.lists();
-    merging.relations();
+    merging.details();
     merging.identifiers();
     merging.status();
     merging.record
@@ -140,6 +132,15 @@ impl Merging<'_> {
             group.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         self.statement.clears.iter().any(covers)
+    }
+
+    /// All that is said of the person.
+    fn details(&mut self) {
+        self.person();
+        self.birth();
+        self.practice();
+        self.lists();
+        self.relations();
     }
 
     fn person(&mut self) {

@@ -8,7 +8,7 @@
 
 use serde_json::error::Category;
 
-use super::{Explanation, Finding, Level, Outcome, Reading};
+use super::{Explanation, Outcome, Reading, select};
 use crate::canon::{NHS_NUMBER_SYSTEM, NhsNumber, Statement};
 
 /// Why a text is no statement that can be filed: a stable code, and words that quote nothing.
@@ -69,27 +69,7 @@ pub(super) fn read(body: &[u8], allow_test_numbers: bool) -> Reading {
             provenance: Explanation::default(),
             contents: vec![],
         },
-        Err(NotCanonical { code, text }) => {
-            let finding = Finding {
-                level: Level::Hold,
-                code: code.to_owned(),
-                field: String::new(),
-                at: String::new(),
-                bytes: None,
-                rule: String::new(),
-                text,
-                help: "mend the extract and import it again".to_owned(),
-                miss: None,
-            };
-            Reading {
-                mapping: None,
-                outcome: Outcome::Held,
-                statements: Vec::new(),
-                findings: vec![finding],
-                provenance: Explanation::default(),
-                contents: Vec::new(),
-            }
-        }
+        Err(NotCanonical { code, text }) => select::held(code, text, "mend the extract and import it again", Vec::new()),
     }
 }
 

@@ -101,6 +101,7 @@ pub use csv_row::{column_names, csv_body};
 pub use diagnostic::render;
 pub use explain::Explanation;
 pub use inventory::{NewRow, TableFile, tables, with_row};
+pub use select::plain_place;
 
 use diagnostic::{Mistake, Report, Source};
 use load::Mapping;

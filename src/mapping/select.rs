@@ -284,7 +284,7 @@ fn looked_at(mappings: &[Mapping], document: &Document, kind: &str) -> Vec<Strin
         .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, kind)));
     let mut places = Vec::new();
     for path in accepting.filter_map(|mapping| mapping.when.as_ref()).flat_map(Condition::paths).filter_map(Path::v2) {
-        let place = without_selectors(&path.text);
+        let place = plain_place(&path.text);
         if !place.starts_with('$') && !places.contains(&place) {
             places.push(place);
         }
@@ -294,11 +294,11 @@ fn looked_at(mappings: &[Mapping], document: &Document, kind: &str) -> Vec<Strin
     places
 }
 
-/// `OBR[*]-4.1` is `OBR-4.1` to a person.
-fn without_selectors(path: &str) -> String {
+/// A place without what stands in brackets: `PID-3[2].4.1` is `PID-3.4.1`, `OBR[*]-4.1` is `OBR-4.1`. A FHIR path likewise.
+pub fn plain_place(place: &str) -> String {
+    let mut plain = String::with_capacity(place.len());
     let mut depth = 0_usize;
-    let mut plain = String::new();
-    for c in path.chars() {
+    for c in place.chars() {
         match c {
             '[' => depth += 1,
             ']' => depth = depth.saturating_sub(1),
