@@ -68,6 +68,7 @@ fn text_of(value: &Value) -> Option<Cow<'_, str>> {
 
 impl<'t> View<'t> for FhirView<'_, 't> {
     type Scope = Scope<'t>;
+    type Scopes = std::vec::IntoIter<Scope<'t>>;
     type Place = Spot<'t>;
 
     fn root(&self) -> Scope<'t> {
@@ -90,9 +91,10 @@ impl<'t> View<'t> for FhirView<'_, 't> {
         self.nodes(scope.this, path).len()
     }
 
-    fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Scope<'t>> {
-        let Some(Over::Nodes(path)) = &record.over else { return Entered::of(vec![*scope]) };
-        Entered::of(self.nodes(scope.this, path).into_iter().map(|spot| Scope { this: Some(spot) }).collect())
+    fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Self::Scopes> {
+        let Some(Over::Nodes(path)) = &record.over else { return Entered::default() };
+        let scopes: Vec<Scope<'t>> = self.nodes(scope.this, path).into_iter().map(|spot| Scope { this: Some(spot) }).collect();
+        Entered { scopes: scopes.into_iter(), ..Entered::default() }
     }
 
     fn place(&self, spot: &Spot<'t>) -> String {
