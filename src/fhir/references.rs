@@ -3,17 +3,17 @@
 //! Senders write references in every way there is: `urn:uuid:` with and without its prefix, `Patient/1`, an absolute URL. What
 //! two different entries answer to finds nothing: an empty field that a person sees is better than somebody else's value.
 
-use serde_json::Value;
+use super::Look;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// The resources of a Bundle, by what refers to them. Made once, it answers any number of references in constant time.
-#[derive(Debug, Default)]
-pub struct References<'t> {
+#[derive(Debug)]
+pub struct References<'t, T> {
     /// `None`: more than one entry answers to it.
     entries: HashMap<Name<'t>, Option<usize>>,
-    resources: Vec<Option<&'t Value>>,
+    resources: Vec<Option<T>>,
 }
 
 /// What an entry answers to.
@@ -25,13 +25,13 @@ enum Name<'t> {
     Uuid(String),
 }
 
-impl<'t> References<'t> {
+impl<'t, T: Look<'t>> References<'t, T> {
     /// The references that resolve in `root`; none, if it is not a Bundle.
-    pub fn of(root: &'t Value) -> Self {
-        let mut references = Self::default();
-        let entries = root.get("entry").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for (at, entry) in entries.iter().enumerate() {
-            let resource = entry.get("resource").filter(|resource| resource.is_object());
+    pub fn of(root: T) -> Self {
+        let mut references = Self { entries: HashMap::new(), resources: Vec::new() };
+        let entries = root.member("entry").and_then(Look::items);
+        for (at, entry) in entries.into_iter().flatten().enumerate() {
+            let resource = entry.member("resource").filter(|resource| resource.is_object());
             references.resources.push(resource);
             for name in names(entry, resource) {
                 references.add(name, at);
@@ -49,7 +49,7 @@ impl<'t> References<'t> {
     }
 
     /// The number (from 0) of the entry that `reference` means, and its resource.
-    pub fn entry(&self, reference: &str) -> Option<(usize, &'t Value)> {
+    pub fn entry(&self, reference: &str) -> Option<(usize, T)> {
         let by_url = || self.entries.get(&Name::Url(plain(reference)));
         let by_type = || type_and_id(reference).and_then(|(kind, id)| self.entries.get(&Name::TypeAndId(kind, id)));
         let by_uuid = || uuid(reference).and_then(|uuid| self.entries.get(&Name::Uuid(uuid)));
@@ -59,15 +59,15 @@ impl<'t> References<'t> {
 }
 
 /// All that an entry answers to.
-fn names<'t>(entry: &'t Value, resource: Option<&'t Value>) -> Vec<Name<'t>> {
-    let text = |of: &'t Value, name: &str| of.get(name).and_then(Value::as_str);
+fn names<'t, T: Look<'t>>(entry: T, resource: Option<T>) -> impl Iterator<Item = Name<'t>> {
+    let text = |of: T, name: &str| of.member(name).and_then(Look::text);
     let full_url = text(entry, "fullUrl");
     let kind = resource.and_then(|resource| text(resource, "resourceType"));
     let id = resource.and_then(|resource| text(resource, "id"));
     let tail = full_url.and_then(type_and_id).map(|(kind, id)| Name::TypeAndId(kind, id));
     let own = kind.zip(id).map(|(kind, id)| Name::TypeAndId(kind, id));
     let alone = id.and_then(uuid).map(Name::Uuid);
-    [full_url.map(|url| Name::Url(plain(url))), tail, own, alone].into_iter().flatten().collect()
+    [full_url.map(|url| Name::Url(plain(url))), tail, own, alone].into_iter().flatten()
 }
 
 /// A URL without what makes no difference: the `urn:uuid:` of a UUID, and its case.

@@ -12,14 +12,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::Value;
-
 use super::explain::{At, Notes};
 use super::load::Let;
 use super::path::Path;
 use super::record::{Over, Record};
 use super::view::{Entered, Hit, Mode, View, is_blank};
-use crate::fhir::{self, Spot, Tree};
+use crate::fhir::{self, Item, Spot, Tree};
 
 /// Nodes that reading one document may visit.
 pub(super) const STEPS_MAX: u64 = 1_000_000;
@@ -57,12 +55,11 @@ impl<'v, 't> FhirView<'v, 't> {
 }
 
 /// The text of a node that is a single value.
-fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+fn text_of<'t>(value: &Item<'t>) -> Option<&'t str> {
     match value {
-        Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Item::Text(text) | Item::Number(text) => Some(text),
+        Item::Bool(truth) => Some(if *truth { "true" } else { "false" }),
+        Item::Null | Item::Array(_) | Item::Object(_) => None,
     }
 }
 
@@ -78,7 +75,7 @@ impl<'t> View<'t> for FhirView<'_, 't> {
     fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, Spot<'t>>) -> bool) -> bool {
         let hit = |spot: Spot<'t>| {
             let text = text_of(spot.value()).filter(|text| !is_blank(text))?;
-            Some(Hit { text, null: false, place: spot })
+            Some(Hit { text: Cow::Borrowed(text), null: false, place: spot })
         };
         self.nodes(scope.this, path).into_iter().filter_map(hit).any(such)
     }

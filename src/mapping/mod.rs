@@ -90,6 +90,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
 
 use crate::canon::{Content, Statement};
@@ -248,6 +249,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 pub struct Bundle {
     hash: BundleHash,
     mappings: Vec<Mapping>,
+    accepting: select::Accepting,
     warnings: Vec<Diagnostic>,
 }
 
@@ -314,7 +316,8 @@ impl Bundle {
         if said.iter().any(|diagnostic| diagnostic.is_error) {
             return Err(said);
         }
-        Ok(Self { hash: shipped::hash(files), mappings, warnings: said })
+        let accepting = select::Accepting::of(&mappings);
+        Ok(Self { hash: shipped::hash(files), mappings, accepting, warnings: said })
     }
 
     /// Hash over all files.
@@ -353,9 +356,10 @@ impl Bundle {
         if input.format == Format::CanonicalJson {
             return canonical::read(input.body, input.allow_test_numbers);
         }
-        match Document::read(input) {
+        match Document::read(input, &Bump::new()) {
             Ok(document) => {
-                select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false })
+                let mappings = (self.mappings.as_slice(), &self.accepting);
+                select::read(mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false })
             }
             Err(why) => {
                 select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new())
@@ -375,8 +379,9 @@ impl Bundle {
 
     /// Every non-empty field of an HL7 v2 message and whether it was used. Empty for FHIR and where no mapping reads it.
     pub fn coverage(&self, input: &Input<'_>) -> Vec<(String, Coverage)> {
-        let Ok(document @ Document::V2(_)) = Document::read(input) else { return Vec::new() };
-        match (select::choose(&self.mappings, &document), document) {
+        let arena = Bump::new();
+        let Ok(document @ Document::V2(_)) = Document::read(input, &arena) else { return Vec::new() };
+        match (select::choose((&self.mappings, &self.accepting), &document), document) {
             (Ok(mapping), Document::V2(message)) => show::coverage(mapping, *message),
             _ => Vec::new(),
         }

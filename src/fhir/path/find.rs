@@ -2,10 +2,9 @@
 
 use super::parse::{Condition, Head, Operand, Step, StepKind};
 use super::{Found, Lets, Path, is_type_name};
-use crate::fhir::References;
+use crate::fhir::{Item, Member, References};
 use crate::fhir::elements::chosen_type;
 use crate::fhir::path::RECORD;
-use serde_json::{Map, Value};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 /// A document that many paths are asked of: its references are looked up once, and all the paths together may take so many steps.
 #[derive(Debug)]
 pub struct Tree<'t> {
-    root: &'t Value,
-    references: OnceCell<References<'t>>,
+    root: &'t Item<'t>,
+    references: OnceCell<References<'t, &'t Item<'t>>>,
     steps_left: Cell<u64>,
     /// How each node was reached that somebody may still hold. The first is the root.
     links: RefCell<Vec<Link<'t>>>,
@@ -22,12 +21,12 @@ pub struct Tree<'t> {
 
 impl<'t> Tree<'t> {
     /// A document without a bound of steps.
-    pub fn new(root: &'t Value) -> Self {
+    pub fn new(root: &'t Item<'t>) -> Self {
         Self::with_steps(root, u64::MAX)
     }
 
     /// A document whose paths may visit `steps_max` nodes in all (the limits of a mapping allow 1,000,000).
-    pub fn with_steps(root: &'t Value, steps_max: u64) -> Self {
+    pub fn with_steps(root: &'t Item<'t>, steps_max: u64) -> Self {
         let mut links = Vec::with_capacity(64);
         links.push(Link { parent: None, value: Some(root), name: Name::Root(root_name(root)) });
         Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
@@ -83,9 +82,8 @@ pub(crate) struct Spot<'t>(Node<'t>);
 
 impl<'t> Spot<'t> {
     /// The node.
-    pub(crate) fn value(self) -> &'t Value {
-        static NULL: Value = Value::Null;
-        self.0.value.unwrap_or(&NULL)
+    pub(crate) fn value(self) -> &'t Item<'t> {
+        self.0.value.unwrap_or(&Item::Null)
     }
 
     /// The node as a path begins at it.
@@ -123,17 +121,17 @@ pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, l
 }
 
 /// What a location begins with: the type of the document.
-pub(super) fn root_name(root: &Value) -> &str {
-    root.get("resourceType").and_then(Value::as_str).unwrap_or("Resource")
+pub(super) fn root_name<'t>(root: &Item<'t>) -> &'t str {
+    root.get("resourceType").and_then(Item::as_str).unwrap_or("Resource")
 }
 
 /// A node on the way, and how it was reached. Locations are written only for what is found in the end.
 #[derive(Clone, Copy, Debug)]
 struct Node<'t> {
     /// `None`: a primitive with extensions and no value.
-    value: Option<&'t Value>,
+    value: Option<&'t Item<'t>>,
     /// The `id` and extensions of a primitive.
-    extra: Option<&'t Value>,
+    extra: Option<&'t Item<'t>>,
     /// The type that ended the name of a choice, `Quantity`.
     chosen: Option<&'t str>,
     link: usize,
@@ -142,39 +140,31 @@ struct Node<'t> {
 #[derive(Debug)]
 struct Link<'t> {
     parent: Option<usize>,
-    value: Option<&'t Value>,
+    value: Option<&'t Item<'t>>,
     name: Name<'t>,
 }
 
 /// What an object has under a name, `birthDate` and `_birthDate` together.
 struct Given<'t> {
     key: &'t str,
-    value: Option<&'t Value>,
-    extra: Option<&'t Value>,
+    value: Option<&'t Item<'t>>,
+    extra: Option<&'t Item<'t>>,
     /// How many, if it is a list.
     length: Option<usize>,
 }
 
 impl<'t> Given<'t> {
-    fn of(object: &'t Map<String, Value>, name: &str) -> Option<Self> {
-        let given = get(object, name).filter(|(_, value)| !value.is_null());
+    fn of(object: &'t [Member<'t>], name: &str) -> Option<Self> {
+        let given = object.iter().find(|(key, value)| *key == name && !value.is_null());
         // Only primitives have something beside them; for the others nothing is searched.
         let primitive = given.is_none_or(|(_, value)| !is_complex(value));
         let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
-        let key = given.map(|(key, _)| key.as_str()).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
+        let key = given.map(|(key, _)| *key).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
         let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
-        let length = [value, extra].into_iter().flatten().filter_map(Value::as_array).map(Vec::len).max();
+        let length = [value, extra].into_iter().flatten().filter_map(Item::as_array).map(<[Item<'_>]>::len).max();
         Some(Self { key, value, extra, length })
     }
 }
-
-/// What an object has under exactly this name. Nearly all objects are so small that looking is faster than hashing.
-fn get<'t>(object: &'t Map<String, Value>, name: &str) -> Option<(&'t String, &'t Value)> {
-    if object.len() <= SMALL_MAX { object.iter().find(|(key, _)| *key == name) } else { object.get_key_value(name) }
-}
-
-/// Members that are looked through one by one.
-const SMALL_MAX: usize = 10;
 
 #[derive(Debug)]
 enum Name<'t> {
@@ -225,7 +215,7 @@ impl<'t> Search<'_, 't> {
             StepKind::Where(condition) => self.filter(nodes, condition, root),
             StepKind::OfType(wanted) => nodes.into_iter().filter(|node| is_of_type(*node, wanted)).collect(),
             StepKind::Extension(url) => {
-                let has_url = |node: &Node<'t>| node.value.and_then(|value| value.get("url")).and_then(Value::as_str) == Some(url);
+                let has_url = |node: &Node<'t>| node.value.and_then(|value| value.get("url")).and_then(Item::as_str) == Some(url);
                 self.children_of(nodes, "extension").into_iter().filter(has_url).collect()
             }
             StepKind::Resolve => nodes.into_iter().filter_map(|node| self.resolve(node)).collect(),
@@ -268,7 +258,7 @@ impl<'t> Search<'_, 't> {
     {
         match operand {
             Operand::Text(text) => vec![Comparable::Text(text)],
-            Operand::Number(number) => vec![Comparable::Number(number.clone())],
+            Operand::Number(number) => vec![Comparable::Number(number)],
             Operand::Boolean(value) => vec![Comparable::Boolean(*value)],
             Operand::Path(path) => self.path(path, root, this).into_iter().filter_map(|node| node.value).map(comparable).collect(),
         }
@@ -278,7 +268,7 @@ impl<'t> Search<'_, 't> {
         let mut children = Vec::new();
         for node in nodes {
             // What is not an object is a primitive, whose children are beside it.
-            let object = node.value.and_then(Value::as_object).or_else(|| node.extra.and_then(Value::as_object));
+            let object = node.value.and_then(Item::as_object).or_else(|| node.extra.and_then(Item::as_object));
             let Some(object) = object else { continue };
             if self.tree.is_exhausted() {
                 break;
@@ -293,7 +283,7 @@ impl<'t> Search<'_, 't> {
     /// Adds what `object` has under exactly this name; says whether it has it.
     fn named(
         &self,
-        object: &'t Map<String, Value>,
+        object: &'t [Member<'t>],
         name: &str,
         chosen: Option<&'t str>,
         parent: Node<'t>,
@@ -307,7 +297,7 @@ impl<'t> Search<'_, 't> {
 
     /// The value at `at` (from 0) of those given under a name.
     fn child(&self, given: &Given<'t>, at: usize, parent: Node<'t>) -> Option<Node<'t>> {
-        let one = |list: Option<&'t Value>| if given.length.is_some() { list.and_then(|list| list.get(at)) } else { list };
+        let one = |list: Option<&'t Item<'t>>| if given.length.is_some() { list.and_then(|list| list.as_array()?.get(at)) } else { list };
         let [value, extra] = [given.value, given.extra].map(|list| one(list).filter(|value| !value.is_null()));
         if value.is_none() && extra.is_none() {
             return None;
@@ -317,9 +307,9 @@ impl<'t> Search<'_, 't> {
     }
 
     /// Adds `valueQuantity` for `value`.
-    fn choices(&self, object: &'t Map<String, Value>, name: &str, parent: Node<'t>, children: &mut Vec<Node<'t>>) {
+    fn choices(&self, object: &'t [Member<'t>], name: &str, parent: Node<'t>, children: &mut Vec<Node<'t>>) {
         let mut done: Option<&str> = None;
-        for key in object.keys().map(|key| key.strip_prefix('_').unwrap_or(key)) {
+        for key in object.iter().map(|(key, _)| key.strip_prefix('_').unwrap_or(key)) {
             if let Some(chosen) = chosen_type(name, key)
                 && done != Some(key)
             {
@@ -332,7 +322,7 @@ impl<'t> Search<'_, 't> {
     /// What a reference (or a text that is one) means.
     fn resolve(&self, node: Node<'t>) -> Option<Node<'t>> {
         let value = node.value?;
-        let reference = value.as_str().or_else(|| value.get("reference").and_then(Value::as_str))?;
+        let reference = value.as_str().or_else(|| value.get("reference").and_then(Item::as_str))?;
         if let Some(id) = reference.strip_prefix('#') {
             return self.contained(node.link, id);
         }
@@ -349,7 +339,7 @@ impl<'t> Search<'_, 't> {
         }
         let mut contained = Vec::new();
         self.named(around.value?.as_object()?, "contained", None, around, &mut contained);
-        contained.into_iter().find(|node| node.value.and_then(|value| value.get("id")).and_then(Value::as_str) == Some(id))
+        contained.into_iter().find(|node| node.value.and_then(|value| value.get("id")).and_then(Item::as_str) == Some(id))
     }
 
     /// The resource around a node that is itself not contained in another.
@@ -387,11 +377,11 @@ impl<'t> Search<'_, 't> {
         Some(node)
     }
 
-    fn computed(&self, value: &'t Value, path: &Path) -> Node<'t> {
+    fn computed(&self, value: &'t Item<'t>, path: &Path) -> Node<'t> {
         self.link(None, Some(value), Name::Text(path.to_string()))
     }
 
-    fn link(&self, parent: Option<usize>, value: Option<&'t Value>, name: Name<'t>) -> Node<'t> {
+    fn link(&self, parent: Option<usize>, value: Option<&'t Item<'t>>, name: Name<'t>) -> Node<'t> {
         let left = self.tree.steps_left.get();
         self.tree.steps_left.set(left.saturating_sub(1));
         let mut links = self.tree.links.borrow_mut();
@@ -402,30 +392,30 @@ impl<'t> Search<'_, 't> {
     }
 }
 
-static TRUE: Value = Value::Bool(true);
-static FALSE: Value = Value::Bool(false);
+static TRUE: Item<'static> = Item::Bool(true);
+static FALSE: Item<'static> = Item::Bool(false);
 
 /// A number that lives as long as any tree. Each is made once, and a document has no more elements than its limits allow.
-fn count(number: usize) -> &'static Value {
-    static COUNTS: Mutex<BTreeMap<usize, &'static Value>> = Mutex::new(BTreeMap::new());
+fn count(number: usize) -> &'static Item<'static> {
+    static COUNTS: Mutex<BTreeMap<usize, &'static Item<'static>>> = Mutex::new(BTreeMap::new());
     let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    counts.entry(number).or_insert_with(|| Box::leak(Box::new(Value::from(number))))
+    counts.entry(number).or_insert_with(|| Box::leak(Box::new(Item::Number(number.to_string().leak()))))
 }
 
 fn is_type(step: &Step) -> bool {
     matches!(&step.kind, StepKind::Name(name) if is_type_name(name))
 }
 
-fn is_complex(value: &Value) -> bool {
+fn is_complex(value: &Item<'_>) -> bool {
     match value {
-        Value::Object(_) => true,
-        Value::Array(values) => values.first().is_some_and(Value::is_object),
+        Item::Object(_) => true,
+        Item::Array(values) => matches!(values.first(), Some(Item::Object(_))),
         _ => false,
     }
 }
 
-fn resource_type(node: Node<'_>) -> Option<&str> {
-    node.value.and_then(|value| value.get("resourceType")).and_then(Value::as_str)
+fn resource_type<'t>(node: Node<'t>) -> Option<&'t str> {
+    node.value.and_then(|value| value.get("resourceType")).and_then(Item::as_str)
 }
 
 /// A resource of this type, or a choice that was made for it; primitives are written `dateTime` or `DateTime`.
@@ -434,21 +424,21 @@ fn is_of_type(node: Node<'_>, wanted: &str) -> bool {
 }
 
 /// A value as comparisons see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Comparable<'v> {
     Text(&'v str),
-    Number(String),
+    Number(&'v str),
     Boolean(bool),
     /// An object, which is the same as itself and nothing else, however like it another may be.
-    Object(&'v Value),
+    Object(&'v Item<'v>),
 }
 
-fn comparable(value: &Value) -> Comparable<'_> {
+fn comparable<'v>(value: &'v Item<'v>) -> Comparable<'v> {
     match value {
-        Value::String(text) => Comparable::Text(text),
-        Value::Number(number) => Comparable::Number(number.to_string()),
-        Value::Bool(value) => Comparable::Boolean(*value),
-        Value::Null | Value::Array(_) | Value::Object(_) => Comparable::Object(value),
+        Item::Text(text) => Comparable::Text(text),
+        Item::Number(number) => Comparable::Number(number),
+        Item::Bool(value) => Comparable::Boolean(*value),
+        Item::Null | Item::Array(_) | Item::Object(_) => Comparable::Object(value),
     }
 }
 
