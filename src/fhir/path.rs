@@ -26,7 +26,7 @@ mod parse;
 
 pub use check::{Scope, Types, check_names, check_types};
 pub use find::Tree;
-pub(crate) use find::{Spot, spots};
+pub(crate) use find::{Spot, any_spot, spots};
 
 use parse::{Head, Operand, Step, StepKind};
 use super::Item;

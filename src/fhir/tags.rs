@@ -9,6 +9,42 @@
 
 use memchr::{memchr, memchr2};
 
+/// A letter or a digit.
+pub(super) const LETTER: u8 = 1;
+/// What stands in names besides.
+const OTHER: u8 = 2;
+const SPACE: u8 = 4;
+/// What makes the value of an attribute say something else than it seems: `<`, `&`, control characters, and the first byte of
+/// U+FFFE and its like.
+pub(super) const SPECIAL: u8 = 8;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let class = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => LETTER,
+            b':' | b'-' | b'_' | b'.' => OTHER,
+            b' ' => SPACE,
+            b'\t' | b'\r' | b'\n' => SPACE | SPECIAL,
+            0..=0x1F | b'<' | b'&' | 0xEF => SPECIAL,
+            _ => 0,
+        };
+        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256")]
+        {
+            classes[byte] = class;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+/// What a byte is in XML.
+#[inline]
+pub(super) fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
 /// How a document may begin before its first element.
 const DECLARATIONS: [&str; 4] = [
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
@@ -137,8 +173,7 @@ impl<'t> Tags<'t> {
     /// A name: it begins with a letter.
     fn word(&mut self) -> Option<&'t str> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_' | b'.');
-        let length = rest.iter().position(|byte| !is_of_name(byte))?;
+        let length = rest.iter().position(|byte| class(*byte) & (LETTER | OTHER) == 0)?;
         rest.first().filter(|first| first.is_ascii_alphabetic())?;
         let word = self.text.get(self.at..self.at + length);
         self.at += length;
@@ -148,7 +183,7 @@ impl<'t> Tags<'t> {
     /// Skips white space, and says whether there was some.
     fn skip_space(&mut self) -> bool {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let length = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
+        let length = rest.iter().take_while(|byte| class(**byte) & SPACE != 0).count();
         self.at += length;
         length > 0
     }

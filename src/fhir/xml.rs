@@ -18,7 +18,7 @@
 
 use super::elements::{Element, Holds, Shape, Table, element_of_unknown, table};
 use super::json::number;
-use super::tags::{Attribute, Lexeme, Tags};
+use super::tags::{Attribute, LETTER, Lexeme, SPECIAL, Tags, class};
 use super::{Item, Limits, Member, Problem, Release, text_of};
 use bumpalo::Bump;
 use quick_xml::Reader;
@@ -81,6 +81,8 @@ struct Builder<'t> {
     open: Vec<Node<'t>>,
     /// What was given so far inside all that is open: inside the innermost element last.
     pending: Vec<Given<'t>>,
+    /// `id` and `url` of all that is open, in the order of the sender.
+    kept: Vec<Member<'t>>,
     /// Rooms to put together in what goes into the arena.
     members: Vec<Member<'t>>,
     items: Vec<Item<'t>>,
@@ -94,14 +96,11 @@ struct Narrative {
     open: usize,
 }
 
-/// `id` and `url`, in the order of the sender.
-type Kept<'t> = [Option<Member<'t>>; 2];
-
 /// The attributes of one element.
-#[derive(Default)]
 struct Attributes<'t> {
     value: Option<&'t str>,
-    kept: Kept<'t>,
+    /// Where its `id` and `url` begin among all that are kept.
+    kept: usize,
     /// There was one that FHIR does not have; a narrative may have any.
     has_stray: bool,
 }
@@ -118,11 +117,12 @@ struct Node<'t> {
     /// Set if it is a resource, whose name is its type.
     is_resource: bool,
     value: Option<&'t str>,
-    attributes: Kept<'t>,
+    /// Where its `id` and `url` begin among all that are kept.
+    attributes: usize,
     /// Where its children begin among all that are pending.
     children: usize,
     /// Where each name was first given among them, once there are many.
-    index: Option<HashMap<&'t str, usize>>,
+    index: Option<Box<HashMap<&'t str, usize>>>,
 }
 
 /// An element that was closed inside one that is open.
@@ -153,6 +153,7 @@ impl<'t> Builder<'t> {
             namespaces: Vec::new(),
             open: Vec::with_capacity(16),
             pending: Vec::with_capacity(64),
+            kept: Vec::with_capacity(16),
             members: Vec::with_capacity(32),
             items: Vec::with_capacity(32),
             narrative: None,
@@ -273,6 +274,7 @@ impl<'t> Builder<'t> {
         let attributes = self.attributes(attributes, depth)?;
         if let Some(narrative) = &mut self.narrative {
             narrative.open += 1;
+            self.kept.truncate(attributes.kept);
             return Ok(());
         }
         let (prefix, name) = split_name(name);
@@ -285,7 +287,7 @@ impl<'t> Builder<'t> {
             Some(parent) if parent.holds == Holds::Resource => self.open_resource(name, namespace)?,
             Some(_) => self.open_element(name, namespace)?,
         }
-        if self.narrative.is_some() { Ok(()) } else { self.keep(attributes) }
+        self.keep(attributes)
     }
 
     fn open_root(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
@@ -342,7 +344,7 @@ impl<'t> Builder<'t> {
         attributes: impl Iterator<Item = Result<Attribute<'t>, ()>>,
         depth: usize,
     ) -> Result<Attributes<'t>, Problem> {
-        let mut found = Attributes::default();
+        let mut found = Attributes { value: None, kept: self.kept.len(), has_stray: false };
         for (count, attribute) in attributes.enumerate() {
             if ATTRIBUTES_MAX <= count || ATTRIBUTES_MAX <= self.namespaces.len() {
                 return Err(self.too_long(format!("more than {ATTRIBUTES_MAX} attributes or namespaces")));
@@ -351,8 +353,7 @@ impl<'t> Builder<'t> {
             let value = self.unescape(raw)?;
             match key {
                 "value" => found.value = Some(value),
-                "id" => keep(&mut found.kept, ("id", Item::Text(value))),
-                "url" => keep(&mut found.kept, ("url", Item::Text(value))),
+                "id" | "url" => self.kept.push((key, Item::Text(value))),
                 _ => {
                     let (prefix, local) = split_name(key);
                     if key == "xmlns" || prefix == "xmlns" {
@@ -370,18 +371,22 @@ impl<'t> Builder<'t> {
         Ok(found)
     }
 
-    /// Puts the attributes into the element just opened.
+    /// Puts the attributes into the element just opened; a narrative is a text, and has none.
     fn keep(&mut self, attributes: Attributes<'t>) -> Result<(), Problem> {
-        if attributes.has_stray {
+        if self.narrative.is_some() {
+            self.kept.truncate(attributes.kept);
+        } else if attributes.has_stray {
             return Err(self.problem("an attribute that FHIR does not have; it has `value`, `id` and `url`"));
         }
         let Some(node) = self.open.last_mut() else { return Ok(()) };
-        let has_some = attributes.value.is_some() || attributes.kept.iter().any(Option::is_some);
+        node.attributes = attributes.kept;
+        if self.narrative.is_none() {
+            node.value = attributes.value;
+        }
+        let has_some = node.value.is_some() || node.attributes < self.kept.len();
         if (node.is_resource || node.holds == Holds::Resource) && has_some {
             return Err(self.problem("an attribute on a resource; its `id` is an element"));
         }
-        node.value = attributes.value;
-        node.attributes = attributes.kept;
         Ok(())
     }
 
@@ -401,8 +406,9 @@ impl<'t> Builder<'t> {
         let (name, many) = (node.name, node.many);
         let (value, extra) = match narrative {
             Some(narrative) => (Item::Text(self.text.get(narrative.begins..end).unwrap_or_default()), Item::Null),
-            None => self.close(node).map_err(|message| self.problem(message))?,
+            None => self.close(&node).map_err(|message| self.problem(message))?,
         };
+        self.kept.truncate(node.attributes);
         match self.open.last_mut() {
             Some(parent) => parent.add(&mut self.pending, (name, many), (value, extra)).map_err(|message| self.problem(message)),
             None => {
@@ -414,8 +420,7 @@ impl<'t> Builder<'t> {
 
     /// The value of an attribute: white space made spaces as XML says, the five entities and character references resolved.
     fn unescape(&self, raw: &'t str) -> Result<&'t str, Problem> {
-        let is_plain = |byte: u8| !matches!(byte, b'<' | b'&' | 0..=0x1F | 0xEF);
-        if raw.bytes().all(is_plain) {
+        if raw.bytes().fold(0, |seen, byte| seen | class(byte)) & SPECIAL == 0 {
             return Ok(raw);
         }
         if raw.contains('<') {
@@ -456,14 +461,15 @@ const OTHER_ENTITY: &str = "an entity other than amp, lt, gt, quot and apos is r
 /// Closing: what was given inside an element becomes the members of one object.
 impl<'t> Builder<'t> {
     /// The element's value, and the `id` and extensions of a primitive; its children are pending no longer.
-    fn close(&mut self, node: Node<'t>) -> Result<(Item<'t>, Item<'t>), &'static str> {
+    fn close(&mut self, node: &Node<'t>) -> Result<(Item<'t>, Item<'t>), &'static str> {
         let children = self.pending.get(node.children..).unwrap_or_default();
         if node.holds == Holds::Resource {
             let only = children.last().map(|child| (child.value, child.extra));
             self.pending.truncate(node.children);
             return only.ok_or("a resource is missing here");
         }
-        let empty = children.is_empty() && node.attributes.iter().all(Option::is_none);
+        let attributes = self.kept.get(node.attributes..).unwrap_or_default();
+        let empty = children.is_empty() && attributes.is_empty();
         let primitive = matches!(node.holds, Holds::Text | Holds::Boolean | Holds::Number);
         if empty && let Some(value) = node.value {
             return Ok((typed(node.holds, value), Item::Null));
@@ -471,29 +477,29 @@ impl<'t> Builder<'t> {
         let only_extensions = children.iter().all(|child| child.name == "extension");
         match node.value {
             Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
-            Some(value) => Ok((typed(node.holds, value), self.object_or_null(&node))),
+            Some(value) => Ok((typed(node.holds, value), self.object_or_null(node))),
             None if empty && (primitive || node.holds == Holds::Unknown) && !node.is_resource => Ok((Item::Null, Item::Null)),
-            None if primitive && only_extensions => Ok((Item::Null, self.object_or_null(&node))),
+            None if primitive && only_extensions => Ok((Item::Null, self.object_or_null(node))),
             None => {
                 // An attribute and an element of the same name cannot both be kept.
-                let twice = node.attributes.iter().flatten().any(|(name, _)| children.iter().any(|child| child.name == *name));
+                let twice = attributes.iter().any(|(name, _)| children.iter().any(|child| child.name == *name));
                 if twice {
                     return Err("this name is given as an attribute and as an element");
                 }
-                Ok((self.object(&node, node.is_resource.then_some(node.name)), Item::Null))
+                Ok((self.object(node, node.is_resource.then_some(node.name)), Item::Null))
             }
         }
     }
 
     fn object_or_null(&mut self, node: &Node<'t>) -> Item<'t> {
-        let empty = node.attributes.iter().all(Option::is_none) && node.children == self.pending.len();
+        let empty = node.attributes == self.kept.len() && node.children == self.pending.len();
         if empty { Item::Null } else { self.object(node, None) }
     }
 
     fn object(&mut self, node: &Node<'t>, resource_type: Option<&'t str>) -> Item<'t> {
         self.members.clear();
         self.members.extend(resource_type.map(|of| ("resourceType", Item::Text(of))));
-        self.members.extend(node.attributes.iter().flatten());
+        self.members.extend(self.kept.get(node.attributes..).unwrap_or_default());
         let mut at = node.children;
         while let Some(child) = self.pending.get(at).copied() {
             if child.first == at {
@@ -549,7 +555,7 @@ impl<'t> Node<'t> {
             shape,
             is_resource: false,
             value: None,
-            attributes: [None; 2],
+            attributes: 0,
             children,
             index: None,
         }
@@ -568,7 +574,7 @@ impl<'t> Node<'t> {
         if children.len() <= NAMES_MAX {
             return children.iter().rev().find(|child| child.name == name).map(|child| child.first);
         }
-        let hashed = || children.iter().map(|child| (child.name, child.first)).collect();
+        let hashed = || Box::new(children.iter().map(|child| (child.name, child.first)).collect());
         self.index.get_or_insert_with(hashed).get(name).copied()
     }
 
@@ -597,13 +603,6 @@ impl<'t> Node<'t> {
     }
 }
 
-/// Keeps an attribute behind those that are kept.
-fn keep<'t>(kept: &mut Kept<'t>, member: Member<'t>) {
-    if let Some(free) = kept.iter_mut().find(|free| free.is_none()) {
-        *free = Some(member);
-    }
-}
-
 /// The JSON value of a `value` attribute. What is not of its type stays a text, for the mapping to find.
 fn typed(holds: Holds, value: &str) -> Item<'_> {
     match (holds, value) {
@@ -624,12 +623,13 @@ fn namespace_of(uri: &str) -> Namespace {
 
 /// The prefix, empty where there is none, and the rest.
 fn split_name(name: &str) -> (&str, &str) {
-    name.split_once(':').unwrap_or(("", name))
+    let colon = memchr::memchr(b':', name.as_bytes());
+    colon.and_then(|colon| Some((name.get(..colon)?, name.get(colon + 1..)?))).unwrap_or(("", name))
 }
 
 /// Names of FHIR are letters and digits; `_` would collide with the extensions of primitives.
 fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().fold(LETTER, |all, byte| all & class(byte)) == LETTER
 }
 
 /// The reader's own texts quote names of the document; ours do not.

@@ -46,6 +46,13 @@ impl<'v, 't> FhirView<'v, 't> {
         view
     }
 
+    fn any_node(&self, scope: &Scope<'t>, path: &Path, such: &mut dyn FnMut(Spot<'t>) -> bool) -> bool {
+        match path {
+            Path::Fhir(path, _) => fhir::any_spot(path, self.tree, (scope.this, &self.lets), such),
+            Path::V2(_) => false,
+        }
+    }
+
     fn nodes(&self, this: Option<Spot<'t>>, path: &Path) -> Vec<Spot<'t>> {
         match path {
             Path::Fhir(path, _) => fhir::spots(path, self.tree, this, &self.lets),
@@ -73,15 +80,14 @@ impl<'t> View<'t> for FhirView<'_, 't> {
     }
 
     fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, Spot<'t>>) -> bool) -> bool {
-        let hit = |spot: Spot<'t>| {
-            let text = text_of(spot.value()).filter(|text| !is_blank(text))?;
-            Some(Hit { text: Cow::Borrowed(text), null: false, place: spot })
-        };
-        self.nodes(scope.this, path).into_iter().filter_map(hit).any(such)
+        self.any_node(scope, path, &mut |spot| {
+            let text = text_of(spot.value()).filter(|text| !is_blank(text));
+            text.is_some_and(|text| such(Hit { text: Cow::Borrowed(text), null: false, place: spot }))
+        })
     }
 
     fn exists(&self, scope: &Scope<'t>, path: &Path) -> bool {
-        self.nodes(scope.this, path).iter().any(|spot| !spot.value().is_null())
+        self.any_node(scope, path, &mut |spot| !spot.value().is_null())
     }
 
     fn count(&self, scope: &Scope<'t>, path: &Path) -> usize {

@@ -54,7 +54,7 @@ pub(super) struct Spot {
 const SCOPES_ROOM: usize = 32;
 
 /// Segments of one name in the order of the message: a slice of the index, or of a group.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Segments {
     /// Which group, from 1; 0 for the index.
     group: u32,
@@ -153,11 +153,21 @@ impl Index {
     }
 }
 
-/// What a `[let]` chose once: for a scope, or for all scopes that see the same first segment.
+/// What a `[let]` chose once: for a scope, or for all scopes that see the same segments of the name that its paths begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chosen {
     In(u32),
-    From(usize),
+    Among(Segments),
+}
+
+/// Selections that are remembered: a file names the same few in path after path.
+const SELECTIONS_MAX: usize = 32;
+
+/// Which of some segments fulfil a condition.
+struct Selection {
+    among: Segments,
+    condition: Condition,
+    found: Segments,
 }
 
 /// A message, ready to be asked.
@@ -169,6 +179,7 @@ pub(super) struct V2View<'m, 'l> {
     scopes: RefCell<Vec<Inside>>,
     owned: RefCell<Vec<Owned>>,
     groups: RefCell<Vec<Vec<u32>>>,
+    selections: RefCell<Vec<Selection>>,
     /// What `[let]` chose: where, name, repetition.
     chosen: RefCell<Vec<(Chosen, usize, Option<Repetition>)>>,
     /// Shared by all mappings that ask this message.
@@ -195,6 +206,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             scopes: RefCell::default(),
             owned: RefCell::default(),
             groups: RefCell::default(),
+            selections: RefCell::default(),
             chosen: RefCell::default(),
             cuts,
         }
@@ -305,8 +317,26 @@ impl<'m, 'l> V2View<'m, 'l> {
             Some(Selector::All) | None => self.each(all).any(such),
             Some(Selector::Last) => all.len().checked_sub(1).and_then(nth).is_some_and(such),
             Some(Selector::Number(number)) => number.checked_sub(1).and_then(nth).is_some_and(such),
-            Some(Selector::Where(condition)) => self.each(all).any(|segment| self.segment_fits(segment, condition) && such(segment)),
+            Some(Selector::Where(condition)) => match self.selected(all, condition) {
+                Some(selected) => self.each(selected).any(such),
+                None => self.each(all).any(|segment| self.segment_fits(segment, condition) && such(segment)),
+            },
         }
+    }
+
+    /// Those of some segments that fulfil a condition; `None` where too much is remembered already.
+    fn selected(&self, among: Segments, condition: &Condition) -> Option<Segments> {
+        let known = |one: &&Selection| one.among == among && one.condition == *condition;
+        if let Some(known) = self.selections.borrow().iter().find(known).map(|one| one.found) {
+            return Some(known);
+        }
+        if SELECTIONS_MAX <= self.selections.borrow().len() {
+            return None;
+        }
+        let found: Vec<usize> = self.each(among).filter(|segment| self.segment_fits(*segment, condition)).collect();
+        let found = if found.is_empty() { Segments::default() } else { self.group(found) };
+        self.selections.borrow_mut().push(Selection { among, condition: condition.clone(), found });
+        Some(found)
     }
 
     /// The segments that a path means.
@@ -407,19 +437,16 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
-    /// The repetition that a `[let]` names here, chosen once for each scope, or once for all where only the segment matters.
+    /// The repetition that a `[let]` names here, chosen once for all scopes where nothing else can be meant.
     fn chosen(&self, scope: Scope, index: usize) -> Option<Repetition> {
         let sources = self.lets.get(index).map_or(&[][..], |one| one.sources.as_slice());
         let known = |of: Chosen| {
             let chosen = self.chosen.borrow();
             chosen.iter().find(|(known, name, _)| *name == index && *known == of).map(|(.., found)| *found)
         };
-        let of_scope = Chosen::In(scope.number);
-        if let Some(known) = known(of_scope) {
-            return known;
-        }
-        let of_segment = only_segment(sources).and_then(|id| self.first_segment(scope, number_of(id))).map(Chosen::From);
-        if let Some(known) = of_segment.and_then(known) {
+        // The repetitions that scopes stand on do not count here, so the segments that a scope sees are all that matters.
+        let of = only_segment(sources).map_or(Chosen::In(scope.number), |id| Chosen::Among(self.visible(scope, number_of(id))));
+        if let Some(known) = known(of) {
             return known;
         }
         let found = sources.iter().filter_map(Path::v2).find_map(|path| {
@@ -430,7 +457,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             });
             found
         });
-        self.chosen.borrow_mut().push((of_segment.unwrap_or(of_scope), index, found));
+        self.chosen.borrow_mut().push((of, index, found));
         found
     }
 
@@ -697,12 +724,9 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 }
 
-/// The segment that all paths begin with, if none of them selects among several.
+/// The segment that all paths begin with.
 fn only_segment(paths: &[Path]) -> Option<&str> {
-    let mut ids = paths.iter().map(|path| match path.v2().map(|path| &path.root) {
-        Some(Root::Segment(id, None)) => Some(id.as_str()),
-        _ => None,
-    });
+    let mut ids = paths.iter().map(|path| path.v2().and_then(V2Path::segment));
     let first = ids.next()??;
     ids.all(|id| id == Some(first)).then_some(first)
 }
