@@ -45,18 +45,29 @@ pub(super) struct Shape {
     choices: BTreeMap<&'static str, Vec<String>>,
     /// The concrete names of choices.
     chosen: HashMap<String, Element>,
-    /// Everything that it has, by name, for readers of documents; with the number of the type that it holds.
-    all: HashMap<String, (Element, Option<usize>), BuildHasherDefault<NameHash>>,
+    /// Everything that it has, by name, for readers of documents.
+    all: HashMap<String, Known, BuildHasherDefault<NameHash>>,
+}
+
+/// What a reader of documents has to know of an element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The element.
+    pub(super) element: Element,
+    /// The number of the type that it holds.
+    pub(super) shape: Option<usize>,
+    /// Which of the elements of its type it is: no other of the first 64 has this number.
+    pub(super) place: usize,
 }
 
 impl Shape {
     /// Its element `name`.
     pub(super) fn element(&self, name: &str) -> Option<Element> {
-        self.all.get(name).map(|(element, _)| *element)
+        self.all.get(name).map(|known| known.element)
     }
 
-    /// Its element `name`, with the number of the type that it holds.
-    pub(super) fn numbered(&self, name: &str) -> Option<(Element, Option<usize>)> {
+    /// Its element `name`, in numbers.
+    pub(super) fn known(&self, name: &str) -> Option<Known> {
         self.all.get(name).copied()
     }
 
@@ -67,7 +78,11 @@ impl Shape {
         let chosen = self.chosen.iter().map(|(name, element)| (name.clone(), *element));
         let own = self.elements.iter().map(|(name, element)| ((*name).to_owned(), *element));
         let number = |element: &Element| if let Holds::Of(of) = element.holds { numbers.get(of).copied() } else { None };
-        self.all = common.chain(chosen).chain(own).map(|(name, element)| (name, (element, number(&element)))).collect();
+        for (name, element) in common.chain(chosen).chain(own) {
+            let place = self.all.get(&name).map_or(self.all.len(), |known| known.place);
+            let shape = number(&element);
+            self.all.insert(name, Known { element, shape, place });
+        }
     }
 }
 

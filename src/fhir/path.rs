@@ -28,8 +28,8 @@ pub use check::{Scope, Types, check_names, check_types};
 pub use find::Tree;
 pub(crate) use find::{Spot, any_spot, spots};
 
-use parse::{Head, Operand, Step, StepKind};
 use super::Item;
+use parse::{Head, Operand, Step, StepKind};
 use std::ops::Range;
 
 /// Why a text is no path.

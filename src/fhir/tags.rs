@@ -103,6 +103,8 @@ impl<'t> Tags<'t> {
 
     /// The next piece; `None`: this is not for us.
     pub(super) fn next(&mut self) -> Option<Lexeme<'t, '_>> {
+        // White space between two tags says nothing, and within a narrative nothing is told of its texts.
+        self.skip_space();
         let rest = self.text.as_bytes().get(self.at..)?;
         match rest {
             [] if self.open.is_empty() => Some(Lexeme::End),

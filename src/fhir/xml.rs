@@ -121,6 +121,10 @@ struct Node<'t> {
     attributes: usize,
     /// Where its children begin among all that are pending.
     children: usize,
+    /// Which of the elements that have a place in the table are among them, a bit for each.
+    seen: u64,
+    /// Its own place among the elements that the table has for the type around it.
+    place: Option<u32>,
     /// Where each name was first given among them, once there are many.
     index: Option<Box<HashMap<&'t str, usize>>>,
 }
@@ -315,15 +319,16 @@ impl<'t> Builder<'t> {
 
     fn open_element(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
         let Some(parent) = self.open.last() else { return Ok(()) };
-        let (known, shape) = match parent.shape {
-            Some(shape) => shape.numbered(name).map_or((None, None), |(element, shape)| (Some(element), shape)),
-            None => {
-                let known = element_of_unknown(parent.is_resource, name);
-                let shape = known.and_then(|element| if let Holds::Of(of) = element.holds { self.table.number(of) } else { None });
-                (known, shape)
-            }
+        let in_table = parent.shape.and_then(|shape| shape.known(name));
+        let known = match parent.shape {
+            Some(_) => in_table.map(|known| known.element),
+            None => element_of_unknown(parent.is_resource, name),
         };
-        let shape = shape.and_then(|number| self.table.shape_numbered(number));
+        let shape = match (in_table, known) {
+            (Some(known), _) => known.shape.and_then(|number| self.table.shape_numbered(number)),
+            (None, Some(Element { holds: Holds::Of(of), .. })) => self.table.shape(of),
+            (None, _) => None,
+        };
         let xhtml = known.is_some_and(|element| element.holds == Holds::Xhtml);
         if namespace == Namespace::Other || (namespace == Namespace::Xhtml && !xhtml) {
             return Err(self.problem("an element that is not in the namespace http://hl7.org/fhir"));
@@ -334,16 +339,13 @@ impl<'t> Builder<'t> {
         if xhtml {
             self.narrative = Some(Narrative { begins: self.at, open: 1 });
         }
-        self.open.push(Node::element(name, known, (shape, self.pending.len())));
+        let place = in_table.and_then(|known| u32::try_from(known.place).ok()).filter(|place| *place < u64::BITS);
+        self.open.push(Node { place, ..Node::element(name, known, (shape, self.pending.len())) });
         Ok(())
     }
 
     /// The attributes, checked; namespace declarations come into scope.
-    fn attributes(
-        &mut self,
-        attributes: impl Iterator<Item = Result<Attribute<'t>, ()>>,
-        depth: usize,
-    ) -> Result<Attributes<'t>, Problem> {
+    fn attributes(&mut self, attributes: impl Iterator<Item = Result<Attribute<'t>, ()>>, depth: usize) -> Result<Attributes<'t>, Problem> {
         let mut found = Attributes { value: None, kept: self.kept.len(), has_stray: false };
         for (count, attribute) in attributes.enumerate() {
             if ATTRIBUTES_MAX <= count || ATTRIBUTES_MAX <= self.namespaces.len() {
@@ -410,7 +412,9 @@ impl<'t> Builder<'t> {
         };
         self.kept.truncate(node.attributes);
         match self.open.last_mut() {
-            Some(parent) => parent.add(&mut self.pending, (name, many), (value, extra)).map_err(|message| self.problem(message)),
+            Some(parent) => {
+                parent.add(&mut self.pending, (name, many, node.place), (value, extra)).map_err(|message| self.problem(message))
+            }
             None => {
                 self.root = Some(value);
                 Ok(())
@@ -557,6 +561,8 @@ impl<'t> Node<'t> {
             value: None,
             attributes: 0,
             children,
+            seen: 0,
+            place: None,
             index: None,
         }
     }
@@ -581,11 +587,14 @@ impl<'t> Node<'t> {
     fn add(
         &mut self,
         pending: &mut Vec<Given<'t>>,
-        (name, many): (&'t str, Option<bool>),
+        (name, many, place): (&'t str, Option<bool>, Option<u32>),
         (value, extra): (Item<'t>, Item<'t>),
     ) -> Result<(), &'static str> {
         let at = pending.len();
-        let first = self.place(pending, name);
+        // An element whose bit is not set is not there yet: nothing need be looked through.
+        let bit = place.map_or(0, |place| 1 << place);
+        let first = if bit != 0 && self.seen & bit == 0 { None } else { self.place(pending, name) };
+        self.seen |= bit;
         pending.push(Given { name, many, value, extra, first: first.unwrap_or(at), next: 0, last: at });
         let Some(first) = first else {
             if let Some(index) = &mut self.index {
@@ -844,7 +853,33 @@ mod tests {
         }
     }
 
+    /// By the reader of plain XML and by the one that knows all of it.
+    fn both<'t>(xml: &'t str, arena: &'t Bump, limits: &'t Limits) -> (Option<Item<'t>>, Result<Item<'t>, Problem>) {
+        let builder = || Builder::new(xml, Release::Stu3, limits, arena);
+        (builder().run_plain(), builder().run())
+    }
+
+    #[test]
+    fn events_of_the_national_service_are_plain_and_read_the_same_either_way() {
+        let (arena, limits) = (Bump::new(), Limits::default());
+        for xml in [include_str!("../../samples/17-nems-bloodspot-new.xml"), include_str!("../../samples/09-spine-birth-with-mother.xml")] {
+            let (plain, whole) = both(xml, &arena, &limits);
+            assert_eq!(plain, Some(whole.unwrap()));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_read_as_plain_xml_reads_the_same_either_way(
+            inside in r#"(<name>|<name id='1'>|</name>|<given value="a&amp;b"/>|<text><div xmlns="http://www.w3.org/1999/xhtml">|</div></text>|<active value="true" />|<birthDate\nvalue="x>y"/>|<extension url="u"><valueCode value="v"/></extension>|<x/>|<x value="1" value="2"/>|<x:y/>| |\t|t|<a.b/>|<!-- -->|&lt;|<x value=1/>|< x/>|</name >){0,8}"#
+        ) {
+            let (arena, limits) = (Bump::new(), Limits::default());
+            let xml = format!("<Patient xmlns=\"http://hl7.org/fhir\">{inside}</Patient>");
+            if let (Some(plain), whole) = both(&xml, &arena, &limits) {
+                prop_assert_eq!(Ok(plain), whole);
+            }
+        }
+
         #[test]
         fn reading_never_panics(bytes: Vec<u8>) {
             let _ = read_xml(&bytes, Release::R4, &Limits::default());

@@ -154,7 +154,11 @@ impl Cuts {
     pub(crate) fn component(&self, message: &Message, repetition: &Repetition, number: usize) -> Option<Span> {
         let span = repetition.span;
         if repetition.cuts == 0 {
-            return if span.is_delimiters() { (number == 1).then_some(span) } else { nth(message, span, message.delimiters().component, number) };
+            return if span.is_delimiters() {
+                (number == 1).then_some(span)
+            } else {
+                nth(message, span, message.delimiters().component, number)
+            };
         }
         let head = wide(repetition.cuts) + 1;
         let count = wide(*self.kept.get(head)?);

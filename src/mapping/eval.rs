@@ -176,12 +176,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     }
 
     /// The scopes of a record's instances; orphans are said, null lists are collected.
-    fn enter(
-        &mut self,
-        scope: &V::Scope,
-        record: &Record,
-        cleared: &mut Vec<&'static str>,
-    ) -> impl Iterator<Item = V::Scope> + use<'d, V> {
+    fn enter(&mut self, scope: &V::Scope, record: &Record, cleared: &mut Vec<&'static str>) -> impl Iterator<Item = V::Scope> + use<'d, V> {
         if record.over.is_none() {
             return Some(*scope).into_iter().chain(V::Scopes::default());
         }

@@ -130,8 +130,7 @@ impl<'d> Document<'d> {
                 Some(format!("{}-{}-{}", digits.get(..4)?, digits.get(4..6)?, digits.get(6..8)?))
             }
             Self::Fhir(tree, _) => {
-                let places: [&[&str]; 3] =
-                    [&["timestamp"], &["entry", FIRST, "resource", "meta", "lastUpdated"], &["meta", "lastUpdated"]];
+                let places: [&[&str]; 3] = [&["timestamp"], &["entry", FIRST, "resource", "meta", "lastUpdated"], &["meta", "lastUpdated"]];
                 places.iter().find_map(|place| at(tree, place)?.as_str()?.get(..10).map(str::to_owned))
             }
             Self::Csv(_) => None,
@@ -281,7 +280,8 @@ fn chosen<'m>(
     let accepting: Vec<&Mapping> = accepting.of_kind(mappings, &kind).into_iter().filter(|mapping| mapping.dialect == dialect).collect();
     // Only the files of one sender ask who sent it.
     let sender = OnceCell::new();
-    let asked = accepting.iter().filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (*mapping, rank)));
+    let asked =
+        accepting.iter().filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (*mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     for (mapping, of_sender) in asked {
         if mapping.when.is_some() && !asked_of.hold(mapping) {

@@ -2,9 +2,9 @@
 
 use super::parse::{Condition, Head, Operand, Step, StepKind};
 use super::{Found, Lets, Path, is_type_name};
-use crate::fhir::{Item, Member, References};
 use crate::fhir::elements::chosen_type;
 use crate::fhir::path::RECORD;
+use crate::fhir::{Item, Member, References};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Tree<'t> {
     root: &'t Item<'t>,
     references: OnceCell<References<'t, &'t Item<'t>>>,
+    /// What `entry.resource` of the root finds: most paths begin so.
+    resources: OnceCell<Vec<Node<'t>>>,
     steps_left: Cell<u64>,
     /// How each node was reached that somebody may still hold. The first is the root.
     links: RefCell<Vec<Link<'t>>>,
@@ -27,9 +29,9 @@ impl<'t> Tree<'t> {
 
     /// A document whose paths may visit `steps_max` nodes in all (the limits of a mapping allow 1,000,000).
     pub fn with_steps(root: &'t Item<'t>, steps_max: u64) -> Self {
-        let mut links = Vec::with_capacity(64);
+        let mut links = Vec::with_capacity(256);
         links.push(Link { parent: None, value: Some(root), name: Name::Root(root_name(root)) });
-        Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
+        Self { root, references: OnceCell::new(), resources: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
     }
 
     fn root_node(&self) -> Node<'t> {
@@ -133,6 +135,8 @@ pub(crate) fn any_spot<'t>(
     let root = tree.root_node();
     let this = base.map_or(root, Spot::entered);
     let search = Search { tree, lets, record: this };
+    // Now, when no condition is asked: what a condition looked at is forgotten behind it.
+    tree.resources.get_or_init(|| search.resources(root));
     search.any(path, (root, this), &mut |node| node.value.is_some() && !tree.is_exhausted() && such(Spot(node)))
 }
 
@@ -232,9 +236,31 @@ impl<'t> Search<'_, 't> {
                 None if name == RECORD => self.from(std::iter::once(self.record), way(&path.steps), such),
                 None => self.from(std::iter::empty(), way(&path.steps), such),
             },
-            (Head::Tree, Some((first, rest))) if is_type(first) => self.from(typed(first, root, this).into_iter(), way(rest), such),
+            (Head::Tree, Some((first, rest))) if is_type(first) => {
+                let start = typed(first, root, this);
+                match (start, self.tree.resources.get(), rest) {
+                    (Some(Node { link: 0, .. }), Some(resources), [entry, resource, rest @ ..])
+                        if entry.kind.is_name("entry") && resource.kind.is_name("resource") =>
+                    {
+                        self.from(resources.iter().copied(), way(rest), such)
+                    }
+                    _ => self.from(start.into_iter(), way(rest), such),
+                }
+            }
             (Head::Tree | Head::This, _) => self.from(std::iter::once(this), way(&path.steps), such),
         }
+    }
+
+    /// What `entry.resource` of the root finds.
+    fn resources(&self, root: Node<'t>) -> Vec<Node<'t>> {
+        let mut resources = Vec::new();
+        self.any_child(root, "entry", &mut |entry| {
+            self.any_child(entry, "resource", &mut |resource| {
+                resources.push(resource);
+                false
+            })
+        });
+        resources
     }
 
     /// Goes the way from each of some nodes. A step that looks at all nodes together waits until all of them are known.
@@ -311,9 +337,8 @@ impl<'t> Search<'_, 't> {
                         });
                         self.any_value(left, (root, this), &mut |value| all.iter().any(|other| value.is_same(other)))
                     }
-                    right => self.any_value(left, (root, this), &mut |value| {
-                        self.any_value(right, (root, this), &mut |other| value.is_same(other))
-                    }),
+                    right => self
+                        .any_value(left, (root, this), &mut |value| self.any_value(right, (root, this), &mut |other| value.is_same(other))),
                 };
                 is_same == *equal
             }
@@ -321,12 +346,7 @@ impl<'t> Search<'_, 't> {
     }
 
     /// Shows the values of one side of a comparison until one is such.
-    fn any_value<'o>(
-        &self,
-        operand: &'o Operand,
-        asked: (Node<'t>, Node<'t>),
-        such: &mut dyn FnMut(&Comparable<'o>) -> bool,
-    ) -> bool
+    fn any_value<'o>(&self, operand: &'o Operand, asked: (Node<'t>, Node<'t>), such: &mut dyn FnMut(&Comparable<'o>) -> bool) -> bool
     where
         't: 'o,
     {
@@ -349,13 +369,7 @@ impl<'t> Search<'_, 't> {
     }
 
     /// Shows what was given under a name.
-    fn any_given(
-        &self,
-        given: &Given<'t>,
-        chosen: Option<&'t str>,
-        parent: Node<'t>,
-        such: &mut dyn FnMut(Node<'t>) -> bool,
-    ) -> bool {
+    fn any_given(&self, given: &Given<'t>, chosen: Option<&'t str>, parent: Node<'t>, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
         let mut all = (0..given.length.unwrap_or(1)).filter_map(|at| self.child(given, at, parent));
         all.any(|child| such(Node { chosen, ..child }))
     }
@@ -484,6 +498,10 @@ fn typed<'t>(first: &Step, root: Node<'t>, this: Node<'t>) -> Option<Node<'t>> {
 }
 
 impl StepKind {
+    fn is_name(&self, name: &str) -> bool {
+        matches!(self, Self::Name(known) if known == name)
+    }
+
     /// It looks at all nodes together: which is the first, how many there are.
     fn is_of_all(&self) -> bool {
         matches!(self, Self::Index(_) | Self::First | Self::Last | Self::Exists(_) | Self::Count)
@@ -556,8 +574,9 @@ fn plain_decimal(number: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bumpalo::Bump;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const BIRTH_TIME: &str = "http://hl7.org/fhir/StructureDefinition/patient-birthTime";
 
@@ -594,9 +613,10 @@ mod tests {
 
     /// What a path finds, with places: `Bundle.type=message`.
     fn found(path: &str, lets: &[(&str, &str)]) -> Vec<String> {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let find = |path: &str, lets: &Lets<'_>| -> Vec<String> {
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = |item: &Item<'_>| item.as_str().map_or_else(|| item.to_value().to_string(), str::to_owned);
             Path::parse(path)
                 .expect(path)
                 .find(&bundle, lets)
@@ -708,7 +728,8 @@ mod tests {
 
     #[test]
     fn a_record_is_made_from_the_node_it_is_over() {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let over = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
         let values = |path: &str| -> Vec<String> {
             let path = Path::parse(path).unwrap();
@@ -730,6 +751,8 @@ mod tests {
             child("1"), child("2"),
             fact("a", "Patient/1"), fact("b", "https://x.example/Patient/1"), fact("c", "Patient/2"), fact("d", "Patient/3"), fact("e", "Patient/3")
         ] });
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle, &arena);
         let patients = Path::parse("Bundle.entry.resource.ofType(Patient)").unwrap().find(&bundle, &Lets::new());
         let observations = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
         let ids = |path: &str, base: &Found<'_>, lets: &Lets<'_>| -> String {
@@ -750,7 +773,8 @@ mod tests {
 
     #[test]
     fn what_paths_cost_has_an_end_that_is_said() {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let path = Path::parse("Bundle.entry.where(Bundle.entry.where(Bundle.entry.resource.id = 'x')).fullUrl").unwrap();
         let unbounded = Tree::new(&bundle);
         assert!(path.find_in(&unbounded, None, &Lets::new()).is_empty() && !unbounded.is_exhausted());
@@ -767,6 +791,8 @@ mod tests {
             json in r#"\{("(entry|name|_name|value|valueCode|reference|fullUrl|resourceType)": ("x"|null|1|\[\]|\[null, "a"\]|\{"name": \[\{"value": 1\}\]\}), ){0,4}"z": 1\}"#,
         ) {
             let tree: Value = serde_json::from_str(&json).unwrap();
+            let arena = Bump::new();
+            let tree = Item::of(&tree, &arena);
             if let Ok(path) = Path::parse(&path) {
                 for found in path.find(&tree, &Lets::new()) {
                     prop_assert!(!found.value.is_null() && !found.location.is_empty());
