@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Present;
-use crate::clock;
 use crate::canon::EventKind;
+use crate::clock;
 use crate::mapping::{Bundle, Input, Level, Outcome, Reading};
 use crate::names::SourceName;
 use crate::store::{Ledger, LedgerReader, Prepared, PreparedOutcome, StoreError, UnfiledEntry};
@@ -103,7 +103,8 @@ pub fn is_apart(bundle: &Bundle, reading: &Reading) -> bool {
     let said = &reading.statements;
     let is_alone = !said.is_empty() && said.iter().all(|said| said.event.kind == EventKind::Safeguarding);
     let tells = said.iter().any(|said| said.event.kind == EventKind::Safeguarding || !said.safeguarding.is_empty());
-    let is_unread = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
+    let is_unread =
+        reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
     is_alone || (is_unread && (said.is_empty() || tells))
 }
 

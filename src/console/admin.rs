@@ -172,7 +172,8 @@ async fn document(State(broker): State<Broker>, Path((seq, number)): Path<(i64, 
 
 async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {
     let what = format!("child {child}");
-    look(broker, headers, what, move |reader, sight, broker| views::child(reader, ChildId(child), &|source| broker.charset(source), sight)).await
+    look(broker, headers, what, move |reader, sight, broker| views::child(reader, ChildId(child), &|source| broker.charset(source), sight))
+        .await
 }
 
 async fn why(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
@@ -190,7 +191,8 @@ async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid
 }
 
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
-    look(broker, headers, "held list".to_owned(), |reader, sight, broker| views::held(reader, &|source| broker.charset(source), sight)).await
+    look(broker, headers, "held list".to_owned(), |reader, sight, broker| views::held(reader, &|source| broker.charset(source), sight))
+        .await
 }
 
 async fn reconcile(State(broker): State<Broker>, uri: Uri) -> Response {

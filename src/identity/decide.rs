@@ -43,7 +43,9 @@ pub fn known_otherwise(person: &Child, index: &dyn ChildIndex) -> Result<Option<
             None => None,
         };
         if known.is_some_and(|known| !agrees(resolved(known))) {
-            return Ok(Some("an identifier of this person is that of a child on record with another date of birth: the date or the number is wrong"));
+            return Ok(Some(
+                "an identifier of this person is that of a child on record with another date of birth: the date or the number is wrong",
+            ));
         }
     }
     Ok(None)

@@ -47,7 +47,8 @@ impl LedgerReader {
     /// The entry that a duplicate repeats; otherwise the entry itself.
     pub fn repeats(&self, seq: i64) -> Result<i64, StoreError> {
         let sql = "SELECT reason FROM standing WHERE seq = ?1 AND state = 'duplicate'";
-        let first: Option<String> = self.read(|connection| connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional())?;
+        let first: Option<String> =
+            self.read(|connection| connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional())?;
         Ok(first.and_then(|first| first.parse().ok()).unwrap_or(seq))
     }
 

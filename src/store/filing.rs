@@ -217,7 +217,11 @@ fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Resu
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
             let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
             connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
-            Ok(Some(Before { was_held: true, missed: misses::of(&findings.unwrap_or_default()), decided: [UNCLEAR, KNOWN].contains(&why.as_str()) }))
+            Ok(Some(Before {
+                was_held: true,
+                missed: misses::of(&findings.unwrap_or_default()),
+                decided: [UNCLEAR, KNOWN].contains(&why.as_str()),
+            }))
         }
         _ => Ok(None),
     }

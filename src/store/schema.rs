@@ -233,7 +233,9 @@ mod tests {
     fn rows(connection: &Connection, sql: &str) -> Vec<String> {
         let mut statement = connection.prepare(sql).unwrap();
         let columns = statement.column_count();
-        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| Ok(format!("{:?}", row.get_ref(column)?))).collect::<rusqlite::Result<Vec<_>>>();
+        let row = |row: &rusqlite::Row<'_>| {
+            (0..columns).map(|column| Ok(format!("{:?}", row.get_ref(column)?))).collect::<rusqlite::Result<Vec<_>>>()
+        };
         statement.query_map([], |columns| Ok(row(columns)?.join(" "))).unwrap().collect::<rusqlite::Result<_>>().unwrap()
     }
 
@@ -244,7 +246,8 @@ mod tests {
             let view = reader.child(ChildId(child.parse().unwrap())).unwrap().unwrap();
             for row in view.aggregates.iter().filter(|row| row.kind == "blood-spot" && !row.deleted) {
                 for spot in row.content["blood_spots"].as_array().into_iter().flatten() {
-                    let words = |one: &serde_json::Value| format!("{} {} {} {}", row.publisher, row.key, one["condition"], one["nbs_status"]);
+                    let words =
+                        |one: &serde_json::Value| format!("{} {} {} {}", row.publisher, row.key, one["condition"], one["nbs_status"]);
                     all.extend(spot["outcomes"].as_array().into_iter().flatten().map(words));
                 }
             }
@@ -256,7 +259,19 @@ mod tests {
     fn a_ledger_that_the_program_before_wrote_has_all_its_children_events_and_outcomes_and_those_that_were_out_of_sight() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(ledger_file(data.path()), zstd::decode_all(LEDGER_1).unwrap()).unwrap();
-        let kept = ["entry", "body", "standing", "source", "event", "child", "identifier", "relation_identifier", "debt", "proxy_consent", "bundle"];
+        let kept = [
+            "entry",
+            "body",
+            "standing",
+            "source",
+            "event",
+            "child",
+            "identifier",
+            "relation_identifier",
+            "debt",
+            "proxy_consent",
+            "bundle",
+        ];
         let all = |connection: &Connection| kept.map(|table| rows(connection, &format!("SELECT * FROM {table} ORDER BY 1, 2")));
         let old = Connection::open(ledger_file(data.path())).unwrap();
         let before = all(&old);

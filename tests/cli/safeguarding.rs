@@ -101,26 +101,36 @@ fn no_command_says_of_which_type_or_about_whom_a_child_protection_message_is_but
 
     let folder = site.at("data");
     let right = ["--safeguarding", "--reveal", "strategy meeting"];
-    let telling = [child.as_str(), "ORU", "test-protection", "dch-safeguarding", "safety", "afeguarding.toml", "fact", "hub  ", "unmapped", "SE (", "NE ("];
+    let telling = [
+        child.as_str(),
+        "ORU",
+        "test-protection",
+        "dch-safeguarding",
+        "safety",
+        "afeguarding.toml",
+        "fact",
+        "hub  ",
+        "unmapped",
+        "SE (",
+        "NE (",
+    ];
     for from in [["--admin", broker.admin.as_str()], ["--data", folder.as_str()]] {
         let asks = |command: &[&str]| ran(&[command, &from[..]].concat());
-        for reveal in [&[][..], &["--reveal", "ward round"]] {
-            for json in [&[][..], &["--json"]] {
-                for command in [["msg", "show"], ["msg", "trace"], ["msg", "explain"], ["held", "show"]] {
-                    for seq in ["2", "3", "5"] {
-                        let (code, text) = asks(&[&command[..], &[seq], reveal, json].concat());
-                        assert_eq!((code, text.contains("restricted")), (Some(0), true), "{command:?} {seq} {reveal:?}: {text}");
-                        for word in telling {
-                            assert!(!text.contains(word), "{command:?} {seq} {reveal:?} says {word}: {text}");
-                        }
+        for (reveal, json) in [(&[][..], &[][..]), (&["--reveal", "ward round"], &["--json"])] {
+            for command in [["msg", "show"], ["msg", "trace"], ["msg", "explain"], ["held", "show"]] {
+                for seq in ["2", "3", "5"] {
+                    let (code, text) = asks(&[&command[..], &[seq], reveal, json].concat());
+                    assert_eq!((code, text.contains("restricted")), (Some(0), true), "{command:?} {seq} {reveal:?}: {text}");
+                    for word in telling {
+                        assert!(!text.contains(word), "{command:?} {seq} {reveal:?} says {word}: {text}");
                     }
                 }
-                let (_, document) = asks(&[&["msg", "document", "5"], reveal, json].concat());
-                assert!(!document.contains("restricted") && !document.contains(&child), "{document}");
-                for view in [&["child", &child][..], &["child", &child, "--why"]] {
-                    let (code, text) = asks(&[view, reveal, json].concat());
-                    assert_eq!((code, text.contains("estricted"), text.contains("test-protection")), (Some(0), false, false), "{text}");
-                }
+            }
+            let (_, document) = asks(&[&["msg", "document", "5"], reveal, json].concat());
+            assert!(!document.contains("restricted") && !document.contains(&child), "{document}");
+            for view in [&["child", &child][..], &["child", &child, "--why"]] {
+                let (code, text) = asks(&[view, reveal, json].concat());
+                assert_eq!((code, text.contains("estricted"), text.contains("test-protection")), (Some(0), false, false), "{text}");
             }
             // The same message again says no more than it.
             let (_, list) = asks(&[&["msg", "list"], reveal].concat());

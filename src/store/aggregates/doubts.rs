@@ -141,7 +141,9 @@ impl<'a> Doubts<'a> {
             for part in &placed {
                 let said = if part.event == new.event { own.clone() } else { self.said(part)? };
                 if part.resend && said.keys().any(|condition| stands.contains_key(condition)) {
-                    dropped.extend(stands.iter().filter(|(condition, is_final)| **is_final && !said.contains_key(*condition)).map(|(c, _)| c.clone()));
+                    dropped.extend(
+                        stands.iter().filter(|(condition, is_final)| **is_final && !said.contains_key(*condition)).map(|(c, _)| c.clone()),
+                    );
                 }
                 dropped.retain(|condition| !said.contains_key(condition));
                 stands.extend(said);
@@ -190,7 +192,8 @@ impl<'a> Doubts<'a> {
     }
 
     fn outcomes(&self, piece: &Piece) -> Vec<&'a ConditionOutcome> {
-        let spots = piece.items.iter().filter(|(list, _)| *list == "blood_spots").filter_map(|(_, item)| self.statement.blood_spots.get(*item));
+        let spots =
+            piece.items.iter().filter(|(list, _)| *list == "blood_spots").filter_map(|(_, item)| self.statement.blood_spots.get(*item));
         spots.flat_map(|spot| &spot.outcomes).collect()
     }
 
@@ -211,7 +214,9 @@ impl<'a> Doubts<'a> {
     fn of_another_publisher(&self, piece: &Piece) -> rusqlite::Result<&'static str> {
         let sql = "SELECT 1 FROM aggregate WHERE child = ?1 AND kind = ?2 AND key = ?3 AND publisher <> ?4 AND NOT deleted";
         let is_known = match self.child {
-            Some(child) => self.connection.prepare_cached(sql)?.exists(params![child, kind_word(piece.kind), piece.key, piece.publisher])?,
+            Some(child) => {
+                self.connection.prepare_cached(sql)?.exists(params![child, kind_word(piece.kind), piece.key, piece.publisher])?
+            }
             None => false,
         };
         Ok(if is_known { "; another publisher has something of this child under that key, which stays" } else { "" })

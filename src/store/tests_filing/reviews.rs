@@ -59,7 +59,8 @@ async fn an_outcome_of_another_child_is_a_matter_for_a_person_and_parents_are_to
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_back_or_corrects_nothing_is_filed_with_a_warning_and_a_review_and_what_it_took_back_does_not_come_back() {
-    for (kind, list) in [("appointment", "appointments"), ("hearing", "hearing_screens"), ("document", "documents"), ("review", "reviews")] {
+    for (kind, list) in [("appointment", "appointments"), ("hearing", "hearing_screens"), ("document", "documents"), ("review", "reviews")]
+    {
         let mut site = Site::new().await;
         let seq = site.file(deletion("10:00", kind, list, json!({ "key": "K1" }))).await;
         assert_eq!((site.trace(seq).entry.standing, site.codes(seq)), ("filed".to_owned(), vec!["takes-back-nothing".to_owned()]));
@@ -79,7 +80,10 @@ async fn what_takes_back_or_corrects_nothing_is_filed_with_a_warning_and_a_revie
 
     let mut site = Site::new().await;
     let corrects = site.file(sample("10:00", &[("PKU", "08", "corrected")])).await;
-    assert_eq!((site.codes(corrects), site.reviews()), (vec!["corrects-nothing".to_owned()], vec!["corrects-nothing blood-spot ACC1".to_owned()]));
+    assert_eq!(
+        (site.codes(corrects), site.reviews()),
+        (vec!["corrects-nothing".to_owned()], vec!["corrects-nothing blood-spot ACC1".to_owned()])
+    );
     site.file(sample("09:00", &[("PKU", "04", "final"), ("CF", "04", "final")])).await;
     assert_eq!((site.reviews(), site.outcomes().1), (vec![], "CF 04, PKU 08".to_owned()));
     let mut site = Site::new().await;
@@ -160,13 +164,16 @@ async fn a_vaccination_taken_back_under_another_id_is_held_and_never_deleted_by_
         let mut site = Site::new().await;
         site.file(given.clone()).await;
         let seq = site.file_as(source, file(&other)).await;
-        assert_eq!((site.trace(seq).entry.standing, site.codes(seq)), ("filed".to_owned(), vec!["takes-back-nothing".to_owned()]), "{other}");
+        assert_eq!(
+            (site.trace(seq).entry.standing, site.codes(seq)),
+            ("filed".to_owned(), vec!["takes-back-nothing".to_owned()]),
+            "{other}"
+        );
     }
     // What says less than a day or no product may mean it too.
-    for vague in [
-        vaccination("10:00", "X", "2026-01", "MENB", "entered_in_error"),
-        vaccination("10:00", "X", "2026-01-09", "", "entered_in_error"),
-    ] {
+    for vague in
+        [vaccination("10:00", "X", "2026-01", "MENB", "entered_in_error"), vaccination("10:00", "X", "2026-01-09", "", "entered_in_error")]
+    {
         let mut site = Site::new().await;
         site.file(given.clone()).await;
         let seq = site.file(vague).await;
