@@ -364,6 +364,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
             let text = format!("{at} and {place} have the same {by} and contradict each other in {}", rule.field);
             let about = (format!("{}.{}", record.name, rule.field), at.clone(), None);
             self.say(Level::Hold, "check-failed", about, unique.origin.shown(), text, "ask the sender which is right");
+            break;
         }
         compared.push((before.len(), at));
     }
