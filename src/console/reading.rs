@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use jiff::Timestamp;
+
 use super::views::ViewError;
 use crate::canon::EventKind;
 use crate::mapping::{Bundle, Input, Outcome, Provenance, Reading};
@@ -71,7 +73,7 @@ impl<'r> Rereader<'r> {
         // As it was read: a broker that takes no test numbers said so of each.
         let findings = self.reader.trace(seq)?.map(|trace| trace.findings.to_string()).unwrap_or_default();
         let took_test_numbers = !findings.contains(TEST_NUMBER);
-        Ok(read(&bundle, hash, (format, &body), (charset.as_deref(), took_test_numbers)))
+        Ok(read(&bundle, hash, (format, &body, row.arrived.parse().ok()), (charset.as_deref(), took_test_numbers)))
     }
 
     /// True where listings say nothing of the entry but that it came.
@@ -105,7 +107,9 @@ impl<'r> Rereader<'r> {
         };
         let charset = (self.charset)(&row.source);
         // A message that makes the reading panic is held by itself, and must not take a listing with it.
-        let reread = catch_unwind(AssertUnwindSafe(|| read(&bundle, String::new(), (format, &body), (charset.as_deref(), true))));
+        let reread = catch_unwind(AssertUnwindSafe(|| {
+            read(&bundle, String::new(), (format, &body, row.arrived.parse().ok()), (charset.as_deref(), true))
+        }));
         Ok(reread.ok())
     }
 
@@ -129,8 +133,10 @@ impl<'r> Rereader<'r> {
     }
 }
 
-fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
-    let input = Input { format, body, default_charset: charset, allow_test_numbers };
+type Body<'b> = (Format, &'b [u8], Option<Timestamp>);
+
+fn read(bundle: &Bundle, hash: String, (format, body, received): Body<'_>, (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
+    let input = Input { format, body, default_charset: charset, allow_test_numbers, received };
     let reading = bundle.read(&input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
