@@ -88,6 +88,8 @@ pub(super) struct Look<'s> {
     publisher: String,
     row: i64,
     kept: Vec<(Piece, Vec<Part>)>,
+    /// What came under the key of a message that was taken back before: each leaves the tombstone that it would have.
+    entombed: Vec<(Piece, Vec<Part>)>,
 }
 
 /// Why an aggregate cannot be filed.
@@ -135,7 +137,7 @@ pub(super) fn look<'s>(
     let pieces = pieces(statement, source, row);
     let mut doubts = Doubts::of(connection, statement, source, (child, row), decided);
     let (mut kept, mut late, mut gone, mut conditions) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-    let (mut message_is_late, mut buried) = (false, false);
+    let (mut message_is_late, mut buried, mut entombed): (bool, Option<Part>, _) = (false, None, Vec::new());
     for piece in pieces {
         let (owner, parts) = stored(connection, (piece.kind, &piece.publisher, &piece.key))?.unwrap_or_default();
         if owner.is_some_and(|owner| Some(owner) != child) {
@@ -144,7 +146,8 @@ pub(super) fn look<'s>(
         let order = Order { deleted: piece.deleted, ..order };
         let new = Part { order, event: row, items: Vec::new(), corrects: piece.corrects.clone(), resend: piece.resend };
         doubts.weigh(&piece, &parts, &new)?;
-        let placed = if buried && piece.within.is_some() { None } else { place(&parts, new) };
+        let grave = buried.as_ref().filter(|_| piece.within.is_some());
+        let placed = if grave.is_some() { None } else { place(&parts, new) };
         match placed {
             Some(placed) => {
                 let after: BTreeSet<String> = placed.iter().skip_while(|part| part.event != row).skip(1).flat_map(named).collect();
@@ -155,17 +158,22 @@ pub(super) fn look<'s>(
                 kept.push((piece, placed));
             }
             None => {
-                message_is_late |= piece.is_message;
-                buried |= piece.is_message && parts.last().is_some_and(|part| part.order.deleted);
                 late.push(piece.words());
-                gone.extend(piece.items);
+                gone.extend(piece.items.iter().copied());
+                if let Some(grave) = grave.filter(|grave| parts.iter().all(|part| part.event != grave.event)) {
+                    entombed.extend(place(&parts, Part { items: Vec::new(), ..grave.clone() }).map(|parts| (piece.clone(), parts)));
+                }
+                if piece.is_message {
+                    message_is_late = true;
+                    buried = parts.last().filter(|part| part.order.deleted).cloned();
+                }
             }
         }
     }
     let speaks = super::filing::speaks_of_the_person(statement.event.kind);
     let superseded = kept.is_empty() && !late.is_empty() && (message_is_late || !speaks);
     let (matters, settled) = doubts.told();
-    let mut look = Look { statement: Cow::Borrowed(statement), superseded, late, matters, settled, publisher, row, kept };
+    let mut look = Look { statement: Cow::Borrowed(statement), superseded, late, matters, settled, publisher, row, kept, entombed };
     let is_whole = gone.is_empty() && conditions.is_empty();
     if !(superseded || is_whole) {
         look.leave_out(&gone, &conditions);
@@ -201,6 +209,9 @@ impl Look<'_> {
 
     /// Keeps what stands now; `child` is the row of the child.
     pub(super) fn keep(&self, connection: &Connection, child: i64) -> rusqlite::Result<()> {
+        for (piece, parts) in &self.entombed {
+            keep(connection, (&kind_word(piece.kind), &piece.publisher, &piece.key), child, piece.within.as_deref(), parts)?;
+        }
         for (piece, parts) in &self.kept {
             let mut parts = parts.clone();
             for part in parts.iter_mut().filter(|part| part.event == self.row) {
@@ -279,7 +290,10 @@ fn pieces(statement: &Statement, source: &str, row: i64) -> Vec<Piece> {
     if let Some(key) = &header.key {
         pieces.push(Piece { is_message: true, ..new(header.kind, of_all, key.clone()) });
     }
-    for (list, kind, item, own) in heads(statement) {
+    let heads = heads(statement);
+    // Where the key of the message is that of one of its items (the first of two cards), the others of that kind do not hang on it.
+    let names_one = heads.iter().any(|(_, kind, _, own)| *kind == header.kind && own.is_some() && *own == header.key.as_deref());
+    for (list, kind, item, own) in heads {
         // Only who gives a key of its own can be another than who publishes the message.
         let by = own.and_then(|_| own_publisher(statement, list, item)).unwrap_or(of_all);
         let within_message = |message: &String| match by == of_all {
@@ -289,6 +303,7 @@ fn pieces(statement: &Statement, source: &str, row: i64) -> Vec<Piece> {
         let (kind, key, within) = match (own, &header.key) {
             (None, Some(message)) => (kind, message.clone(), (kind != header.kind).then(|| within_message(message))),
             (Some(own), Some(message)) if own == message && kind == header.kind && by == of_all => (kind, message.clone(), None),
+            (Some(own), _) if names_one && kind == header.kind => (kind, own.to_owned(), None),
             (Some(own), message) => (kind, own.to_owned(), message.as_ref().map(within_message)),
             (None, None) => (kind, format!("@{row}.{list}.{item}"), None),
         };
@@ -536,6 +551,7 @@ fn place_anew(connection: &Connection, event: &FiledEvent, (row, child, at_us): 
         publisher: publisher(statement, source).to_owned(),
         row,
         kept: Vec::new(),
+        entombed: Vec::new(),
     };
     let mut buried = false;
     for piece in pieces(statement, source, row) {

@@ -133,6 +133,27 @@ async fn items_of_one_message_are_kept_each_under_the_publisher_that_it_names() 
     assert_eq!(site.reviews(), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_cards_of_one_message_the_first_is_taken_back_without_the_second() {
+    let spot = |key: &str, condition: &str| {
+        let outcome = json!({ "condition": condition, "nbs_status": "04", "result_status": "final" });
+        json!({ "key": key, "sample": { "accession": key }, "outcomes": [outcome] })
+    };
+    let event = |action: &str| json!({ "kind": "blood-spot", "publisher": "RJ1", "key": "ACC1", "action": action });
+    let both = said("A", "09:00", event("new"), json!({ "blood_spots": [spot("ACC1", "CF"), spot("ACC2", "PKU")] }));
+    let gone = said("A", "10:00", event("delete"), json!({ "blood_spots": [{ "key": "ACC1" }] }));
+    for order in [[&both, &gone], [&gone, &both]] {
+        let mut site = Site::new().await;
+        for message in order {
+            site.file(message.clone()).await;
+        }
+        let view = site.reader().child(site.child("A")).unwrap().unwrap();
+        let stands: Vec<(String, bool)> = view.aggregates.into_iter().map(|row| (row.key, row.deleted)).collect();
+        assert_eq!(stands, [("ACC1".to_owned(), true), ("ACC2".to_owned(), false)]);
+        assert_eq!(view.outcomes.keys().collect::<Vec<_>>(), ["PKU"]);
+    }
+}
+
 fn vaccination(time: &str, key: &str, day: &str, product: &str, status: &str) -> Value {
     let given = json!({ "key": key, "status": status, "occurrence": { "value": day, "precision": "day" }, "vaccine": { "code": product } });
     said("A", time, json!({ "kind": "immunisation", "publisher": "G1" }), json!({ "immunisations": [given] }))
