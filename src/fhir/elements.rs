@@ -191,11 +191,6 @@ impl Table {
         self.shapes.get(*self.numbers.get(of)?)
     }
 
-    /// The number of a type.
-    pub(super) fn number(&self, of: &str) -> Option<usize> {
-        self.numbers.get(of).copied()
-    }
-
     /// A type by its number.
     pub(super) fn shape_numbered(&self, number: usize) -> Option<&Shape> {
         self.shapes.get(number)

@@ -20,6 +20,8 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
+use jiff::civil::Date;
+
 use super::explain::{At, Notes, Place};
 use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
@@ -184,6 +186,7 @@ pub(super) struct V2View<'m, 'l> {
     chosen: RefCell<Vec<(Chosen, usize, Option<Repetition>)>>,
     /// Shared by all mappings that ask this message.
     cuts: Rc<RefCell<Cuts>>,
+    received: Option<Date>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
@@ -209,7 +212,13 @@ impl<'m, 'l> V2View<'m, 'l> {
             selections: RefCell::default(),
             chosen: RefCell::default(),
             cuts,
+            received: None,
         }
+    }
+
+    /// The same view of a message that came on this day.
+    pub fn received(self, received: Option<Date>) -> Self {
+        Self { received, ..self }
     }
 
     #[inline]
@@ -836,6 +845,10 @@ impl<'m> View<'m> for V2View<'m, '_> {
 
     fn stands_on(&self, scope: &Scope) -> String {
         self.inside(*scope).map_or_else(String::new, |inside| self.numbered(wide(inside.on)))
+    }
+
+    fn received(&self) -> Option<Date> {
+        self.received
     }
 
     fn is_exhausted(&self) -> bool {
