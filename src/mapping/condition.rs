@@ -279,7 +279,19 @@ fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dy
             right.any_number(message, &mut |b| a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)))
         });
     }
-    left.any(message, &mut |a| right.any(message, &mut |b| one(a, comparison, b)))
+    // A table's numbers are texts like the sender's.
+    let orders = !matches!(comparison, Comparison::Equal | Comparison::Unequal);
+    let by_number = orders && [left, right].into_iter().any(|side| matches!(side, Operand::Column(..)));
+    left.any(message, &mut |a| {
+        right.any(message, &mut |b| match (number(a), number(b)) {
+            (Some(a), Some(b)) if by_number => a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)),
+            _ => one(a, comparison, b),
+        })
+    })
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn one(a: &str, comparison: Comparison, b: &str) -> bool {
@@ -709,6 +721,7 @@ mod tests {
         let message = Fake(&[
             ("PID-8", "2"),
             ("PID-7", "20260401"),
+            ("PID-3", "10"),
             ("MSH-7", "202604290930+0100"),
             ("meta", "2026-04-02T01:00:00Z"),
             ("OBX", "a"),
@@ -742,6 +755,8 @@ mod tests {
             "column(PID-8, \"sex\", \"to\") = PID-8 and column(PID-7, \"sex\", \"to\") = '' and column(PID-9, \"sex\", \"to\") = ''",
             true,
         );
+        check("PID-3 > column(PID-8, \"sex\", \"to\") and PID-3 > '2'", false);
+        check("PID-3 > column(PID-8, \"sex\", \"to\") and not PID-9 < column(PID-8, \"sex\", \"to\")", true);
         check("OBX in column(PID-8, \"sex\", \"note\") and not PID-8 in column(PID-8, \"sex\", \"note\")", true);
         check("PID-9 in column(PID-9, \"sex\", \"note\")", false);
         check("days(PID-8, MSH-7) >= 0 or days(PID-9, MSH-7) >= 0 or days(PID-9, MSH-7) < 0", false);
