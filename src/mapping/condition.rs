@@ -8,8 +8,9 @@
 //!             | operand "fits" literal
 //!             | operand "in" "table(" literal ")"
 //!             | operand "in" column
-//! operand     = path | "text" | 'text' | number | column | "count(" path ")" | "length(" path ")" | "distinct(" path { "," path } ")"
+//! operand     = path | "text" | 'text' | number | column | "count(" path ")" | "length(" path ")" | "distinct(" value { "," value } ")"
 //!             | "days(" day "," day ")"
+//! value       = path | column
 //! column      = "column(" path "," literal "," literal ")"
 //! day         = path | "received()"
 //! ```
@@ -73,8 +74,8 @@ pub(super) enum Operand {
     Length(Path),
     /// Whole days from the first date to the second; nothing where one of them is no date.
     Days(Box<(Day, Day)>),
-    /// How many different values the paths find together.
-    Distinct(Vec<Path>),
+    /// How many different values these find together; an empty cell is none.
+    Distinct(Vec<Operand>),
     /// What a further column of a table says of the codes that a path finds.
     Column(Path, Box<Column>),
 }
@@ -178,7 +179,7 @@ impl Operand {
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
                 such(days.as_deref().unwrap_or_default())
             }
-            Self::Distinct(paths) => such(&distinct(message, paths).to_string()),
+            Self::Distinct(values) => such(&distinct(message, values).to_string()),
             Self::Column(path, column) => {
                 let mut none = true;
                 let found = message.any(path, &mut |code| {
@@ -196,7 +197,7 @@ impl Operand {
             Self::Number(number) => number.is_finite() && such(*number),
             Self::Count(path) => such(exact(message.count(path))),
             Self::Length(path) => such(exact(length(message, path))),
-            Self::Distinct(paths) => such(exact(distinct(message, paths))),
+            Self::Distinct(values) => such(exact(distinct(message, values))),
             _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
     }
@@ -208,7 +209,7 @@ impl Operand {
     fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Path(path) | Self::Count(path) | Self::Length(path) | Self::Column(path, _) => vec![path],
-            Self::Distinct(paths) => paths.iter().collect(),
+            Self::Distinct(values) => values.iter().flat_map(Self::paths).collect(),
             Self::Days(dates) => [&dates.0, &dates.1].into_iter().filter_map(Day::path).collect(),
             Self::Text(_) | Self::Number(_) => Vec::new(),
         }
@@ -229,12 +230,14 @@ impl Day {
     }
 }
 
-/// How many different values some paths find together.
-fn distinct(message: &dyn Ask, paths: &[Path]) -> usize {
+/// How many different values some operands find together; what is empty is none.
+fn distinct(message: &dyn Ask, values: &[Operand]) -> usize {
     let mut seen = BTreeSet::new();
-    for path in paths {
-        message.any(path, &mut |text| {
-            seen.insert(text.to_owned());
+    for value in values {
+        value.any(message, &mut |text| {
+            if !text.is_empty() {
+                seen.insert(text.to_owned());
+            }
             false
         });
     }
@@ -476,14 +479,18 @@ impl<'p> Parser<'p> {
         self.path().map(Day::Path)
     }
 
-    /// `path, path)` after `distinct(`.
-    fn paths(&mut self) -> Result<Vec<Path>, Mistake> {
-        let mut paths = vec![self.path()?];
+    /// `path, column(…))` after `distinct(`.
+    fn values(&mut self) -> Result<Vec<Operand>, Mistake> {
+        let mut values = vec![self.value()?];
         while self.sign(",") {
-            paths.push(self.path()?);
+            values.push(self.value()?);
         }
         self.closes()?;
-        Ok(paths)
+        Ok(values)
+    }
+
+    fn value(&mut self) -> Result<Operand, Mistake> {
+        if self.opens("column") { self.column() } else { self.path().map(Operand::Path) }
     }
 
     /// `path, "table", "column")` after `column(`.
@@ -536,7 +543,7 @@ impl<'p> Parser<'p> {
             return Ok(Operand::Days(Box::new(days)));
         }
         if self.opens("distinct") {
-            return Ok(Operand::Distinct(self.paths()?));
+            return Ok(Operand::Distinct(self.values()?));
         }
         if self.opens("column") {
             return self.column();
@@ -750,6 +757,8 @@ mod tests {
         check("days(PID-7, received()) = 2 and days(MSH-7, received()) < 0", true);
         check("distinct(OBX) = 2 and distinct(PID-8) = 1 and distinct(PID-9) = 0", true);
         check("distinct(OBX, PID-8) > 2 and distinct(PID-8, PID-8) < 2", true);
+        check("distinct(PID-8, column(PID-8, \"sex\", \"to\"), column(PID-7, \"sex\", \"to\")) = 1", true);
+        check("distinct(column(PID-8, \"sex\", \"display\"), PID-8) = 2", true);
         check("column(PID-8, \"sex\", \"display\") = 'Female'", true);
         check(
             "column(PID-8, \"sex\", \"to\") = PID-8 and column(PID-7, \"sex\", \"to\") = '' and column(PID-9, \"sex\", \"to\") = ''",

@@ -85,10 +85,15 @@ pub(super) struct Mapping {
     pub legend: Arc<Legend>,
     /// Fields that nobody has to read, and why: the table [`LEFT_FIELDS`].
     pub left: Option<Table>,
+    /// Modifier extensions that change nothing of what is read: the table [`MODIFIERS`].
+    pub modifiers: Option<Table>,
 }
 
 /// The table of fields that are left on purpose, for the report of what is read.
 pub(super) const LEFT_FIELDS: &str = "left-fields";
+
+/// The table of modifier extensions that change nothing of what is read.
+pub(super) const MODIFIERS: &str = "modifier-extension";
 
 /// A sender by MSH-3 and MSH-4.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -500,6 +505,7 @@ fn assemble<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], parts: &Parts<'a>, sheets: &S
         extends: raw.extends.as_ref().map(|extends| extends.value.to_owned()),
         origin: Origin::of(raw.source, raw.id.span.start),
         left: find_table(LEFT_FIELDS),
+        modifiers: find_table(MODIFIERS),
         site,
         legend,
     })

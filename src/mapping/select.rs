@@ -22,7 +22,7 @@ use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
 use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
-use super::load::{Mapping, Sender};
+use super::load::{self, Mapping, Sender};
 use super::path::{Dialect, Path};
 use super::view::{View, holds};
 use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
@@ -408,6 +408,11 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
+    if let Document::Fhir(tree, _) = document
+        && !matches!(evaluation.reading.outcome, Outcome::Ignored(_))
+    {
+        hold_modified(mapping, tree, &mut evaluation.reading);
+    }
     evaluation
 }
 
@@ -450,6 +455,55 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
     };
     reading.findings.push(finding);
     reading.outcome = Outcome::Held;
+}
+
+/// Whoever does not understand a modifier extension must not use what contains it (FHIR STU3 and R4, extensibility, modifier extensions):
+/// every one holds, but for those that a table names.
+fn hold_modified(mapping: &Mapping, tree: &Value, reading: &mut Reading) {
+    let mut places = Vec::new();
+    modifiers(tree, "Bundle", mapping, &mut places);
+    for at in places {
+        reading.findings.push(Finding {
+            level: Level::Hold,
+            code: "modifier".to_owned(),
+            field: String::new(),
+            text: format!("{at} may change what is said there, and no rule reads it"),
+            at,
+            bytes: None,
+            rule: mapping.origin.shown(),
+            help: format!("ask the sender what it means; one that changes nothing here gets a row in tables/{}.csv", load::MODIFIERS),
+            miss: None,
+        });
+        reading.outcome = Outcome::Held;
+    }
+}
+
+/// Where a tree has modifier extensions that no table names.
+fn modifiers(tree: &Value, at: &str, mapping: &Mapping, places: &mut Vec<String>) {
+    match tree {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name != "modifierExtension" {
+                    if member.is_object() || member.is_array() {
+                        modifiers(member, &format!("{at}.{name}"), mapping, places);
+                    }
+                    continue;
+                }
+                let known = |one: &Value| {
+                    let url = one.get("url").and_then(Value::as_str).unwrap_or_default();
+                    mapping.modifiers.as_ref().is_some_and(|table| table.find(url, None).is_some())
+                };
+                let all_known = member.as_array().is_some_and(|all| all.iter().all(known));
+                if !all_known && places.len() < PLACES_NAMED_MAX {
+                    places.push(format!("{at}.{name}"));
+                }
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| {
+            modifiers(item, &format!("{at}[{number}]"), mapping, places);
+        }),
+        _ => {}
+    }
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).

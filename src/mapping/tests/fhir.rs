@@ -110,6 +110,31 @@ fn a_missing_date_and_an_unknown_code_hold_the_document() {
 }
 
 #[test]
+fn a_modifier_extension_anywhere_holds_but_for_those_that_a_table_names() {
+    let with = |patient: &Value, table: Option<&str>| {
+        let mut files = vec![("birth.toml", BIRTH), SEX];
+        files.extend(table.map(|table| ("tables/modifier-extension.csv", table)));
+        let body = document(patient);
+        let input =
+            Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None };
+        bundle(&files).read(&input, false)
+    };
+    let mut patient = patient();
+    patient["name"][1]["modifierExtension"] = json!([{ "url": "urn:not", "valueBoolean": true }]);
+    let reading = with(&patient, None);
+    assert_eq!(
+        said(&reading),
+        ["Hold Bundle.entry[1].resource.name[1].modifierExtension may change what is said there, and no rule reads it"]
+    );
+    assert_eq!((reading.outcome, reading.findings[0].code.as_str()), (Outcome::Held, "modifier"));
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Mapped);
+    patient["modifierExtension"] = json!([{ "url": "urn:not" }, { "url": "urn:other" }]);
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Held);
+    patient["modifierExtension"] = json!("nonsense");
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Held);
+}
+
+#[test]
 fn names_that_the_release_does_not_have_are_refused_where_they_stand() {
     let said = mistakes(&[("birth.toml", &BIRTH.replace("$patient.birthDate", "$patient.birthdate")), SEX]);
     assert_eq!(said.len(), 1);
