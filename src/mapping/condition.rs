@@ -249,6 +249,10 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
     let Some(path) = day.path() else { return message.received() };
     let mut day = None;
     message.any(path, &mut |text| {
+        if let Some(said) = day_month_year(text) {
+            day = said;
+            return true;
+        }
         let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
         let whole = match digits.len() {
             4 => format!("{digits}0101"),
@@ -259,6 +263,16 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
         true
     });
     day
+}
+
+/// `05/01/2026`, `5.1.2026`, as extracts write days; `None` for a text that begins with a year, `Some(None)` for no such day.
+fn day_month_year(text: &str) -> Option<Option<Date>> {
+    let mut parts = text.split(['/', '.', '-', ' ']);
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let fits = |part: &str, length: std::ops::RangeInclusive<usize>| length.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |part: &str| part.parse::<i8>().ok();
+    let said = || Date::new(year.parse().ok()?, number(month)?, number(day)?).ok();
+    (fits(day, 1..=2) && fits(month, 1..=2) && fits(year, 4..=4)).then(said)
 }
 
 /// How many characters the first value of a path has.
@@ -729,6 +743,9 @@ mod tests {
             ("PID-8", "2"),
             ("PID-7", "20260401"),
             ("PID-3", "10"),
+            ("DOB", "05/04/2026"),
+            ("DOD", "6.4.2026 10:00"),
+            ("DOX", "31-02-2026"),
             ("MSH-7", "202604290930+0100"),
             ("meta", "2026-04-02T01:00:00Z"),
             ("OBX", "a"),
@@ -755,6 +772,8 @@ mod tests {
         check("days(MSH-7, PID-7) = -28", true);
         check("days(PID-7, meta) = 1", true);
         check("days(PID-7, received()) = 2 and days(MSH-7, received()) < 0", true);
+        check("days(DOB, received()) = -2 and days(DOB, DOD) = 1 and days(PID-7, DOB) = 4", true);
+        check("days(DOX, received()) < 99 or days(DOX, received()) >= 99", false);
         check("distinct(OBX) = 2 and distinct(PID-8) = 1 and distinct(PID-9) = 0", true);
         check("distinct(OBX, PID-8) > 2 and distinct(PID-8, PID-8) < 2", true);
         check("distinct(PID-8, column(PID-8, \"sex\", \"to\"), column(PID-7, \"sex\", \"to\")) = 1", true);
