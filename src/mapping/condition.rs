@@ -269,7 +269,9 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
 fn day_month_year(text: &str) -> Option<Option<Date>> {
     let mut parts = text.split(['/', '.', '-', ' ']);
     let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
-    let fits = |part: &str, length: std::ops::RangeInclusive<usize>| length.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = |part: &str, length: std::ops::RangeInclusive<usize>| {
+        length.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let number = |part: &str| part.parse::<i8>().ok();
     let said = || Date::new(year.parse().ok()?, number(month)?, number(day)?).ok();
     (fits(day, 1..=2) && fits(month, 1..=2) && fits(year, 4..=4)).then(said)
