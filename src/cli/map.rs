@@ -61,7 +61,7 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
             default_charset: map.charset.as_deref(),
             allow_test_numbers: !map.no_test_numbers,
         };
-        let reading = bundle.read(&input, true);
+        let reading = bundle.read_from(map.source.as_deref(), &input, true);
         if reading.outcome == Read::Held {
             code = exit::FOUND;
         }

@@ -66,7 +66,7 @@ impl<'r> Rereader<'r> {
         // As it was read: a broker that takes no test numbers said so of each.
         let findings = self.reader.trace(seq)?.map(|trace| trace.findings.to_string()).unwrap_or_default();
         let took_test_numbers = !findings.contains(TEST_NUMBER);
-        Ok(read(&bundle, hash, (format, &body), (charset.as_deref(), took_test_numbers)))
+        Ok(read((&bundle, hash), &row.source, (format, &body), (charset.as_deref(), took_test_numbers)))
     }
 
     /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
@@ -85,7 +85,8 @@ impl<'r> Rereader<'r> {
                 None => return Ok(true),
             },
         };
-        Ok(read(&bundle, String::new(), (format, &body), ((self.charset)(&row.source).as_deref(), true)).is_restricted)
+        let charset = (self.charset)(&row.source);
+        Ok(read((&bundle, String::new()), &row.source, (format, &body), (charset.as_deref(), true)).is_restricted)
     }
 
     fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {
@@ -99,9 +100,14 @@ impl<'r> Rereader<'r> {
     }
 }
 
-fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
+fn read(
+    (bundle, hash): (&Bundle, String),
+    source: &str,
+    (format, body): (Format, &[u8]),
+    (charset, allow_test_numbers): (Option<&str>, bool),
+) -> Reread {
     let input = Input { format, body, default_charset: charset, allow_test_numbers };
-    let reading = bundle.read(&input, true);
+    let reading = bundle.read_from(Some(source), &input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
     Reread { bundle: hash, is_restricted: says || might || reading.provenance.iter().any(is_safeguarding), reading }
