@@ -221,7 +221,8 @@ fn without_names(text: &str, seen: &Seen<'_>) -> String {
         let left = words.rest;
         let written = rest.get(..rest.len() - left.len()).unwrap_or_default();
         match ways.first() {
-            Some(way) => plain.push_str(&way.join(".")),
+            // Of what a reference leads to the type is not known.
+            Some(way) => plain.push_str(&way.iter().filter(|name| *name != ANY).map(String::as_str).collect::<Vec<_>>().join(".")),
             None => plain.push_str(written.trim_start_matches("$this.")),
         }
         rest = left;
@@ -390,7 +391,11 @@ mod tests {
     #[test]
     fn a_sender_is_told_of_its_own_elements_and_not_of_names_in_our_files() {
         let way = |text: &str| text.split('.').map(str::to_owned).collect::<Way>();
-        let lets = BTreeMap::from([("act".to_owned(), vec![way("MessageHeader.extension(Type-1)")]), ("none".to_owned(), Vec::new())]);
+        let lets = BTreeMap::from([
+            ("act".to_owned(), vec![way("MessageHeader.extension(Type-1)")]),
+            ("surgery".to_owned(), vec![way("*")]),
+            ("none".to_owned(), Vec::new()),
+        ]);
         let this = [way("Patient.name")];
         let seen = Seen { this: &this, lets: &lets };
         for (text, plain) in [
@@ -400,6 +405,7 @@ mod tests {
             ),
             ("not exists($this.family) or $this.use = 'x'", "not exists(Patient.name.family) or Patient.name.use = 'x'"),
             ("$none.code", "$none.code"),
+            ("$surgery.identifier.value is empty", "identifier.value is empty"),
             ("$act.code, $this.given[2]", "MessageHeader.extension(Type-1).code, Patient.name.given"),
             ("no name", "no name"),
             ("ends with $", "ends with $"),
