@@ -28,11 +28,9 @@ pub fn lint(lint: &LintSender, out: &mut Out) -> Outcome {
     let mut linter = Lint::new(&bundle);
     let mut take = |format: Format, body: &[u8], name: &str| {
         let charset = lint.charset.as_deref();
-        linter.take_from(
-            lint.source.as_deref(),
-            &Input { format, body, default_charset: charset, allow_test_numbers: !lint.no_test_numbers },
-            name,
-        );
+        let allow_test_numbers = !lint.no_test_numbers;
+        let input = Input { format, body, default_charset: charset, allow_test_numbers, received: None };
+        linter.take_from(lint.source.as_deref(), &input, name);
     };
     match &lint.source {
         Some(name) => of_source(lint, name, &mut take)?,

@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn input(body: &str) -> Input<'_> {
-        Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }
+        Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }
     }
 
     fn a28(control: &str, sex: &str) -> String {
@@ -359,7 +359,10 @@ mod tests {
         let body = sample.replace("value=\"male\"", "value=\"Q\"").replace("<name value=\"INVENTED TEAM\"/>", "");
         let body =
             body.replace("<gender", "<maritalStatus><text value=\"x\"/></maritalStatus><gender").replace("value=\"EC-0001\"", "value=\"\"");
-        lint.take(&Input { format: Format::Stu3Xml, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, "m");
+        lint.take(
+            &Input { format: Format::Stu3Xml, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+            "m",
+        );
         let report = lint.report();
         assert_eq!(report.types.keys().collect::<Vec<_>>(), ["professional-contacts-1"]);
         let whats: Vec<&str> = report.issues.iter().map(|seen| seen.issue.what.as_str()).collect();

@@ -42,7 +42,7 @@ type Way = Vec<String>;
 /// Every leaf of a document with a value: used, looked at and left, or unmapped.
 pub(super) fn coverage(mapping: &Mapping, document: &Document) -> Vec<(String, Coverage)> {
     let Document::Fhir(tree, _) = document else { return Vec::new() };
-    let evaluation = select::with(mapping, document, How { allow_test_numbers: true, explain: true, keep: false });
+    let evaluation = select::with(mapping, document, How { allow_test_numbers: true, explain: true, keep: false, received: None });
     let used: HashSet<&str> = evaluation.reading.provenance.iter().map(|one: &Provenance| one.from.as_str()).collect();
     let named = named(mapping);
     let mut leaves = Vec::new();
@@ -157,11 +157,8 @@ fn named(mapping: &Mapping) -> HashSet<Way> {
         ways(path, &Seen { this: &[], lets: &lets }, &mut found);
     }
     for (record, this) in mapping.records.iter().zip(&stand_on) {
-        let rules = || record.rules.iter();
-        let conditions =
-            record.when.iter().chain(record.check.iter().map(|(check, _)| check)).chain(rules().filter_map(|rule| rule.when.as_ref()));
-        let paths =
-            rules().flat_map(|rule| rule.sources.iter().chain(&rule.fallback)).chain(conditions.flat_map(|condition| condition.paths()));
+        let rules = record.rules.iter().flat_map(|rule| rule.sources.iter().chain(&rule.fallback));
+        let paths = rules.chain(record.conditions().flat_map(|condition| condition.paths()));
         for path in paths {
             ways(path, &Seen { this, lets: &lets }, &mut found);
         }

@@ -580,8 +580,7 @@ fn find_table(name: &str, site: Option<&str>, named: &BTreeMap<String, String>, 
 pub(super) fn unused_tables(mappings: &[Mapping], sources: &[Source], report: &Report) {
     let of = |mapping: &Mapping| {
         let rules = || mapping.records.iter().flat_map(|record| &record.rules);
-        let records = mapping.records.iter().flat_map(|record| record.when.iter().chain(record.check.iter().map(|(check, _)| check)));
-        let conditions = records.chain(rules().filter_map(|rule| rule.when.as_ref())).chain(mapping.when.as_ref());
+        let conditions = mapping.records.iter().flat_map(Record::conditions).chain(mapping.when.as_ref());
         let conditions = conditions.chain(mapping.ignores.iter().map(|ignore| &ignore.when));
         let tables = conditions.flat_map(Condition::tables).chain(rules().filter_map(|rule| rule.table.as_ref()).map(|(table, _)| table));
         let sheets = tables.chain(&mapping.left).flat_map(|table| &table.sheets);

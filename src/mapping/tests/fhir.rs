@@ -67,8 +67,10 @@ fn patient() -> Value {
 
 fn read(patient: &Value) -> Reading {
     let body = document(patient);
-    bundle(&[("birth.toml", BIRTH), SEX])
-        .read(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
+    bundle(&[("birth.toml", BIRTH), SEX]).read(
+        &Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+        true,
+    )
 }
 
 #[test]
@@ -133,7 +135,8 @@ fn broken_documents_are_held_and_never_quoted() {
         (Format::R4Xml, ""),
     ] {
         let bundle = bundle(&[("birth.toml", BIRTH), SEX]);
-        let reading = bundle.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, false);
+        let reading =
+            bundle.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }, false);
         assert_eq!(reading.outcome, Outcome::Held, "{body}");
         assert!(!reading.findings.iter().any(|finding| finding.text.contains("SECRET")), "{:?}", reading.findings);
     }
@@ -153,8 +156,13 @@ fn every_element_with_a_value_is_used_left_by_rule_or_unmapped() {
     );
     let body = document(&patient);
     let bundle = bundle(&[("birth.toml", BIRTH), SEX, left]);
-    let covered =
-        bundle.coverage(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true });
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
     let of = |how: Coverage| covered.iter().filter(|(_, one)| *one == how).map(|(place, _)| place.as_str()).collect::<Vec<_>>();
     assert_eq!(
         of(Coverage::Used),
@@ -208,8 +216,13 @@ surgery = ["$patient.generalPractitioner.where(exists(display) and not reference
     patient["_birthDate"] = json!({ "extension": [{ "url": "https://fhir.example/birthTime", "valueDateTime": "2026-04-01T09:00:00Z" }] });
     patient["active"] = json!(true);
     let body = document(&patient);
-    let covered =
-        bundle.coverage(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true });
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
     let how = |place: &str| covered.iter().find(|(known, _)| known == place).unwrap_or_else(|| panic!("{place}: {covered:?}")).1;
     for place in [
         "Patient.generalPractitioner[0].reference",
