@@ -62,7 +62,7 @@ impl Reader {
             received: Timestamp::from_microsecond(entry.arrived_us).ok(),
         };
         let started = clock::tick();
-        let reading = catch_unwind(AssertUnwindSafe(|| bundle.read(&input, false)));
+        let reading = catch_unwind(AssertUnwindSafe(|| bundle.read_from(Some(entry.source.as_str()), &input, false)));
         let mapping = reading.as_ref().ok().and_then(|reading| reading.mapping.clone());
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());

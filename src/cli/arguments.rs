@@ -252,6 +252,9 @@ pub struct MapTry {
     /// Character set where MSH-18 is empty
     #[arg(long, value_name = "NAME")]
     pub charset: Option<String>,
+    /// Read it as from this source of the configuration, for files with sender = { source = "…" }
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
     /// Refuse NHS numbers of the 999 range, as a broker with a file of its own does
     #[arg(long)]
     pub no_test_numbers: bool,
@@ -663,9 +666,12 @@ pub struct TableAdd {
     pub code: String,
     /// What it means; one of the meanings that the table has
     pub to: String,
-    /// Into this site's own table instead of everybody's
+    /// Into the table of this site alone: the name of its folder below sites/
     #[arg(long)]
     pub site: Option<String>,
+    /// The row is meant for every sender: no warning that --site is not there
+    #[arg(long, conflicts_with = "site")]
+    pub all_senders: bool,
     /// The code in words
     #[arg(long, value_name = "TEXT")]
     pub display: Option<String>,

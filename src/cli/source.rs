@@ -112,7 +112,7 @@ pub fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
 }
 
 fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
-    let reader = LedgerReader::open(data)?;
+    let reader = open(data)?;
     let sight = match right {
         Some(Right::Safeguarding(reason)) => {
             write_down(data, &format!("{}, child protection facts too", subject(query)), reason)?;
@@ -139,6 +139,21 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
     };
     Ok(value?)
+}
+
+/// The ledger of a folder; where there is none, says how to name another.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read.
+pub fn open(data: &Path) -> Result<LedgerReader, Failure> {
+    LedgerReader::open(data).map_err(|error| match error.exit {
+        exit::MISSING => {
+            let ways = "name the folder with --data DIR or the broker's configuration with --config FILE, or ask the running broker with --admin URL";
+            Failure::new(error.exit, format!("{}; {ways}", error.text))
+        }
+        _ => Failure::from(error),
+    })
 }
 
 fn subject(query: &Query) -> String {

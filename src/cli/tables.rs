@@ -104,6 +104,11 @@ fn findings(value: &Value, out: &mut Out) -> io::Result<()> {
             text(finding, "text"),
             text(finding, "rule")
         )?;
+        if let Some(miss) = finding.get("miss").filter(|miss| miss.is_object()) {
+            let code = text(miss, "code");
+            let hidden = if code == crate::console::mask::HIDDEN { " (--reveal REASON shows it; so does `table misses`)" } else { "" };
+            writeln!(out, "  table   {} does not know the code {code}{hidden}", text(miss, "table"))?;
+        }
         let help = text(finding, "help");
         if !help.is_empty() && help != crate::console::mask::HIDDEN {
             writeln!(out, "  fix     {help}")?;

@@ -119,10 +119,31 @@ pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
 /// Texts of findings may quote; the time of an event may be an hour of birth.
 fn hide_trace(value: &mut Value) {
     if let Some(findings) = value.get_mut("findings") {
-        mask::hide(findings, QUOTES);
+        hide_quotes(findings);
     }
     if let Some(events) = value.get_mut("events") {
         mask::hide(events, &["at"]);
+    }
+}
+
+/// Hides what findings quote, wherever they are below. A code that a table does not know is a value of the message; which table that is, and
+/// where its row belongs, is not, and is what whoever works on it needs.
+fn hide_quotes(value: &mut Value) {
+    match value {
+        Value::Object(fields) if fields.get("miss").is_some_and(Value::is_object) => {
+            let keep = |key: &str| matches!(key, "miss" | "help");
+            fields.iter_mut().filter(|(key, _)| QUOTES.contains(&key.as_str()) && !keep(key)).for_each(|(_, field)| mask::mask(field, &[]));
+            if let Some(miss) = fields.get_mut("miss") {
+                mask::mask(miss, &["table"]);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                if QUOTES.contains(&key.as_str()) { mask::mask(field, &[]) } else { hide_quotes(field) }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_quotes),
+        _ => {}
     }
 }
 
@@ -162,7 +183,7 @@ pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_
         findings = json!([]);
     }
     if sight == Sight::Masked {
-        mask::hide(&mut findings, QUOTES);
+        hide_quotes(&mut findings);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
@@ -291,7 +312,7 @@ pub fn held(reader: &LedgerReader, charset: Charset<'_>, sight: Sight) -> Result
     }
     let (mut entries, mut reviews) = (json(&held)?, json(&reader.reviews(None)?)?);
     if sight == Sight::Masked {
-        mask::hide(&mut entries, QUOTES);
+        hide_quotes(&mut entries);
         mask::hide(&mut reviews, &["key"]);
     }
     Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)?, "reviews": reviews }))
@@ -344,6 +365,19 @@ mod tests {
         );
         assert_eq!((&masked["from"], &masked["rule"]), (&json!("PID-8"), &json!("adt-person.toml:40")));
         assert_eq!(provenance(&one, Sight::Revealed)["steps"][0], "table tables/sex.csv:4");
+    }
+
+    #[test]
+    fn a_missing_code_is_hidden_and_its_table_and_the_way_out_are_not() {
+        let mut found = json!([{ "findings": [
+            { "level": "hold", "code": "unmapped-code", "text": "code \"Q\" at PID-8", "help": "add a row to tables/sex.csv", "miss": { "table": "sex", "code": "Q" } },
+            { "level": "hold", "code": "bad-value", "text": "\"Q\" at PID-7", "help": "mend Q" }
+        ] }]);
+        hide_quotes(&mut found);
+        assert!(!found.to_string().contains('Q'), "{found}");
+        let [miss, other] = [&found[0]["findings"][0], &found[0]["findings"][1]];
+        assert_eq!((&miss["help"], &miss["miss"]["table"]), (&json!("add a row to tables/sex.csv"), &json!("sex")));
+        assert_eq!((&other["help"], &other["code"]), (&json!("***"), &json!("bad-value")));
     }
 
     #[test]

@@ -156,6 +156,16 @@ impl Condition {
             Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
+
+    /// The tables that it asks.
+    pub fn tables(&self) -> Vec<&Table> {
+        match self {
+            Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::tables).collect(),
+            Self::Not(inner) => inner.tables(),
+            Self::Listed(_, table) => vec![table],
+            Self::Exists(_) | Self::In(..) | Self::Fits(..) | Self::Compare(..) | Self::Among(..) => Vec::new(),
+        }
+    }
 }
 
 impl Operand {

@@ -145,10 +145,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
 pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
     let file = ledger_file(data);
     if !file.exists() {
-        return Err(StoreError {
-            text: format!("there is no ledger at {}: is this the data directory of a broker?", file.display()),
-            exit: 66,
-        });
+        return Err(StoreError { text: format!("there is no ledger at {}", file.display()), exit: 66 });
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file, flags).map_err(|error| broken(&file, &error))?;

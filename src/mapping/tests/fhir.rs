@@ -166,3 +166,96 @@ fn broken_documents_are_held_and_never_quoted() {
         assert!(!reading.findings.iter().any(|finding| finding.text.contains("SECRET")), "{:?}", reading.findings);
     }
 }
+
+#[test]
+fn every_element_with_a_value_is_used_left_by_rule_or_unmapped() {
+    let mut patient = patient();
+    patient["text"] = json!({ "status": "generated", "div": "<div>x</div>" });
+    patient["maritalStatus"] = json!({ "text": "single" });
+    patient["extension"] = json!([{ "url": "https://fhir.example/Extension-Colour", "valueString": "red" }]);
+    patient["_birthDate"] = json!({ "extension": [{ "url": "https://fhir.example/birthTime", "valueDateTime": "2026-04-01T09:00:00Z" }] });
+    patient["active"] = json!("");
+    let left = (
+        "tables/left-fields.csv",
+        "from,to,display,note\n*.text,left,,a repeat\nPatient.extension(Extension-Colour),left,,x\n**.lastUpdated,left,,x\n",
+    );
+    let body = document(&patient);
+    let bundle = bundle(&[("birth.toml", BIRTH), SEX, left]);
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
+    let of = |how: Coverage| covered.iter().filter(|(_, one)| *one == how).map(|(place, _)| place.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        of(Coverage::Used),
+        [
+            "Bundle.type",
+            "MessageHeader.meta.lastUpdated",
+            "MessageHeader.event.system",
+            "MessageHeader.event.code",
+            "Patient.gender",
+            "Patient.birthDate",
+            "Patient.multipleBirthBoolean",
+            "Patient.identifier[0].system",
+            "Patient.identifier[0].value",
+            "Patient.name[0].use",
+            "Patient.name[0].family",
+            "Patient.name[0].given[0]",
+            "Patient.name[0].given[1]",
+            "Patient.name[1].family",
+        ]
+    );
+    assert_eq!(
+        of(Coverage::Ignored),
+        // The other identifier: a rule has its name, and took nothing from it.
+        [
+            "Patient.identifier[1].system",
+            "Patient.identifier[1].value",
+            "Patient.text.status",
+            "Patient.text.div",
+            "Patient.extension(Extension-Colour)[0].valueString"
+        ]
+    );
+    assert_eq!(of(Coverage::Unmapped), ["Patient.maritalStatus.text", "Patient.birthDate.extension(birthTime)[0].valueDateTime"]);
+}
+
+#[test]
+fn an_element_is_looked_at_where_any_path_has_its_name_inside_conditions_and_behind_references_too() {
+    let looked = r#"
+[let]
+patient = ["Bundle.entry.resource.ofType(Patient)[1]"]
+surgery = ["$patient.generalPractitioner.where(exists(display) and not reference = 'x').resolve()"]
+"#;
+    let text = BIRTH.replace("[let]\npatient = [\"Bundle.entry.resource.ofType(Patient)[1]\"]\n", looked).replace(
+        "sex = {",
+        "gp.practice_ods = { from = \"$surgery.identifier.where(system = 'https://fhir.nhs.uk/Id/ods-organization-code').value\" }\n\
+         birth.time = { from = \"$patient.birthDate.extension('https://fhir.example/birthTime').value\", as = \"datetime\", on_error = \"warn\", when = \"$patient.active = 'x'\" }\nsex = {",
+    );
+    let bundle = bundle(&[("birth.toml", &text), SEX]);
+    let mut patient = patient();
+    patient["generalPractitioner"] =
+        json!([{ "reference": "Organization/1", "display": "SURGERY", "identifier": { "period": { "start": "2026" } } }]);
+    patient["_birthDate"] = json!({ "extension": [{ "url": "https://fhir.example/birthTime", "valueDateTime": "2026-04-01T09:00:00Z" }] });
+    patient["active"] = json!(true);
+    let body = document(&patient);
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
+    let how = |place: &str| covered.iter().find(|(known, _)| known == place).unwrap_or_else(|| panic!("{place}: {covered:?}")).1;
+    for place in [
+        "Patient.generalPractitioner[0].reference",
+        "Patient.generalPractitioner[0].display",
+        "Patient.birthDate.extension(birthTime)[0].valueDateTime",
+        "Patient.active",
+    ] {
+        assert_eq!(how(place), Coverage::Ignored, "{place}");
+    }
+    assert_eq!(how("Patient.generalPractitioner[0].identifier.period.start"), Coverage::Unmapped);
+}
