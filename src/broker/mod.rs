@@ -125,6 +125,7 @@ impl Running {
             sources: Arc::new(profiles(&settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
+        ledger.read_again(reader.again()).await?;
         let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
         let missing = Arc::clone(&roll.missing);
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());

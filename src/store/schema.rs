@@ -131,6 +131,9 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
     }
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }
@@ -227,7 +230,7 @@ PRAGMA user_version = 1;";
     fn a_ledger_of_format_1_is_brought_up_to_date_and_says_what_it_said() {
         let data = tempfile::tempdir().unwrap();
         let old = Connection::open(ledger_file(data.path())).unwrap();
-        let unchanged = ["meta", "entry", "standing"].map(|name| format!("CREATE TABLE {name}"));
+        let unchanged = ["meta", "entry", "standing", "child"].map(|name| format!("CREATE TABLE {name}"));
         let kept = TABLES.split(";\n").filter(|sql| unchanged.iter().any(|start| sql.trim_start().starts_with(start.as_str())));
         old.execute_batch(&kept.collect::<Vec<_>>().join(";")).unwrap();
         old.execute_batch(AGGREGATE_1).unwrap();
@@ -244,7 +247,19 @@ PRAGMA user_version = 1;";
         assert_eq!((stands.event, stands.items.as_slice()), (5121, [("blood_spots".to_owned(), 0)].as_slice()));
         let [tombstone] = parts("26N2").try_into().unwrap();
         assert!(tombstone.order.deleted && tombstone.items.is_empty());
-        for table in ["merged", "safeguarding", "table_miss", "file", "placed", "document_body"] {
+        for table in [
+            "merged",
+            "safeguarding",
+            "table_miss",
+            "file",
+            "placed",
+            "document_body",
+            "kin",
+            "likeness",
+            "waiting",
+            "before_merge",
+            "identity_item",
+        ] {
             upgraded.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
         }
         drop(upgraded);
