@@ -10,6 +10,7 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+pub mod desk;
 pub mod extract;
 pub mod filer;
 pub mod import;
