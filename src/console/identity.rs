@@ -207,6 +207,10 @@ fn fields(child: &Child, sight: Sight) -> Value {
             *value = json!(mask::HIDDEN);
         }
     }
+    // Where a restricted child lives is for its hub alone (identity rules, section 9).
+    if child.flags.is_restricted() {
+        fields.insert("postcode".to_owned(), json!(mask::HIDDEN));
+    }
     Value::from(fields)
 }
 

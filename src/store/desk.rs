@@ -147,7 +147,8 @@ pub struct Effect {
 pub struct IdentityItem {
     /// `12` for a message, `item 3` beside messages: what the commands take.
     pub item: String,
-    /// `unmatched`, `identity-conflict`, …, `possible-match`, `sex-differs`, `birth-or-death`, `unmerge-unplaced`, `mother-moved`.
+    /// `unmatched`, `identity-conflict`, …, `possible-match`, `sex-differs`, `birth-or-death`, `unmerge-unplaced`, `mother-moved`,
+    /// `born-dead`.
     pub kind: String,
     /// The entry.
     pub seq: i64,

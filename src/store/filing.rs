@@ -12,6 +12,7 @@
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
 mod acts;
+mod location;
 mod merging;
 mod seal;
 mod unmerge;
@@ -33,6 +34,7 @@ use super::documents;
 use super::index::{ChildRow, Index};
 use super::kin;
 use super::misses::{self, Miss};
+use super::mothers;
 use super::parents;
 use super::retry;
 use super::safeguarding;
@@ -152,6 +154,9 @@ pub(super) fn file_one(
             return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new()));
         }
     };
+    if let Some(rule) = mothers::hear(connection, prepared)? {
+        return stand(connection, prepared, Standing::Ignored, &rule, &prepared.findings).map(|standing| (standing, Vec::new()));
+    }
     connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
     // A message that makes us panic is held by itself; the next one is served.
     let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, prepared, statements, rules)));
@@ -400,10 +405,14 @@ impl One<'_> {
     fn ask_a_person(&self, child: i64, evidence: &[Evidence], (known, after): (Option<&ChildRow>, &Child)) -> rusqlite::Result<()> {
         let sex_differs = known.is_some_and(|row| !identity::sex_agrees(row.record.child.sex, self.statement.child.sex));
         let is_marked = after.flags.birth_needs_review && known.is_none_or(|row| !row.record.child.flags.birth_needs_review);
+        let is_unclear = |child: &Child| child.birth.live_still.as_deref() == Some("5");
         let kinds = [
             ("possible-match", evidence.iter().any(|step| step.step == identity::POSSIBLE)),
             ("sex-differs", sex_differs),
             ("birth-or-death", is_marked),
+            // ZU7-2 5, "dead", is defined nowhere: born alive and died, or stillborn (identity rules, section 7).
+            ("born-dead", is_unclear(after) && !known.is_some_and(|row| is_unclear(&row.record.child))),
+            ("mother-moved", known.is_some_and(|row| mothers::moved_away(&row.record.child, after))),
         ];
         for (kind, _) in kinds.iter().filter(|(_, is_so)| *is_so) {
             desk::ask(self.connection, kind, child, self.prepared.seq.0, clock::now().as_microsecond())?;
@@ -517,7 +526,10 @@ impl One<'_> {
         let mut owed = Owed::default();
         for destination in self.rules.destinations.iter() {
             match &destination.recipient {
-                Recipient::HubStore(hub) if hubs.contains(hub) => owed.debts.push((destination.name.clone(), None)),
+                Recipient::HubStore(hub) if hubs.contains(hub) => {
+                    let told = location::for_hub(event, hub, (route, directory));
+                    owed.debts.push((destination.name.clone(), told.map(|told| json(&told).map(String::into_bytes)).transpose()?));
+                }
                 Recipient::HubStore(_) => {}
                 Recipient::Record => owed.debts.push((destination.name.clone(), Some(destinations::whole_record(event)))),
                 Recipient::ParentRecord => match self.for_parents(event, child)? {

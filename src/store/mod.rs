@@ -18,6 +18,7 @@
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `kin`: mothers and details, by which a child is found without an identifier of its own.
+//! - `mothers`: what is said of a mother herself.
 //! - `files`: which entry stands at which place of which file.
 //! - `retry`: messages that wait for their child.
 //! - `reader`: listings, traces, the account.
@@ -36,6 +37,7 @@ mod hub;
 mod index;
 mod kin;
 mod misses;
+mod mothers;
 mod parents;
 mod reader;
 mod retry;
@@ -61,3 +63,5 @@ mod tests;
 mod tests_filing;
 #[cfg(test)]
 mod tests_identity;
+#[cfg(test)]
+mod tests_scale;

@@ -166,7 +166,10 @@ impl Site {
     }
 
     async fn file_at(&mut self, words: &str, arrived: Timestamp) -> Seq {
-        let (source, statement) = said(words);
+        self.file_said(said(words), arrived).await
+    }
+
+    async fn file_said(&mut self, (source, statement): (String, Statement), arrived: Timestamp) -> Seq {
         self.next += 1;
         let entry = Entry {
             source: SourceName::new(&source),
@@ -697,4 +700,120 @@ async fn a_sealed_record_takes_nothing_gives_nothing_and_leads_nowhere() {
     assert_eq!(refused.exit, 77, "{refused:?}");
     let refused = site.decide(DeskAct::File { seq: result.0, under: Some(child) }).await.unwrap_err();
     assert_eq!(refused.exit, 77, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mother_has_several_children_and_her_merge_moves_them_all() {
+    // Under the new and under the old identifier of hers the younger one is found, and the older one is no sibling of its birth.
+    for mother in ["M2", "M1"] {
+        let mut site = Site::new().await;
+        let first = site.file("pas: birth may-create mrn=B1 born=2024-03-01 mother=M1 order=1 day=2024-03-02").await;
+        let second = site.file("pas: birth may-create mrn=B2 born=2026-01-05 mother=M1 order=1").await;
+        let merge = site.file("pas: merge mrn=M2 born=1995-05-05 gone=M1").await;
+        assert_eq!(site.trace(merge).entry.standing, "ignored");
+        assert!(site.trace(merge).entry.reason.contains("mother's identifiers"), "{:?}", site.trace(merge));
+        let again = site.file(&format!("maternity: birth may-create other=X1 born=2026-01-05 mother={mother} order=1")).await;
+        assert_eq!(site.letters(&[first, second, again]), "a b b", "{mother}: {}", site.evidence(again));
+        // Both of hers are nobody's own: a baby cannot have them.
+        let wrong = site.file(&format!("lab: review mrn={mother} born=2026-01-05 key=K1")).await;
+        assert_eq!(site.outcome(wrong), "identity-conflict", "{mother}");
+        let adults = site.file("pas: merge mrn=Z1 born=1995-05-05 gone=Z2 may-create").await;
+        assert_eq!(site.trace(adults).entry.reason, "19 years or older: no longer a child");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_number_on_two_babies_of_a_birth_is_held() {
+    let mut site = Site::new().await;
+    let told = site
+        .told(&[
+            "pas: birth may-create mrn=T1 nhs=9990000026/01 born=2026-01-05 sex=2 multiple mother=M1",
+            "pas: birth may-create mrn=T2 nhs=9990000026/01 born=2026-01-05 sex=2 multiple mother=M1",
+        ])
+        .await;
+    assert_eq!(told, "a identity-conflict");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalid_number_closes_its_record_and_parents_hear_nothing() {
+    let mut site = Site::new().await;
+    let born = site.file("pas: person may-create mrn=B1 nhs=9990000026/01 born=2026-01-05 sex=2").await;
+    let (source, mut statement) = said("spine: person national nhs=9990000026/01 born=2026-01-05 at=11:00");
+    statement.child.flags.sensitivity = Some("invalid".to_owned());
+    let seq = site.file_said((source, statement), clock::now()).await;
+    assert_eq!(site.record(site.child_of(born))["status"], "invalidated");
+    assert_eq!(site.trace(seq).withheld, [("parents".to_owned(), "invalidated".to_owned())]);
+    let late = site.file("lab: review mrn=B1 born=2026-01-05 key=K1").await;
+    assert_eq!(site.outcome(late), "record-closed");
+}
+
+/// Orders of arrival that keep each source's own order, by a seed.
+fn interleaved(sources: &[&[&str]], seed: u64) -> Vec<String> {
+    let mut at = vec![0; sources.len()];
+    let (mut state, mut all) = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, Vec::new());
+    while let Some(left) =
+        Some((0..sources.len()).filter(|n| at[*n] < sources[*n].len()).collect::<Vec<_>>()).filter(|left| !left.is_empty())
+    {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let chosen = left[(state >> 33) as usize % left.len()];
+        all.push(sources[chosen][at[chosen]].to_owned());
+        at[chosen] += 1;
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_whatever_order_sources_are_heard_the_child_is_the_same_unless_a_person_must_look() {
+    let sources: [&[&str]; 4] = [
+        &[
+            "pas: person may-create mrn=A born=2026-01-05 sex=2 family=SAMPLE mother=M1 order=1 births=1 at=08:00",
+            "pas: person mrn=A nhs=9990000026/01 born=2026-01-05 sex=2 family=SAMPLE given=AMARA at=10:00",
+            "pas: merge mrn=A born=2026-01-05 gone=OLD at=15:00",
+        ],
+        &[
+            "lab: review nhs=9990000026/01 born=2026-01-05 sex=2 key=K1 word=one at=09:00",
+            "lab: review delete nhs=9990000026/01 born=2026-01-05 sex=2 key=K1 at=11:00",
+            "lab: review mrn=OLD born=2026-01-05 key=K2 word=two at=13:00",
+        ],
+        &["spine: birth national may-create nhs=9990000026/01 born=2026-01-05 sex=2 mother=M1 order=1 births=1 at=07:30"],
+        &["practice: person nhs=9990000026/01 born=2026-01-05 sex=2 family=NEW given=NORA postcode=SE1_9ZZ at=14:00"],
+    ];
+    let (mut expected, mut whole) = (None, 0);
+    for seed in 0..24 {
+        let messages = interleaved(&sources, seed);
+        let mut site = Site::new().await;
+        let words: Vec<&str> = messages.iter().map(String::as_str).collect();
+        let told = site.told(&words).await;
+        if told.split(' ').any(|outcome| outcome.len() > 1) {
+            // Whatever is not filed is in a person's list and nowhere else.
+            let held = told.split(' ').filter(|outcome| outcome.len() > 1).count();
+            assert!(held <= site.items().len(), "seed {seed}: {told} {:?}", site.items());
+            continue;
+        }
+        whole += 1;
+        assert!(told.split(' ').all(|child| child == "a"), "seed {seed}: {told} {messages:?}");
+        let child = site.child_of(Seq(1));
+        let shown = (site.record(child), site.facts(child));
+        let first = expected.get_or_insert_with(|| shown.clone());
+        assert_eq!(&shown, first, "seed {seed}: {messages:?}");
+    }
+    assert!(20 <= whole, "only {whole} orders were filed whole");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mother_who_moves_does_not_move_her_baby_and_a_person_is_asked() {
+    let mut site = Site::new().await;
+    let with = |postcode: &str, at: &str| {
+        let (source, mut statement) =
+            said(&format!("pas: person may-create mrn=B1 born=2026-01-05 postcode=SE1_9ZZ mother=M1 her=SAMPLE at={at}"));
+        let address = json!({ "postcode": postcode, "use": "home" });
+        statement.child.relations[0].address = Some(serde_json::from_value(address).unwrap());
+        (source, statement)
+    };
+    for (number, (postcode, at)) in [("SE1_9ZZ", "10:00"), ("E8_4RP", "11:00")].into_iter().enumerate() {
+        let seq = site.file_said(with(postcode, at), clock::now()).await;
+        assert_eq!(site.items().len(), number, "{:?}", site.trace(seq));
+    }
+    assert_eq!(site.items(), ["mother-moved 2"]);
+    assert_eq!(site.record(site.child_of(Seq(1)))["addresses"][0]["postcode"], "SE1_9ZZ");
 }

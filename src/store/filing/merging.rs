@@ -14,7 +14,7 @@
 
 use rusqlite::params;
 
-use super::{Failure, Held, One, Owed, json, move_status, unindexed};
+use super::{Failure, Held, One, Owed, json, location, move_status, unindexed};
 use crate::canon::{Child, ChildStatus, HubAssignment, Statement};
 use crate::clock;
 use crate::identity::{self, Change, Evidence, Record, Said};
@@ -175,21 +175,23 @@ impl One<'_> {
             record: record.child,
         };
         let mut owed = self.owed(&event, owing.route, owing.before, child_row, owing.directory)?;
-        self.tell_hubs(owing, &mut owed);
+        self.tell_hubs(owing, &event, &mut owed)?;
         self.keep_event(&event, child_row, owing.said, owing.route, owing.evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
     }
 
-    fn tell_hubs(&self, owing: &Owing<'_>, owed: &mut Owed) {
+    fn tell_hubs(&self, owing: &Owing<'_>, event: &FiledEvent, owed: &mut Owed) -> Result<(), Failure> {
         for hub in owing.also.iter().filter_map(|assignment| owing.directory.acting_hub(assignment)) {
             for destination in self.rules.destinations.iter() {
                 let is_the_hubs = matches!(&destination.recipient, Recipient::HubStore(other) if *other == hub);
                 if is_the_hubs && !owed.debts.iter().any(|(name, _)| *name == destination.name) {
-                    owed.debts.push((destination.name.clone(), None));
+                    let told = location::for_hub(event, &hub, (owing.route, owing.directory));
+                    owed.debts.push((destination.name.clone(), told.map(|told| json(&told).map(String::into_bytes)).transpose()?));
                 }
             }
         }
+        Ok(())
     }
 }
 
