@@ -12,7 +12,7 @@
 
 use jiff::{ToSpan, civil};
 
-use super::decide::{Compared, Hold, Matching, Number, compare_dates, compare_orders, hold, in_use, is_local};
+use super::decide::{Compared, Hold, Matching, compare_dates, compare_orders, hold, in_use, is_local};
 use super::name::{is_placeholder, plain_name};
 use super::{ChildIndex, IndexError, Sketch, age_days, sex_agrees, stated};
 use crate::canon::{BirthFacts, Child, ChildStatus, Date, EventKind, Identifier, Name, Relation, Statement};
@@ -144,12 +144,7 @@ fn differs(said: &Child, known: &Child) -> Option<&'static str> {
 impl Matching<'_> {
     /// Steps 3 and 4 for a statement whose identifiers are on record for nobody. `child_first`: its source knows children by themselves
     /// and not through their mothers.
-    pub(super) fn find_by_birth(
-        &mut self,
-        number: Number,
-        child_first: bool,
-        index: &dyn ChildIndex,
-    ) -> Result<Result<Option<ChildId>, Hold>, IndexError> {
+    pub(super) fn find_by_birth(&mut self, child_first: bool, index: &dyn ChildIndex) -> Result<Result<Option<ChildId>, Hold>, IndexError> {
         let said = &self.statement.child;
         let Some(day) = born(said) else { return Ok(Ok(None)) };
         if said.flags.identity_unknown == Some(true) {
@@ -164,7 +159,7 @@ impl Matching<'_> {
             Ok(None) => {}
             done => return Ok(done),
         }
-        if !child_first || number.is_some_and(|(_, trust)| trust == super::decide::Trust::Forbidden) {
+        if !child_first {
             return Ok(Ok(None));
         }
         if !siblings.is_empty() || is_one_of_several(said) {

@@ -98,7 +98,7 @@ impl Matching<'_> {
             Ok((number, None)) => number,
             Err(hold) => return Ok(Err(hold)),
         };
-        Ok(match self.find_by_birth(number, child_first, index)? {
+        Ok(match self.find_by_birth(child_first, index)? {
             Ok(Some(child)) => Ok(Found::Known(child)),
             Ok(None) => self.new_child(number).map(Found::New),
             Err(hold) => Err(hold),

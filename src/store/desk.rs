@@ -4,7 +4,7 @@
 //!
 //!     decision      what a person said of a held entry; it holds whenever the entry is filed again
 //!     identity_item what a person should look at beside held entries, open until somebody closes it
-//!     apart         two records of which a person said that they are two children
+//!     two_children  two records of which a person said that they are two children
 //!
 //! # Not here
 //!
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS decision(seq INTEGER PRIMARY KEY, child INTEGER NOT N
 CREATE TABLE IF NOT EXISTS identity_item(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, child INTEGER NOT NULL, seq INTEGER NOT NULL,
     at_us INTEGER NOT NULL, closed_us INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS identity_item_open ON identity_item(id) WHERE closed_us IS NULL;
-CREATE TABLE IF NOT EXISTS apart(one INTEGER NOT NULL, other INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(one, other)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS two_children(one INTEGER NOT NULL, other INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(one, other)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS before_merge(child INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, event INTEGER NOT NULL,
     survivor_version INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 ";
@@ -194,13 +194,13 @@ pub(super) fn ask(connection: &Connection, kind: &str, child: i64, seq: i64, at_
 
 /// True where a person said that these are two children.
 pub(super) fn are_apart(connection: &Connection, one: i64, other: i64) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM apart WHERE one = ?1 AND other = ?2";
+    let sql = "SELECT 1 FROM two_children WHERE one = ?1 AND other = ?2";
     connection.prepare_cached(sql)?.exists([one.min(other), one.max(other)])
 }
 
-/// Keeps that these are two children.
+/// Keeps that these are two children. `seq`: the entry of the act, 0 where it left none.
 pub(super) fn keep_apart(connection: &Connection, one: i64, other: i64, seq: i64) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO apart(one, other, seq) VALUES(?1, ?2, ?3)";
+    let sql = "INSERT OR IGNORE INTO two_children(one, other, seq) VALUES(?1, ?2, ?3)";
     connection.prepare_cached(sql)?.execute([one.min(other), one.max(other), seq]).map(drop)
 }
 

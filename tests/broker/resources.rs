@@ -1,6 +1,5 @@
 //! R4 Bundles of resources: each fact reaches the store of its own child's hub, and a half of a Bundle reaches nobody.
 
-use chis_broker::broker::Operations;
 use chis_broker::journal::Standing;
 use chis_broker::names::Seq;
 use chis_broker::store::{LedgerReader, hub_export};

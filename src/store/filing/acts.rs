@@ -180,7 +180,8 @@ impl Desk<'_> {
                 if it did, say --although-numbers-differ";
             return Err(refused(64, text).into());
         }
-        self.connection.execute("DELETE FROM apart WHERE one = ?1 AND other = ?2", [goes_on.id.min(gone.id), goes_on.id.max(gone.id)])?;
+        self.connection
+            .execute("DELETE FROM two_children WHERE one = ?1 AND other = ?2", [goes_on.id.min(gone.id), goes_on.id.max(gone.id)])?;
         let statement = merge_statement(&goes_on.record, &gone.record);
         let aggregates = count(self.connection, "SELECT count(*) FROM aggregate WHERE child = ?1", gone.id)?;
         let evidence = [by_person("a person said that these two records are one child")];
@@ -223,7 +224,7 @@ impl Desk<'_> {
         if [(&a, other), (&b, one)].iter().any(|(row, id)| row.record.child.merged_into == Some(*id)) {
             return Err(refused(64, "they are one record now; `identity unlink` parts them").into());
         }
-        desk::keep_apart(self.connection, a.id, b.id, self.asked.seq)?;
+        desk::keep_apart(self.connection, a.id, b.id, 0)?;
         let sql = "UPDATE identity_item SET closed_us = ?3 WHERE closed_us IS NULL AND kind = 'possible-match' AND child IN (?1, ?2)";
         let closed = self.connection.execute(sql, [a.id, b.id, clock::now().as_microsecond()])?;
         let text = vec![

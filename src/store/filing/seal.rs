@@ -55,7 +55,7 @@ impl One<'_> {
                 [*id, clock::now().as_microsecond()],
             )?;
             // What others had to be told of a merge would lead here.
-            self.connection.execute("DELETE FROM apart WHERE one = ?1 OR other = ?1", [*id])?;
+            self.connection.execute("DELETE FROM two_children WHERE one = ?1 OR other = ?1", [*id])?;
             owed.extend(self.close(&one, *id == row.id, self.row + i64::try_from(place).unwrap_or(0))?);
         }
         self.connection.execute("DELETE FROM before_merge WHERE survivor = ?1", [row.id])?;

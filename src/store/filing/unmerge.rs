@@ -109,12 +109,13 @@ impl One<'_> {
         for seq in &unplaced {
             desk::ask(self.connection, "unmerge-unplaced", survivor.id, *seq, now)?;
         }
-        let hubs = |row: &ChildRow| -> Vec<HubAssignment> { row.record.child.hub.clone().into_iter().collect() };
+        // Every hub that had either record hears of both: of today, and of before the merge.
+        let records = [&survivor.record, &gone.record, &before.survivor, &before.other];
+        let hubs: Vec<HubAssignment> = records.iter().filter_map(|record| record.child.hub.clone()).collect();
         let said = self.said();
         let Placing { survivor: mine, other: theirs, sides, .. } = placing;
-        // The other stood as merged until now: what it was is what filing goes on from.
-        let mut owed = self.put(Some(&survivor), mine, &said, evidence, &hubs(gone))?;
-        owed.extend(self.of_the_other()?.put(Some(gone), theirs, &said, evidence, &hubs(&survivor))?);
+        let mut owed = self.put(Some(&survivor), mine, &said, evidence, &hubs)?;
+        owed.extend(self.of_the_other()?.put(Some(gone), theirs, &said, evidence, &hubs)?);
         let placed = |side| sides.values().filter(|one| **one == side).count();
         let text = vec![
             format!(
