@@ -38,7 +38,7 @@ use crate::names::ChildId;
 
 pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, is_barred, likeness_marks, mothers_ids};
 pub use change::{Change, decide_change, identifiers_of};
-pub use decide::decide;
+pub use decide::{decide, known_otherwise};
 pub use merge::{Record, merge, unite};
 pub use name::{is_placeholder, plain_name};
 pub use word::Kept;

@@ -192,6 +192,12 @@ pub(super) fn ask(connection: &Connection, kind: &str, child: i64, seq: i64, at_
     connection.prepare_cached(sql)?.execute(params![kind, child, seq, at_us]).map(drop)
 }
 
+/// True where a person was asked this of a child and has not answered, or was asked since then.
+pub(super) fn was_asked(connection: &Connection, kind: &str, child: i64, since_us: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM identity_item WHERE kind = ?1 AND child = ?2 AND (closed_us IS NULL OR ?3 < at_us)";
+    connection.prepare_cached(sql)?.exists(params![kind, child, since_us])
+}
+
 /// True where a person said that these are two children.
 pub(super) fn are_apart(connection: &Connection, one: i64, other: i64) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM two_children WHERE one = ?1 AND other = ?2";

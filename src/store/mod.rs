@@ -15,6 +15,8 @@
 //! - `misses`: codes that no table knows.
 //! - `desk`: what a person may decide of identity, and what is asked of a person.
 //! - `documents`: contents of documents, by their hash.
+//! - `reviews`: what was filed and must still be looked at by a person.
+//! - `apart`: entries that listings say nothing of.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `kin`: mothers and details, by which a child is found without an identifier of its own.
@@ -25,6 +27,7 @@
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
+mod apart;
 mod asked;
 mod asking;
 mod controls;
@@ -41,6 +44,7 @@ mod mothers;
 mod parents;
 mod reader;
 mod retry;
+mod reviews;
 mod rows;
 mod safeguarding;
 mod schema;

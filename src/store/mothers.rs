@@ -1,27 +1,32 @@
-//! What is said of a child's mother herself (identity rules, section 6): her identifiers move her links, and nothing else of her is filed.
+//! What is said of a child's mother herself (identity rules, section 6): her identifiers move her links, her address moves
+//! nobody and is a person's question, and nothing else of her is filed.
 //!
 //! # Not here
 //!
-//! Her address: it never moves the baby. Where a message about the child says that she lives elsewhere now, a person is asked
-//! (`filing.rs`).
+//! Filing of messages about the child that name her: `filing.rs`.
 
 use jiff::ToSpan;
 use rusqlite::Connection;
 
-use super::filing::{Prepared, PreparedOutcome};
-use super::kin;
+use super::filing::Prepared;
+use super::index::Index;
+use super::{desk, kin};
 use crate::canon::{Child, Date, Identifier, IdentityAct, NHS_NUMBER_SYSTEM, Statement};
 
 /// A child-health record ends at so many years (mapping rules of person messages).
 const NO_CHILD_YEARS: i64 = 19;
+/// A mother's address is asked about again after so long: 90 days.
+const ASKED_AGAIN_US: i64 = 90 * 24 * 3600 * 1_000_000;
 const ADULT: &str = "19 years or older: no longer a child";
 
 /// A change of identifiers that is about no child: moves the links of a mother, and gives the rule by which the entry is ignored.
-pub(super) fn hear(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<Option<String>> {
-    let PreparedOutcome::File(statements) = &prepared.outcome else { return Ok(None) };
-    let [statement] = statements.as_slice() else { return Ok(None) };
+pub(super) fn hear(connection: &Connection, prepared: &Prepared, statements: &[Statement]) -> rusqlite::Result<Option<String>> {
+    let [statement] = statements else { return Ok(None) };
     let moves = |act| matches!(act, IdentityAct::Merge | IdentityAct::Rename);
-    if statement.identity_changes.is_empty() || !statement.identity_changes.iter().all(|change| moves(change.act)) {
+    if statement.identity_changes.is_empty() {
+        return hear_address(connection, prepared, statement);
+    }
+    if !statement.identity_changes.iter().all(|change| moves(change.act)) {
         return Ok(None);
     }
     let prior: Vec<&Identifier> = statement.identity_changes.iter().flat_map(|change| &change.prior).collect();
@@ -43,6 +48,35 @@ pub(super) fn hear(connection: &Connection, prepared: &Prepared) -> rusqlite::Re
         return Ok(Some("a mother's identifiers: her children are linked by the surviving one now".to_owned()));
     }
     Ok(is_adult(statement, prepared).then(|| ADULT.to_owned()))
+}
+
+/// What a mother says of her own address moves nobody: her children who live elsewhere by their records are a person's question, once
+/// until it is answered.
+fn hear_address(connection: &Connection, prepared: &Prepared, statement: &Statement) -> rusqlite::Result<Option<String>> {
+    let home = |child: &Child| child.home().and_then(|home| home.postcode.clone());
+    let Some(hers) = home(&statement.child).filter(|_| is_adult(statement, prepared)) else { return Ok(None) };
+    let now = crate::clock::now().as_microsecond();
+    let mut children = Vec::new();
+    for id in &statement.child.identifiers {
+        if is_a_childs(connection, id)? {
+            return Ok(None);
+        }
+        children.extend(kin::children_of(connection, id)?);
+    }
+    children.sort_unstable();
+    children.dedup();
+    for child in children {
+        let Ok(Some(row)) = Index(connection).by_row(child) else { continue };
+        let lives_with_her =
+            row.record.child.mother().and_then(|mother| mother.address.as_ref()?.postcode.clone()).is_none_or(|was| was != hers);
+        if lives_with_her
+            && home(&row.record.child).is_some_and(|theirs| theirs != hers)
+            && !desk::was_asked(connection, "mother-moved", child, now - ASKED_AGAIN_US)?
+        {
+            desk::ask(connection, "mother-moved", child, prepared.seq.0, now)?;
+        }
+    }
+    Ok(None)
 }
 
 /// The identifier that goes on in the place of another: of the same issuer, else the first.

@@ -51,6 +51,7 @@ fn prepared(seq: i64, source: &str, arrived_us: i64, statements: Vec<Statement>)
         contents: Vec::new(),
         outcome: PreparedOutcome::File(statements),
         released_by: None,
+        apart: false,
     }
 }
 

@@ -798,7 +798,7 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
     connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled]).map(drop)
 }
 
-fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
+pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, ?2, ?3, ?4)";
     connection.execute(sql, params![now.as_microsecond(), act, what, reason]).map(drop)
 }

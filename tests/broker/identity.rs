@@ -228,3 +228,21 @@ async fn the_hub_that_a_restricted_child_leaves_sees_that_it_left_and_not_where_
     }
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mothers_own_messages_move_her_links_and_never_her_baby() {
+    let mut world = World::new().await;
+    let born = world.adt("A28 mrn=B1 mother=M1").await;
+    let grown = |message: String| message.replace("||20260105|", "||19900101|");
+    let merged = world.send(&grown(adt(1, "A40 mrn=M2 > M1"))).await;
+    assert!(world.outcome(merged).contains("mother's identifiers"), "{}", world.outcome(merged));
+    let moved = world.send(&grown(adt(2, "A31 mrn=M2 @NE"))).await;
+    assert_eq!(world.reader().trace(moved).unwrap().unwrap().entry.standing, "ignored");
+    assert_eq!(world.kinds(), [format!("mother-moved {moved}")]);
+    let record = world.reader().child(world.child(born)).unwrap().unwrap().record;
+    assert_eq!(record["addresses"][0]["postcode"], "SE1 9ZZ");
+    // Said again, it is not asked again.
+    world.send(&grown(adt(3, "A31 mrn=M2 @NE"))).await;
+    assert_eq!(world.kinds().len(), 1);
+    world.end().await;
+}

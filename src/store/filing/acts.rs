@@ -135,10 +135,20 @@ impl Desk<'_> {
             outcome: PreparedOutcome::File(Vec::new()),
             contents: Vec::new(),
             released_by: None,
+            apart: false,
         };
         let ledger = ledger_id(self.connection)?;
         let row = self.asked.seq * super::STATEMENTS_MAX as i64;
-        work(&One { connection: self.connection, prepared: &prepared, whole: statement, statement, rules: self.rules, ledger, row })
+        work(&One {
+            connection: self.connection,
+            prepared: &prepared,
+            whole: statement,
+            statement,
+            rules: self.rules,
+            ledger,
+            row,
+            decided: false,
+        })
     }
 
     /// What the records look like now, beside what they were.
