@@ -10,6 +10,7 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+pub mod desk;
 pub mod extract;
 pub mod filer;
 pub mod import;
@@ -125,6 +126,7 @@ impl Running {
             sources: Arc::new(profiles(&settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
+        ledger.read_again(reader.again()).await?;
         let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
         let missing = Arc::clone(&roll.missing);
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());

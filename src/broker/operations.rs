@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::intake::Controls;
 use crate::mapping::Finding;
 use crate::names::{Format, Seq, SourceName};
-use crate::store::{Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
+use crate::store::{DeskAct, Effect, Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
 
 /// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
 pub trait Operations: Send + Sync + 'static {
@@ -37,6 +37,11 @@ pub trait Operations: Send + Sync + 'static {
     /// audit under `reason` before it is done.
     fn release_code(&self, _table: &str, _code: &str, _reason: &str) -> Result<Released, StoreError> {
         Err(StoreError { text: "this broker has no tables".into(), exit: 70 })
+    }
+
+    /// Does what a person decided of identity, or with `is_trial` tells what it would do. In the audit under `reason`.
+    fn decide(&self, _act: DeskAct, _reason: &str, _is_trial: bool) -> Result<Effect, StoreError> {
+        Err(StoreError { text: "this broker decides nothing".into(), exit: 70 })
     }
 
     /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
@@ -151,6 +156,10 @@ impl Operations for BrokerOperations {
         let sources = if released.waiting.is_empty() { None } else { Some(sources.into_iter().collect()) };
         self.runtime.block_on(self.ledger.resolve_miss(table, code, sources, clock::now()))?;
         Ok(released)
+    }
+
+    fn decide(&self, act: DeskAct, reason: &str, is_trial: bool) -> Result<Effect, StoreError> {
+        self.runtime.block_on(self.ledger.decide(act, reason, is_trial, clock::now()))
     }
 
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::identity::{ChildCommand, IdentityCommand};
 use crate::observe::LogFormat;
 
 /// Carries HL7 v2 and FHIR messages from hospitals, laboratories and the Spine to the child health hubs.
@@ -38,8 +39,11 @@ pub enum Command {
     /// Messages: list, show, trace, explain
     #[command(subcommand)]
     Msg(MsgCommand),
-    /// Shows one child: the record, who said what, and its events
+    /// Shows one child: the record, who said what, and its events; or seals it
     Child(Child),
+    /// Who a child is, where a person must decide: list, show, link, unlink, resolve
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// What a hub's store holds
     #[command(subcommand)]
     Hub(HubCommand),
@@ -359,6 +363,9 @@ pub struct Reveal {
     /// Show what messages say; the reason is written down
     #[arg(long, value_name = "REASON")]
     pub reveal: Option<String>,
+    /// Show it though the record is sealed; written down
+    #[arg(long, requires = "reveal")]
+    pub sealed: bool,
 }
 
 /// `msg …`.
@@ -484,7 +491,11 @@ pub struct MsgDocument {
 
 /// `child`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Child {
+    /// What to do with it, beside showing it.
+    #[command(subcommand)]
+    pub act: Option<ChildCommand>,
     /// Our id of the child
     #[arg(value_name = "ID", required_unless_present = "find")]
     pub child: Option<uuid::Uuid>,

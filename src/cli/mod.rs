@@ -16,6 +16,7 @@ mod coverage;
 mod demo;
 pub mod diagnostics;
 mod files;
+mod identity;
 mod import;
 mod lint;
 mod map;
@@ -175,6 +176,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
         Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
+        Command::Identity(command) => identity::run(&command, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),

@@ -183,6 +183,9 @@ fn way(one: &Value) -> String {
 
 /// One child.
 pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()> {
+    if value.get("sealed").is_some() {
+        return writeln!(out, "child     {}  sealed; --sealed with --reveal REASON shows the record", text(value, "child"));
+    }
     writeln!(out, "child     {}  version {}", text(value, "child"), text(value, "version"))?;
     if let Some(record) = value.get("record") {
         writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
@@ -232,6 +235,9 @@ fn aggregate(aggregate: &Value, out: &mut Out) -> io::Result<()> {
 
 /// Child protection facts.
 pub fn safeguarding(value: &Value, out: &mut Out) -> io::Result<()> {
+    if value.get("sealed").is_some() {
+        return writeln!(out, "child     {}  sealed", text(value, "child"));
+    }
     writeln!(out, "child     {}", text(value, "child"))?;
     let rows = items(value, "safeguarding");
     if rows.is_empty() {

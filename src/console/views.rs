@@ -23,6 +23,8 @@ pub enum Sight {
     Masked,
     /// Shown, but child protection facts; the reason is in the audit already.
     Revealed,
+    /// Shown, though the record is sealed: asked for by name, and so written down.
+    Sealed,
     /// Child protection facts are shown too: asked for by name, and so written down.
     Safeguarding,
 }
@@ -88,13 +90,14 @@ fn is_apart(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight)
 /// One entry; its body only where it may be seen.
 pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
+    not_sealed(reader, seq, sight)?;
     if is_apart(reader, seq, charset, sight)? {
         return Ok(json!({ "entry": json(&restricted(row))?, "body": RESTRICTED }));
     }
     let body = match sight {
         Sight::Masked => mask::HIDDEN.to_owned(),
-        Sight::Revealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
-        Sight::Revealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
+        Sight::Revealed | Sight::Sealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
+        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
 }
@@ -110,6 +113,9 @@ pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
         trace.events.retain(|event| event.kind != RESTRICTED);
     }
     let mut value = json(&trace)?;
+    if sight == Sight::Revealed {
+        not_sealed(reader, seq, sight)?;
+    }
     if sight == Sight::Masked {
         hide_trace(&mut value);
     }
@@ -154,9 +160,12 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset
         return Err(missing());
     }
     let kept = reader.document(seq, number)?.ok_or_else(missing)?;
+    not_sealed(reader, seq, sight)?;
     let size = kept.content.as_ref().map(Vec::len);
     let (said, content) = match sight {
-        Sight::Revealed | Sight::Safeguarding => (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes))),
+        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => {
+            (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes)))
+        }
         Sight::Masked => {
             (json!({ "mime": kept.document.mime, "status": kept.document.status }), kept.content.map(|_| mask::HIDDEN.to_owned()))
         }
@@ -167,6 +176,7 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    not_sealed(reader, seq, sight)?;
     if is_apart(reader, seq, charset, sight)? {
         return Ok(json!({ "seq": seq, "restricted": true, "values": [], "findings": [] }));
     }
@@ -223,6 +233,9 @@ pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
 
 /// One child: the record, who said what, and its events.
 pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    if sight != Sight::Sealed && reader.is_sealed(child)? {
+        return Ok(sealed(child));
+    }
     let mut view = reader.child(child)?.ok_or_else(|| no_child(child))?;
     if sight != Sight::Safeguarding {
         hide_apart(&mut view.said, &mut Rereader::new(reader, charset))?;
@@ -281,6 +294,9 @@ pub fn safeguarding(reader: &LedgerReader, child: ChildId, sight: Sight) -> Resu
     if sight != Sight::Safeguarding {
         return Err(ViewError::Forbidden("child protection facts are asked for with --safeguarding and --reveal REASON".into()));
     }
+    if reader.is_sealed(child)? {
+        return Ok(sealed(child));
+    }
     Ok(json!({ "child": child.to_string(), "safeguarding": json(&reader.safeguarding(child)?)? }))
 }
 
@@ -333,6 +349,20 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
 
 fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
+}
+
+/// All that is said of a sealed record (identity rules, section 8).
+pub(super) fn sealed(child: ChildId) -> Value {
+    json!({ "child": child.to_string(), "sealed": true })
+}
+
+/// What a message of a sealed record says is for whoever asks for sealed records.
+fn not_sealed(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<(), ViewError> {
+    if sight != Sight::Sealed && reader.is_of_a_sealed(seq)? {
+        let text = format!("message {seq} is of a sealed or closed record: --sealed with --reveal REASON shows it");
+        return Err(ViewError::Forbidden(text));
+    }
+    Ok(())
 }
 
 pub(super) fn no_child(child: ChildId) -> ViewError {

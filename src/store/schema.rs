@@ -137,6 +137,9 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         connection.execute_batch(later).map_err(|error| broken(&file, &error))?;
     }
     connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }
@@ -356,7 +359,19 @@ PRAGMA user_version = 1;";
         assert_eq!((stands.event, stands.items.as_slice()), (5121, [("blood_spots".to_owned(), 0)].as_slice()));
         let [tombstone] = parts("26N2").try_into().unwrap();
         assert!(tombstone.order.deleted && tombstone.items.is_empty());
-        for table in ["merged", "safeguarding", "table_miss", "file", "placed", "document_body"] {
+        for table in [
+            "merged",
+            "safeguarding",
+            "table_miss",
+            "file",
+            "placed",
+            "document_body",
+            "kin",
+            "likeness",
+            "waiting",
+            "before_merge",
+            "identity_item",
+        ] {
             upgraded.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
         }
         drop(upgraded);

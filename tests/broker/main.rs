@@ -8,6 +8,7 @@ mod corpus;
 mod documents;
 mod fhir;
 mod files;
+mod identity;
 mod import;
 mod kill;
 mod merges;
