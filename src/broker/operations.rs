@@ -99,6 +99,7 @@ impl Operations for BrokerOperations {
         let stale = self.active.stale.load();
         let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
+        degraded.extend(self.active.failsafe.load().degraded(crate::failsafe::day::date_of(clock::now())));
         degraded
             .extend(clock::followed().map(|file| format!("the clock is a test clock: {}, which says {}", file.display(), clock::now())));
         degraded

@@ -15,6 +15,8 @@
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `files`: which entry stands at which place of which file.
+//! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
+//! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
@@ -22,6 +24,8 @@ mod aggregates;
 mod controls;
 mod files;
 mod documents;
+mod due;
+mod failsafe;
 mod filing;
 mod hub;
 mod index;
@@ -34,6 +38,8 @@ mod schema;
 mod writer;
 
 pub use documents::KeptDocument;
+pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
+pub use failsafe::{ClockChange, Look, LookedAt, Made, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};
