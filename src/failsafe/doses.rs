@@ -65,16 +65,13 @@ fn course(watch: &Watch<'_>, one: &Planned<'_>, all: &[Planned<'_>], early: Leng
         course = course.ends(ClockState::Excluded, "so many doses were given that it is not required", None);
     } else if let Some((why, seq)) = one.not_given {
         course = course.excluded(why, Some(seq));
-    } else if let Some(age_over) = one.last.map(end_of).filter(|over| *over <= watch.now) {
-        course.turns.push(age_over);
+    } else if let Some(begun_by) = not_begun(one, all).map(end_of).filter(|over| *over <= watch.now) {
+        course.turns.push(begun_by);
+        course = course.excluded("not_required_age: the course was not begun in time", None);
+    } else if one.last.map(end_of).is_some_and(|over| over <= watch.now) {
         course = course.excluded("not_required_age: too old for it", None);
-    } else if let Some(begun_by) = not_begun(one, all) {
-        let over = end_of(begun_by);
-        if over <= watch.now {
-            course = course.excluded("not_required_age: the course was not begun in time", None);
-        } else {
-            course.turns.push(over);
-        }
+    } else {
+        course.turns.extend(not_begun(one, all).map(end_of));
     }
     // A new season is another one: the dose of the last one says nothing of it.
     if let (Due::Season { .. }, Some(last)) = (one.row.due, one.last) {
