@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn the_next_moment_is_the_one_at_which_a_day_becomes_due() {
-        for now in ["2026-03-28T12:00:00Z", "2026-03-29T05:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T23:59:59Z", "2026-12-31T23:30:00Z"] {
+        for now in ["2026-03-28T12:00:00Z", "2026-03-29T05:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T23:59:59Z", "2026-12-31T23:30:00Z"]
+        {
             let now: Timestamp = now.parse().unwrap();
             let next = next_moment(SIX, now);
             let last = days_due(None, SIX, now).pop().or_else(|| date_of(now).yesterday().ok());

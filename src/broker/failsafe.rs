@@ -52,6 +52,14 @@ pub struct Watching {
     pub stores: Arc<HashMap<HubName, DestinationName>>,
 }
 
+impl Watching {
+    /// Of what was read once and will not change.
+    pub fn of(rules: Rules, directory: Directory, stores: HashMap<HubName, DestinationName>) -> Self {
+        let (rules, directory) = (Arc::new(ArcSwap::from_pointee(rules)), Arc::new(ArcSwap::from_pointee(directory)));
+        Self { rules, directory, stores: Arc::new(stores) }
+    }
+}
+
 /// Starts the thread that watches. It ends when `ends` is cancelled.
 pub(super) fn start(
     watching: Watching,
@@ -265,12 +273,7 @@ fn task(clock: &Clock, now: &TaskNow, facts: &Facts) -> FailsafeTask {
 }
 
 fn ended(kind: &str, why: &str, status: &str) -> FailsafeTask {
-    FailsafeTask {
-        clock: Some(kind.to_owned()),
-        closed: Some(why.to_owned()),
-        status: Some(status.to_owned()),
-        ..FailsafeTask::default()
-    }
+    FailsafeTask { clock: Some(kind.to_owned()), closed: Some(why.to_owned()), status: Some(status.to_owned()), ..FailsafeTask::default() }
 }
 
 /// Of a record that is sealed or invalid nobody is told anything (identity rules, sections 3 and 8).
@@ -279,3 +282,6 @@ fn close(task: &OpenTask, look: &Look, why: &str) -> TaskAct {
     let told = (!is_mute).then(|| ended(&task.kind, why, "completed"));
     TaskAct::Close { id: task.id, hub: task.hub.clone(), task: told, why: why.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,9 @@ impl Running {
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
         let mut threads = vec![filing.map_err(|error| no_thread(&error))?];
         let payers = start_payers(&settings, &ledger, &roll, &mut threads)?;
-        threads.push(start_watching(&settings, &active, &ledger, &roll)?);
+        if settings.failsafe.watch {
+            threads.push(start_watching(&settings, &active, &ledger, &roll)?);
+        }
         let opening = Opening {
             config: settings.intake.clone(),
             sources: settings.sources.clone(),
@@ -264,12 +266,7 @@ fn rule(destination: &crate::destinations::Config) -> DestinationRule {
 }
 
 /// The failsafe and the calendar.
-fn start_watching(
-    settings: &Settings,
-    active: &Active,
-    ledger: &Ledger,
-    roll: &Roll,
-) -> Result<std::thread::JoinHandle<()>, StartError> {
+fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &Roll) -> Result<std::thread::JoinHandle<()>, StartError> {
     let watching = active.watching(settings);
     let data = settings.store.data.clone();
     let nightly = report::Nightly { data: data.clone(), folder: settings.reports(), at: settings.failsafe.at, watching: watching.clone() };

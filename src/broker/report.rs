@@ -72,7 +72,8 @@ impl Job for Nightly {
 pub fn lines(reader: &LedgerReader, rules: &Rules, hub: &HubName, day: Date, now: Timestamp) -> Result<Vec<Line>, StoreError> {
     let open = reader.open_clocks(hub, None)?;
     let yesterday = day.yesterday().unwrap_or(day);
-    let mut lines = vec![line("births_today", "", reader.born_on(hub, day)?), line("births_yesterday", "", reader.born_on(hub, yesterday)?)];
+    let mut lines =
+        vec![line("births_today", "", reader.born_on(hub, day)?), line("births_yesterday", "", reader.born_on(hub, yesterday)?)];
     let of = |kinds: &[&str], states: &[ClockState]| -> Vec<ChildId> {
         let is_one = |row: &&DueRow| kinds.contains(&row.clock.kind.as_str()) && states.contains(&row.clock.state);
         open.iter().filter(is_one).map(|row| row.child).collect()

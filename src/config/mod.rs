@@ -152,6 +152,8 @@ impl Default for LogConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FailsafeConfig {
+    /// Clocks are kept, tasks raised and reports written.
+    pub watch: bool,
     /// Local time (Europe/London) of the nightly reports.
     pub at: jiff::civil::Time,
     /// Folder of the nightly reports. Absent: `reports` in the data folder.
@@ -160,7 +162,7 @@ pub struct FailsafeConfig {
 
 impl Default for FailsafeConfig {
     fn default() -> Self {
-        Self { at: jiff::civil::Time::constant(6, 0, 0, 0), reports: None }
+        Self { watch: true, at: jiff::civil::Time::constant(6, 0, 0, 0), reports: None }
     }
 }
 

@@ -16,6 +16,7 @@ mod admin;
 pub mod mask;
 mod reading;
 pub mod views;
+pub mod due;
 mod why;
 
 use std::net::SocketAddr;

@@ -34,7 +34,11 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
             lacks: format!("{what}: it is listed and not counted"),
             turns: Vec::new(),
         };
-        courses.push(if is_known { review } else { review.ends(ClockState::Unobservable, format!("{what}: a person must look"), Some(*first)) });
+        courses.push(if is_known {
+            review
+        } else {
+            review.ends(ClockState::Unobservable, format!("{what}: a person must look"), Some(*first))
+        });
     }
     courses
 }
@@ -83,6 +87,7 @@ fn course(watch: &Watch<'_>, one: &Planned<'_>, all: &[Planned<'_>], early: Leng
 
 /// The last day on which an earlier dose of the same course, which was not given, could have been.
 fn not_begun(one: &Planned<'_>, all: &[Planned<'_>]) -> Option<jiff::civil::Date> {
-    let is_earlier = |other: &&Planned<'_>| other.row.antigens == one.row.antigens && other.row.dose < one.row.dose && other.given.is_none();
+    let is_earlier =
+        |other: &&Planned<'_>| other.row.antigens == one.row.antigens && other.row.dose < one.row.dose && other.given.is_none();
     all.iter().filter(is_earlier).filter_map(|other| other.last).max()
 }

@@ -154,11 +154,8 @@ impl<'a> Spots<'a> {
         if first.is_none() {
             course.turns.push(cf_limit);
         }
-        let missing: Vec<&str> = conditions
-            .iter()
-            .copied()
-            .filter(|condition| !(without_cf && *condition == "CF") && self.ended(condition).is_none())
-            .collect();
+        let missing: Vec<&str> =
+            conditions.iter().copied().filter(|condition| !(without_cf && *condition == "CF") && self.ended(condition).is_none()).collect();
         if !missing.is_empty() {
             let course = course.lacking(format!("no final outcome of {}", missing.join(", ")));
             let moved = self.came_from_outside().is_some() && self.evidence().is_none();
@@ -226,7 +223,8 @@ impl<'a> Spots<'a> {
             RepeatDue::After(after) => (start, *after),
         };
         let due = due_length.ends(due_start, &rules.holidays);
-        let mut course = watch.course("NBS_REPEAT", start)?.lacking(format!("{condition} stands at {code} and no newer sample is on record"));
+        let mut course =
+            watch.course("NBS_REPEAT", start)?.lacking(format!("{condition} stands at {code} and no newer sample is on record"));
         course.due = Some(due);
         course.breach = course.breach.max(Some(due));
         course.warn = course.warn.max(Some(due_length.opens(due_start, &rules.holidays)));
@@ -345,7 +343,8 @@ fn referral(watch: &Watch<'_>) -> Option<Course> {
         let service = said.item.service.as_deref().unwrap_or_default();
         let is_audiology = words.audiology.iter().any(|known| known.eq_ignore_ascii_case(service.trim()));
         let stands = !matches!(said.item.status.as_deref(), Some("cancelled" | "dna"));
-        let after = said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| end_of(date_of(at)) <= start || at <= start);
+        let after =
+            said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| end_of(date_of(at)) <= start || at <= start);
         is_audiology && stands && after
     };
     Some(match watch.facts.appointments.iter().filter(answers).min_by_key(|said| said.seq) {

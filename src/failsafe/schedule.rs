@@ -431,8 +431,7 @@ fn read_row(reading: &mut Reading<'_>, known: &BTreeSet<String>, overdue: Length
         }
     });
     let age = row.due_age.as_ref().map(|age| Due::Age(reading.length(age)));
-    let ways: Vec<Due> =
-        [age, row.due_date.map(Due::On), row.due_school_year.map(Due::SchoolYear), season].into_iter().flatten().collect();
+    let ways: Vec<Due> = [age, row.due_date.map(Due::On), row.due_school_year.map(Due::SchoolYear), season].into_iter().flatten().collect();
     let [due] = ways.as_slice() else {
         let message = format!("`{}` needs exactly one of due_age, due_date, due_school_year, season", row.id.get_ref());
         reading.error(span, message);

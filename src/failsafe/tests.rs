@@ -192,7 +192,10 @@ fn cf_is_not_asked_of_a_baby_whose_first_sample_was_taken_after_eight_weeks() {
     check(&baby, "NBS_ALL", &[("2026-04-01T00:00:00Z", "satisfied by 8")]);
     baby.blood_spots = vec![all(7, "2026-01-10", "0901")];
     check(&baby, "NBS_ALL", &[("2026-04-01T00:00:00Z", "breached")]);
-    assert_eq!(clock(&baby, "NBS_ALL", "2026-04-01T00:00:00Z").unwrap().reason, "no final outcome of PKU, SCD, CHT, MCADD, MSUD, IVA, GA1, HCU");
+    assert_eq!(
+        clock(&baby, "NBS_ALL", "2026-04-01T00:00:00Z").unwrap().reason,
+        "no final outcome of PKU, SCD, CHT, MCADD, MSUD, IVA, GA1, HCU"
+    );
 }
 
 #[test]
@@ -237,7 +240,11 @@ fn a_repeat_is_asked_for_in_the_time_of_its_reason_and_answered_by_a_newer_sampl
         ("CHT 0315", "2026-02-03T00:00:00Z"),
     ] {
         let before = (at(late) - SignedDuration::from_secs(1)).to_string();
-        check(&with(outcome), "NBS_REPEAT", &[("2026-01-12T12:00:00Z", "pending, listed"), (&before, "pending, listed"), (late, "breached")]);
+        check(
+            &with(outcome),
+            "NBS_REPEAT",
+            &[("2026-01-12T12:00:00Z", "pending, listed"), (&before, "pending, listed"), (late, "breached")],
+        );
     }
     assert_eq!(stands(&with("SCID 0301"), "NBS_REPEAT", "2026-02-01T00:00:00Z"), "-", "no action until the laboratory asks");
     assert_eq!(stands(&with("PKU 04"), "NBS_REPEAT", "2026-02-01T00:00:00Z"), "-");
@@ -280,7 +287,11 @@ fn a_baby_who_moves_in_has_three_weeks_from_the_notification() {
     check(&baby, "NBS_RESULT", &[("2026-04-10T00:00:00Z", "breached")]);
     // Up to but not including the first birthday.
     baby.stays[1].from = at("2027-01-05T00:00:00Z");
-    assert_eq!(clock(&baby, "NBS_MOVER", "2027-01-05T12:00:00Z").map(|clock| clock.state), Some(ClockState::Pending), "the day is not over");
+    assert_eq!(
+        clock(&baby, "NBS_MOVER", "2027-01-05T12:00:00Z").map(|clock| clock.state),
+        Some(ClockState::Pending),
+        "the day is not over"
+    );
     baby.stays[1].from = at("2027-01-06T00:00:00Z");
     assert_eq!(stands(&baby, "NBS_MOVER", "2027-01-06T12:00:00Z"), "-");
     // From "nobody knows where" to a hub is no move.
@@ -435,11 +446,9 @@ fn a_baby_in_neonatal_care_is_waited_for_until_day_28_and_no_longer() {
 
 #[test]
 fn each_review_satisfies_its_own_clock_and_only_where_the_child_was_seen() {
-    for (kind, review, late) in [
-        ("HV_NBV", "0023", "2026-01-20T00:00:00Z"),
-        ("HV_68", "0022", "2026-03-03T00:00:00Z"),
-        ("HV_12M", "0021", "2027-01-06T00:00:00Z"),
-    ] {
+    for (kind, review, late) in
+        [("HV_NBV", "0023", "2026-01-20T00:00:00Z"), ("HV_68", "0022", "2026-03-03T00:00:00Z"), ("HV_12M", "0021", "2027-01-06T00:00:00Z")]
+    {
         let mut baby = born(NOON);
         for (said, state) in [
             (visit(9, review, "attended"), "satisfied by 9"),
@@ -570,7 +579,10 @@ fn a_death_stops_all_clocks_at_once_and_when_it_is_taken_back_they_go_on_with_th
     for status in [ChildStatus::Stillborn, ChildStatus::Invalidated, ChildStatus::Sealed, ChildStatus::Merged] {
         let mut child = baby.clone();
         child.record.child.status = Some(status);
-        assert!(watched(&child, now).clocks.iter().all(|clock| !clock.state.needs_somebody() && clock.state != ClockState::Pending), "{status:?}");
+        assert!(
+            watched(&child, now).clocks.iter().all(|clock| !clock.state.needs_somebody() && clock.state != ClockState::Pending),
+            "{status:?}"
+        );
     }
     let mut still = baby.clone();
     still.record.child.birth.live_still = Some("3".into());
@@ -598,7 +610,10 @@ fn a_child_without_a_whole_date_of_birth_is_not_forgotten() {
     let mut child = born(NOON);
     child.record.child.birth.date = Some(crate::canon::Date { value: "2026-01".into(), precision: Precision::Month });
     let found = watched(&child, "2026-02-01T00:00:00Z").clocks;
-    assert_eq!(found.iter().map(|clock| (clock.kind.as_str(), clock.state)).collect::<Vec<_>>(), [("BIRTH_DATE", ClockState::Unobservable)]);
+    assert_eq!(
+        found.iter().map(|clock| (clock.kind.as_str(), clock.state)).collect::<Vec<_>>(),
+        [("BIRTH_DATE", ClockState::Unobservable)]
+    );
 }
 
 #[test]
@@ -623,7 +638,11 @@ fn a_task_belongs_to_maternity_then_to_health_visiting_and_grows_more_urgent() {
     assert_eq!(task("IMM_6IN1_1", "2026-03-31T00:00:00Z").as_deref(), Some("CHO 001"));
     let late = clock(&baby, "GP_REG", "2026-02-17T00:00:00Z").unwrap();
     let gp = task_of(&late, &baby, &RULES, at("2026-02-17T00:00:00Z")).unwrap();
-    assert_eq!((gp.owner, gp.reason.as_deref(), gp.action.as_deref()), ("HV", Some("003"), Some("002")), "contact parent about the practice");
+    assert_eq!(
+        (gp.owner, gp.reason.as_deref(), gp.action.as_deref()),
+        ("HV", Some("003"), Some("002")),
+        "contact parent about the practice"
+    );
     let mut rules = RULES.clone();
     rules.tasks_from = Some(jiff::civil::date(2026, 2, 17));
     assert!(task_of(&late, &baby, &rules, at("2026-02-17T00:00:00Z")).is_some());
@@ -637,7 +656,11 @@ fn nothing_changes_unannounced(facts: &Facts, from: &str, until: &str) -> usize 
     let shown = |now: Timestamp| {
         let watched = clocks(facts, &RULES, now);
         let task = |clock: &Clock| task_of(clock, facts, &RULES, now);
-        watched.clocks.iter().map(|clock| (clock.kind.clone(), clock.state, clock.reason.clone(), clock.is_listed(now), task(clock))).collect::<Vec<_>>()
+        watched
+            .clocks
+            .iter()
+            .map(|clock| (clock.kind.clone(), clock.state, clock.reason.clone(), clock.is_listed(now), task(clock)))
+            .collect::<Vec<_>>()
     };
     let (mut now, mut steps) = (at(from), 0);
     while let Some(next) = clocks(facts, &RULES, now).next_change.filter(|next| *next < at(until)) {

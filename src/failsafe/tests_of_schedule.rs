@@ -85,7 +85,9 @@ fn the_catch_ups_have_their_days() {
     assert_eq!(due("2020-01-01", "MMRV_CATCHUP"), "MMRV_CATCHUP 2026-11-01");
     assert_eq!(due("2019-12-31", "MMRV_CATCHUP"), "", "not eligible");
     let brought = born("2023-06-02");
-    for (now, state) in [("2025-12-04T00:00:00Z", "pending, listed"), ("2026-10-31T23:59:59Z", "pending, listed"), ("2026-11-01T00:00:00Z", "breached")] {
+    for (now, state) in
+        [("2025-12-04T00:00:00Z", "pending, listed"), ("2026-10-31T23:59:59Z", "pending, listed"), ("2026-11-01T00:00:00Z", "breached")]
+    {
         assert_eq!(stands(&brought, "IMM_MMRV_2ND", now), state, "{now}");
     }
     // Whether a child had chickenpox is not known: it is listed, and nobody is told that it is late.
@@ -154,7 +156,12 @@ fn a_dose_is_due_from_its_day_listed_four_weeks_before_and_late_four_weeks_after
 fn antigens_are_counted_and_not_products() {
     // A 4-in-1 has neither Hib nor hepatitis B; a monovalent hepatitis B fills one of them.
     course(BORN, &[("2026-03-02", "4in1")], "2026-06-01T00:00:00Z", &[("6IN1_1", "breached")]);
-    course(BORN, &[("2026-03-02", "4in1"), ("2026-03-02", "hepb"), ("2026-03-03", "hib")], "2026-06-01T00:00:00Z", &[("6IN1_1", "satisfied by 12")]);
+    course(
+        BORN,
+        &[("2026-03-02", "4in1"), ("2026-03-02", "hepb"), ("2026-03-03", "hib")],
+        "2026-06-01T00:00:00Z",
+        &[("6IN1_1", "satisfied by 12")],
+    );
     // MMRV counts where MMR was due.
     course("2024-12-31", &[("2026-01-02", "mmrv")], "2026-03-01T00:00:00Z", &[("MMR_1", "satisfied by 10")]);
 }
@@ -171,7 +178,12 @@ fn a_dose_too_early_or_too_soon_after_the_last_one_does_not_count() {
     course(BORN, &[("2027-01-04", "mmrv")], "2027-03-01T00:00:00Z", &[("MMRV_1", "breached")]);
     course(BORN, &[("2027-01-05", "mmrv")], "2027-03-01T00:00:00Z", &[("MMRV_1", "satisfied by 10"), ("MMRV_2", "pending")]);
     // A dose that did not count does not keep the next from counting.
-    course(BORN, &[("2027-01-04", "mmrv"), ("2027-01-20", "mmrv"), ("2027-02-20", "mmrv")], "2027-03-01T00:00:00Z", &[("MMRV_1", "satisfied by 12")]);
+    course(
+        BORN,
+        &[("2027-01-04", "mmrv"), ("2027-01-20", "mmrv"), ("2027-02-20", "mmrv")],
+        "2027-03-01T00:00:00Z",
+        &[("MMRV_1", "satisfied by 12")],
+    );
 }
 
 #[test]
@@ -213,14 +225,34 @@ fn hib_menc_or_a_6_in_1_in_its_place_counts_at_a_year() {
 #[test]
 fn a_second_mmr_counts_as_mmrv_only_where_varicella_was_in_it() {
     let first = ("2025-07-10", "mmr");
-    course("2024-07-01", &[first, ("2026-01-10", "mmrv")], "2026-03-01T00:00:00Z", &[("MMR_1", "satisfied by 10"), ("MMRV_18M", "satisfied by 11")]);
-    course("2024-07-01", &[first, ("2026-01-10", "mmr")], "2026-03-01T00:00:00Z", &[("MMR_1", "satisfied by 10"), ("MMRV_18M", "breached")]);
+    course(
+        "2024-07-01",
+        &[first, ("2026-01-10", "mmrv")],
+        "2026-03-01T00:00:00Z",
+        &[("MMR_1", "satisfied by 10"), ("MMRV_18M", "satisfied by 11")],
+    );
+    course(
+        "2024-07-01",
+        &[first, ("2026-01-10", "mmr")],
+        "2026-03-01T00:00:00Z",
+        &[("MMR_1", "satisfied by 10"), ("MMRV_18M", "breached")],
+    );
 }
 
 #[test]
 fn boosters_of_a_child_whose_infant_doses_nobody_knows_count_by_age() {
-    course("2012-05-05", &[("2015-10-01", "4in1"), ("2025-11-01", "td")], "2026-12-01T00:00:00Z", &[("DTAPIPV", "satisfied by 10"), ("TDIPV", "satisfied by 11")]);
-    course("2012-05-05", &[("2025-11-01", "menacwy"), ("2024-11-01", "hpv")], "2026-12-01T00:00:00Z", &[("MENACWY", "satisfied by 10"), ("HPV", "satisfied by 11")]);
+    course(
+        "2012-05-05",
+        &[("2015-10-01", "4in1"), ("2025-11-01", "td")],
+        "2026-12-01T00:00:00Z",
+        &[("DTAPIPV", "satisfied by 10"), ("TDIPV", "satisfied by 11")],
+    );
+    course(
+        "2012-05-05",
+        &[("2025-11-01", "menacwy"), ("2024-11-01", "hpv")],
+        "2026-12-01T00:00:00Z",
+        &[("MENACWY", "satisfied by 10"), ("HPV", "satisfied by 11")],
+    );
 }
 
 #[test]
@@ -244,13 +276,20 @@ fn undated_doses_are_listed_and_not_counted_and_an_unknown_product_is_looked_at(
 
 #[test]
 fn the_same_dose_told_twice_is_one_dose() {
-    course(BORN, &[("2026-03-02", "6in1"), ("2026-03-02", "6in1")], "2026-06-01T00:00:00Z", &[("6IN1_1", "satisfied by 10"), ("6IN1_2", "breached")]);
+    course(
+        BORN,
+        &[("2026-03-02", "6in1"), ("2026-03-02", "6in1")],
+        "2026-06-01T00:00:00Z",
+        &[("6IN1_1", "satisfied by 10"), ("6IN1_2", "breached")],
+    );
 }
 
 #[test]
 fn a_refusal_ends_what_was_due_and_another_reason_does_not() {
     let mut baby = born(BORN);
-    for (reason, state) in [("310376006", "excluded by 7"), ("266758009", "excluded by 7"), ("201741000000102", "breached"), ("213257006", "breached")] {
+    for (reason, state) in
+        [("310376006", "excluded by 7"), ("266758009", "excluded by 7"), ("201741000000102", "breached"), ("213257006", "breached")]
+    {
         let mut said = given(7, "2026-03-02", "6in1");
         said.item.status = ImmunisationStatus::NotDone;
         said.item.reason_not_given = Some(code(reason));
@@ -279,7 +318,16 @@ fn a_baby_of_a_mother_with_hepatitis_b_has_clocks_of_its_own() {
         expected.iter().for_each(|(now, state)| assert_eq!(stands(baby, kind, now), *state, "{kind} {now}"));
     };
     check(&baby, "HEPB_0", &[("2026-01-06T11:59:59Z", "pending, listed"), ("2026-01-06T12:00:00Z", "breached")]);
-    check(&baby, "HEPB_4W", &[("2026-02-01T23:59:59Z", "pending"), ("2026-02-02T00:00:00Z", "pending, listed"), ("2026-02-09T23:59:59Z", "pending, listed"), ("2026-02-10T00:00:00Z", "breached")]);
+    check(
+        &baby,
+        "HEPB_4W",
+        &[
+            ("2026-02-01T23:59:59Z", "pending"),
+            ("2026-02-02T00:00:00Z", "pending, listed"),
+            ("2026-02-09T23:59:59Z", "pending, listed"),
+            ("2026-02-10T00:00:00Z", "breached"),
+        ],
+    );
     check(&baby, "HEPB_TEST", &[("2027-07-05T22:59:59Z", "pending, listed"), ("2027-07-05T23:00:00Z", "breached")]);
     assert_eq!(stands(&baby, "HEPB_12M", "2027-03-01T00:00:00Z"), "-", "the new schedule has none");
     baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(8, "2026-02-02", "hepb")];
@@ -308,8 +356,14 @@ fn bcg_waits_for_the_scid_result_only_where_scid_is_screened_for() {
         assert_eq!(stands(&baby, "BCG", now), state, "{now}");
     }
     let mut rules = RULES.clone();
-    rules.nbs.conditions.push(super::rules::Conditions { names: vec!["SCID".into()], dob_from: None, dob_to: None, hubs: vec!["NE".into()] });
-    let state = |baby: &Facts| clocks(baby, &rules, at("2026-04-06T00:00:00Z")).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap().state;
+    rules.nbs.conditions.push(super::rules::Conditions {
+        names: vec!["SCID".into()],
+        dob_from: None,
+        dob_to: None,
+        hubs: vec!["NE".into()],
+    });
+    let state =
+        |baby: &Facts| clocks(baby, &rules, at("2026-04-06T00:00:00Z")).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap().state;
     assert_eq!(state(&baby), ClockState::Suspended);
     baby.blood_spots = vec![spot(7, "2026-01-10", &["SCID 04"])];
     assert_eq!(state(&baby), ClockState::Breached);
@@ -323,7 +377,8 @@ use crate::canon::{ImmunisationStatus, Observation, ObservationSet};
 
 #[test]
 fn every_row_of_the_shipped_schedule_is_reached_by_some_child() {
-    let days = (2005..2027).flat_map(|year| [(1, 1), (4, 8), (6, 2), (7, 1), (9, 1), (12, 31)].map(|(month, day)| jiff::civil::date(year, month, day)));
+    let days = (2005..2027)
+        .flat_map(|year| [(1, 1), (4, 8), (6, 2), (7, 1), (9, 1), (12, 31)].map(|(month, day)| jiff::civil::date(year, month, day)));
     let reached: std::collections::BTreeSet<String> =
         days.flat_map(|day| plan(&day.to_string(), "2026-10-05")).filter_map(|row| Some(row.split_once(' ')?.0.to_owned())).collect();
     let unreached: Vec<&str> = RULES.schedule.rows.iter().map(|row| row.id.as_str()).filter(|id| !reached.contains(*id)).collect();

@@ -18,6 +18,7 @@
 //! - Nothing here is a fact of the child, but `clock_closing`: all else could be computed again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -28,7 +29,7 @@ use uuid::Uuid;
 use super::aggregates::{self, Order, Part};
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::writer::{Act, control_key, london_day, row_id};
+use super::writer::{Act, Ledger, audit, control_key, london_day, row_id};
 use crate::canon::{Action, Child, EventHeader, EventKind, FailsafeTask, Instant, Statement};
 use crate::failsafe::{BirthTold, ClockState, Closing, Facts, Said, Stay};
 use crate::identity::Record;
@@ -367,7 +368,8 @@ impl TaskWriter<'_> {
         let (child, now) = (self.look.row, self.now.as_microsecond());
         match act {
             TaskAct::Open { kind, hub, task } => {
-                let sql = "INSERT INTO task(child, kind, hub, owner, escalation, opened_us, why, event) VALUES(?1, ?2, ?3, ?4, ?5, ?6, '', 0)";
+                let sql =
+                    "INSERT INTO task(child, kind, hub, owner, escalation, opened_us, why, event) VALUES(?1, ?2, ?3, ?4, ?5, ?6, '', 0)";
                 let owner = task.service.as_deref().unwrap_or_default();
                 let escalation = task.escalation.as_deref().unwrap_or_default();
                 self.connection.prepare_cached(sql)?.execute(params![child, kind, hub.as_str(), owner, escalation, now])?;
@@ -427,7 +429,8 @@ impl TaskWriter<'_> {
             statement,
             record: record.clone(),
         };
-        let (route, basis) = record.hub.as_ref().map_or(("", String::new()), |route| (route.hub.as_str(), super::filing::word(&route.basis)));
+        let (route, basis) =
+            record.hub.as_ref().map_or(("", String::new()), |route| (route.hub.as_str(), super::filing::word(&route.basis)));
         let sql = "INSERT INTO event(id, child, kind, at_us, hub, basis, superseded, evidence, withheld, body)
             VALUES(?1, ?2, 'failsafe', ?3, ?4, ?5, 0, '[]', NULL, ?6)";
         let event = serde_json::to_vec(&filed).unwrap_or_default();
@@ -446,10 +449,75 @@ impl TaskWriter<'_> {
 }
 
 /// A person ended a clock; the child is looked at.
-pub(super) fn close(connection: &Connection, child: i64, (kind, started): (&str, Timestamp), (reason, now): (&str, Timestamp)) -> rusqlite::Result<()> {
+pub(super) fn close(
+    connection: &Connection,
+    child: i64,
+    (kind, started): (&str, Timestamp),
+    (reason, now): (&str, Timestamp),
+) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock_closing(child, kind, started_us, at_us, reason) VALUES(?1, ?2, ?3, ?4, ?5)";
     connection.execute(sql, params![child, kind, started.as_microsecond(), now.as_microsecond(), reason])?;
     mark(connection, child)
+}
+
+impl Ledger {
+    /// Keeps what came of looking at children, and tells their hubs' stores of tasks.
+    pub async fn write_looks(
+        &self,
+        looks: Vec<LookedAt>,
+        stores: Arc<HashMap<HubName, DestinationName>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let tells = looks.iter().any(|look| !look.tasks.is_empty());
+        let written = Arc::clone(&stores);
+        self.act(Box::new(move |connection| write_looks(connection, &looks, &written, now))).await?;
+        if tells {
+            self.debts_were_made(stores.values());
+        }
+        Ok(())
+    }
+
+    /// Makes the failsafe look at the children after `after` again, at most `limit` of them: other rules hold. Gives the last one; none
+    /// where there was no more, and then the rules' fingerprint is kept.
+    pub async fn look_again(&self, after: i64, limit: i64, fingerprint: &str) -> Result<Option<i64>, StoreError> {
+        let (tell, last) = std::sync::mpsc::channel();
+        let fingerprint = fingerprint.to_owned();
+        self.act(Box::new(move |connection| {
+            let marked = mark_all(connection, after, limit)?;
+            let value = |key: &str, value: &str| {
+                connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value]).map(drop)
+            };
+            value("failsafe_marked", &format!("{fingerprint} {}", marked.unwrap_or(after)))?;
+            if marked.is_none() {
+                value("failsafe_rules", &fingerprint)?;
+            }
+            let _nobody_waits = tell.send(marked);
+            Ok(())
+        }))
+        .await?;
+        Ok(last.try_recv().ok().flatten())
+    }
+
+    /// Keeps what a job made for a hub and a day, and that it is done; where that is noted already, nothing is done.
+    pub async fn job_done(&self, job: &str, hub: &HubName, day: jiff::civil::Date, now: Timestamp, made: Made) -> Result<(), StoreError> {
+        let (job, hub, day) = (job.to_owned(), hub.as_str().to_owned(), day.to_string());
+        self.act(Box::new(move |connection| {
+            let sql = "INSERT INTO job_done(job, hub, day, done_us) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+            let is_new = connection.execute(sql, params![job, hub, day, now.as_microsecond()])? == 1;
+            made.0.filter(|_| is_new).map_or(Ok(()), |make| make(connection))
+        }))
+        .await
+    }
+
+    /// A person ends a clock of a child that began at `started`. In the audit under `reason`.
+    pub async fn close_clock(&self, child: i64, kind: &str, started: Timestamp, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let (kind, reason) = (kind.to_owned(), reason.to_owned());
+        self.act(Box::new(move |connection| {
+            close(connection, child, (&kind, started), (&reason, now))?;
+            audit(connection, now, "close-clock", &format!("{kind} of child row {child}"), &reason)
+        }))
+        .await
+    }
 }
 
 // ---- reading -----------------------------------------------------------------------------------------------------------
@@ -509,7 +577,8 @@ fn look(
     stores: &HashMap<HubName, DestinationName>,
 ) -> rusqlite::Result<Option<Look>> {
     type Row = (Vec<u8>, i64, Vec<u8>, Option<i64>, Option<String>, Option<String>);
-    let sql = "SELECT c.uuid, c.version, c.record, w.marks, w.states, w.hub FROM child c LEFT JOIN watch w ON w.child = c.id WHERE c.id = ?1";
+    let sql =
+        "SELECT c.uuid, c.version, c.record, w.marks, w.states, w.hub FROM child c LEFT JOIN watch w ON w.child = c.id WHERE c.id = ?1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
     let found: Option<Row> = connection.prepare_cached(sql)?.query_row([row], read).optional()?;
     let Some((uuid, version, record, marks, states, acted)) = found else { return Ok(None) };
@@ -608,7 +677,11 @@ fn event_body(connection: &Connection, event: i64) -> rusqlite::Result<Option<To
     Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
 }
 
-fn acknowledged(connection: &Connection, row: i64, stores: &HashMap<HubName, DestinationName>) -> rusqlite::Result<Vec<(HubName, Timestamp)>> {
+fn acknowledged(
+    connection: &Connection,
+    row: i64,
+    stores: &HashMap<HubName, DestinationName>,
+) -> rusqlite::Result<Vec<(HubName, Timestamp)>> {
     let sql = "SELECT n.name, max(d.settled_us) FROM event v JOIN debt d ON d.event = v.id JOIN destination n ON n.id = d.destination
         WHERE v.child = ?1 AND d.state IN ('delivered', 'superseded') GROUP BY n.name";
     let mut statement = connection.prepare_cached(sql)?;

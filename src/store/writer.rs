@@ -25,14 +25,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::failsafe::{LookedAt, Made};
 use super::controls::Controls;
 use super::files::FileIds;
 use super::filing::{FilingRules, Prepared, file_one};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
-use crate::names::{BundleHash, DestinationName, HubName, Seq};
+use crate::names::{BundleHash, DestinationName, Seq};
 use crate::outbox::Settlement;
 
 /// Appends that may wait before the writer; one more waits in its sender's connection.
@@ -333,65 +332,14 @@ impl Ledger {
         self.act(Box::new(move |connection| audit(connection, now, &act, &what, &reason))).await
     }
 
-    /// Keeps what came of looking at children, and tells their hubs' stores of tasks.
-    pub async fn write_looks(
-        &self,
-        looks: Vec<LookedAt>,
-        stores: Arc<HashMap<HubName, DestinationName>>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let tells = looks.iter().any(|look| !look.tasks.is_empty());
-        let written = Arc::clone(&stores);
-        self.act(Box::new(move |connection| super::failsafe::write_looks(connection, &looks, &written, now))).await?;
-        for made in stores.values().filter(|_| tells).filter_map(|store| self.shared.debts_made.get(store)) {
+    /// Tells whoever pays these destinations that there may be something to pay.
+    pub(super) fn debts_were_made<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
+        for made in destinations.filter_map(|destination| self.shared.debts_made.get(destination)) {
             made.send_modify(|count| *count += 1);
         }
-        Ok(())
     }
 
-    /// Makes the failsafe look at the children after `after` again, at most `limit` of them: other rules hold. Gives the last one; none
-    /// where there was no more, and then the rules' fingerprint is kept.
-    pub async fn look_again(&self, after: i64, limit: i64, fingerprint: &str) -> Result<Option<i64>, StoreError> {
-        let (tell, last) = std::sync::mpsc::channel();
-        let fingerprint = fingerprint.to_owned();
-        self.act(Box::new(move |connection| {
-            let marked = super::failsafe::mark_all(connection, after, limit)?;
-            let value = |key: &str, value: &str| {
-                connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value]).map(drop)
-            };
-            value("failsafe_marked", &format!("{fingerprint} {}", marked.unwrap_or(after)))?;
-            if marked.is_none() {
-                value("failsafe_rules", &fingerprint)?;
-            }
-            let _nobody_waits = tell.send(marked);
-            Ok(())
-        }))
-        .await?;
-        Ok(last.try_recv().ok().flatten())
-    }
-
-    /// Keeps what a job made for a hub and a day, and that it is done; where that is noted already, nothing is done.
-    pub async fn job_done(&self, job: &str, hub: &HubName, day: jiff::civil::Date, now: Timestamp, made: Made) -> Result<(), StoreError> {
-        let (job, hub, day) = (job.to_owned(), hub.as_str().to_owned(), day.to_string());
-        self.act(Box::new(move |connection| {
-            let sql = "INSERT INTO job_done(job, hub, day, done_us) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-            let is_new = connection.execute(sql, params![job, hub, day, now.as_microsecond()])? == 1;
-            made.0.filter(|_| is_new).map_or(Ok(()), |make| make(connection))
-        }))
-        .await
-    }
-
-    /// A person ends a clock of a child that began at `started`. In the audit under `reason`.
-    pub async fn close_clock(&self, child: i64, kind: &str, started: Timestamp, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        let (kind, reason) = (kind.to_owned(), reason.to_owned());
-        self.act(Box::new(move |connection| {
-            super::failsafe::close(connection, child, (&kind, started), (&reason, now))?;
-            audit(connection, now, "close-clock", &format!("{kind} of child row {child}"), &reason)
-        }))
-        .await
-    }
-
-    async fn act(&self, act: Act) -> Result<(), StoreError> {
+    pub(super) async fn act(&self, act: Act) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
         let stopped = || StoreError { text: "the ledger's writer has stopped".into(), exit: 74 };
         self.commands.send(Command::Act(act, done)).await.map_err(|_| stopped())?;
@@ -859,7 +807,7 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
     Ok(())
 }
 
-fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
+pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, ?2, ?3, ?4)";
     connection.execute(sql, params![now.as_microsecond(), act, what, reason]).map(drop)
 }
