@@ -245,7 +245,8 @@ fn tasks(look: &Look, clocks: &[Clock], rules: &Rules, now: Timestamp) -> Vec<Ta
             None => acts.push(TaskAct::Open { kind: clock.kind.clone(), hub, task }),
             Some(known) if known.hub == hub && known.owner == now_wanted.owner && known.escalation == now_wanted.escalation => {}
             Some(known) => {
-                let left = (known.hub != hub).then(|| (known.hub.clone(), ended(&known.kind, &format!("moved to {hub}"), "cancelled")));
+                let told = || Box::new((known.hub.clone(), ended(&known.kind, &format!("moved to {hub}"), "cancelled")));
+                let left = (known.hub != hub).then(told);
                 acts.push(TaskAct::Change { id: known.id, hub, task, left });
             }
         }

@@ -43,6 +43,12 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
     courses
 }
 
+/// When a row begins to hold that does not hold yet.
+pub(super) fn next_row(watch: &Watch<'_>) -> Option<jiff::Timestamp> {
+    watch.rule("IMM")?;
+    watch.rules.schedule.next_season(watch.born, watch.today).map(end_of)
+}
+
 fn course(watch: &Watch<'_>, one: &Planned<'_>, all: &[Planned<'_>], early: Length, (owner, source): (Owner, &str)) -> Course {
     let days = if let Length::Days(days) = early { days } else { 0 };
     let due = start_of(one.due);

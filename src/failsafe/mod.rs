@@ -227,7 +227,7 @@ pub fn clocks(facts: &Facts, rules: &Rules, now: Timestamp) -> Watched {
     courses.extend(doses::courses(&watch));
     let place = |course: &Course| CLOCKS.iter().position(|kind| *kind == course.kind).unwrap_or(CLOCKS.len());
     courses.sort_by_key(place);
-    let mut next_change: Option<Timestamp> = None;
+    let mut next_change: Option<Timestamp> = doses::next_row(&watch);
     let clocks = courses.into_iter().map(|course| {
         let (clock, next) = watch.judge(course);
         next_change = [next_change, next].into_iter().flatten().min();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::day::{Start, date_of, end_of, plus_days};
 use super::rules::RepeatDue;
 use super::{ClockState, Course, Said, Watch};
-use crate::canon::{BloodSpotResult, ConditionOutcome, HearingScreen, NipeExam, NipeFinding, ResultStatus, Sex};
+use crate::canon::{BloodSpotResult, ConditionOutcome, HearingScreen, NipeExam, NipeFinding, ObservationSet, ResultStatus, Sex};
 use crate::names::{HubName, Seq};
 
 /// An outcome of a condition, with the moment of its sample.
@@ -22,6 +22,10 @@ enum Ended {
     Final(Seq),
     Closed(Seq),
 }
+
+/// Events that say where a card is.
+const TAKEN: &str = "blood-spot-sample-taken";
+const RECEIVED: &str = "blood-spot-card-received";
 
 pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
     let spots = Spots::of(watch);
@@ -67,13 +71,17 @@ impl<'a> Spots<'a> {
         self.by_condition.values().flatten()
     }
 
-    /// The first message that proves a sample: one with an outcome that stands, or one that says when it was taken.
+    /// What is told of a card without its outcomes (Digital Child Health: blood-spot-sample-taken, blood-spot-card-received).
+    fn told(&self, kinds: &'static [&'static str]) -> impl Iterator<Item = &'a Said<ObservationSet>> {
+        self.watch.facts.observations.iter().filter(|said| said.item.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
+    }
+
+    /// The first message that proves a sample: one with an outcome that stands, or one that says when it was taken or received.
     fn evidence(&self) -> Option<Seq> {
         let has_sample = |said: &&Said<BloodSpotResult>| !said.item.outcomes.is_empty() || said.item.sample.taken.is_some();
         let first = self.watch.facts.blood_spots.iter().filter(has_sample).min_by_key(|said| (sampled(said), said.seq));
-        // A sample taken is also told without a laboratory (Digital Child Health: blood-spot-sample-taken).
-        let told = self.watch.facts.observations.iter().find(|said| said.item.kind.as_deref() == Some("blood-spot-sample-taken"));
-        first.map(|said| said.seq).or(told.map(|said| said.seq))
+        let told = || self.told(&[TAKEN, RECEIVED]).map(|said| said.seq).min();
+        first.map(|said| said.seq).or_else(told)
     }
 
     /// G-NBS: sample on day 5, at the latest day 8.
@@ -89,13 +97,21 @@ impl<'a> Spots<'a> {
 
     /// G-NBS: received by the laboratory within three working days of the sample. 01 or any outcome says so.
     fn receipt(&self) -> Option<Course> {
-        let taken = |said: &&Said<BloodSpotResult>| said.item.sample.taken.is_some();
-        let newest = self.watch.facts.blood_spots.iter().filter(taken).max_by_key(|said| (sampled(said), said.seq))?;
-        let at = newest.item.sample.taken.as_ref()?;
-        let start = at.date().map_or_else(|| Start::at(sampled(newest)), Start::on);
-        let course = self.watch.course("NBS_RECEIPT", start)?.lacking("taken, and not received by the laboratory");
-        let received = newest.item.sample.received.is_some() || !newest.item.outcomes.is_empty();
-        Some(if received { course.satisfied("the laboratory has it", newest.seq) } else { course })
+        let taken = |said: &Said<BloodSpotResult>| Some((said.item.sample.taken.as_ref()?.date()?, said.seq));
+        let told = |said: &Said<ObservationSet>| Some((said.item.at.as_ref()?.date()?, said.seq));
+        let of_laboratory = self.watch.facts.blood_spots.iter().filter_map(taken);
+        let (on, _) = of_laboratory.chain(self.told(&[TAKEN]).filter_map(told)).max()?;
+        let course = self.watch.course("NBS_RECEIPT", Start::on(on))?.lacking("taken, and not received by the laboratory");
+        let has_it = |said: &&Said<BloodSpotResult>| {
+            let is_this = date_of(sampled(said)) >= on;
+            is_this && (said.item.sample.received.is_some() || !said.item.outcomes.is_empty())
+        };
+        let laboratory = self.watch.facts.blood_spots.iter().filter(has_it).map(|said| said.seq);
+        let card = self.told(&[RECEIVED]).filter(|said| on <= date_of(said.at)).map(|said| said.seq);
+        Some(match laboratory.chain(card).min() {
+            Some(seq) => course.satisfied("the laboratory has it", seq),
+            None => course,
+        })
     }
 
     /// How screening for a condition ended: a final outcome of any sample, else what the newest sample says.

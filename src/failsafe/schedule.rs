@@ -213,6 +213,17 @@ impl Schedule {
         planned
     }
 
+    /// The last day before a row of the coming years begins to hold for the child: the end of the season before its first.
+    pub fn next_season(&self, born: Date, today: Date) -> Option<Date> {
+        let begins = |row: &Row| {
+            let Due::Season { from, to, ages } = row.due else { return None };
+            let after_august = i16::from(civil_date(2024, 8, 31) < civil_date(2024, born.month(), born.day()));
+            let before = born.year() + ages.0 + after_august - 1;
+            Date::new(before + i16::from(to < from), to.0, to.1).ok().filter(|ends| today <= *ends)
+        };
+        self.rows.iter().filter(|row| is_within(born, row.born)).filter_map(begins).min()
+    }
+
     fn fill(&self, planned: &mut [Planned<'_>], born: Date, doses: &Doses) {
         let antigens: BTreeSet<String> = planned.iter().flat_map(|one| one.row.antigens.iter().cloned()).collect();
         // Row and antigen to the dose that counts.
@@ -226,7 +237,7 @@ impl Schedule {
             for place in order {
                 let Some(one) = planned.get(place).filter(|one| one.row.antigens.contains(antigen)) else { continue };
                 let fits = |dose: &&Dose| self.counts(one, born, before, dose.on);
-                let Some(at) = rest.iter().position(|dose| fits(dose)) else { continue };
+                let Some(at) = rest.iter().position(fits) else { continue };
                 let dose = rest.remove(at);
                 rest.drain(..at);
                 before = Some(dose.on);

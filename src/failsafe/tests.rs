@@ -117,6 +117,16 @@ fn a_sample_is_received_within_four_working_days() {
     baby.blood_spots[0].item.sample.received = Some(instant("2026-04-08"));
     check(&baby, "NBS_RECEIPT", &[("2026-05-01T00:00:00Z", "satisfied by 7")]);
     assert_eq!(stands(&born(NOON), "NBS_RECEIPT", "2026-02-01T00:00:00Z"), "-", "without a sample there is nothing to receive");
+    // Told by the midwife, before any laboratory did.
+    let card = |kind: &str, on: &str| {
+        let at = Some(instant(on));
+        said(8, &format!("{on}T12:00:00Z"), ObservationSet { kind: Some(kind.into()), at, ..ObservationSet::default() })
+    };
+    let mut told = born("2026-03-28");
+    told.observations = vec![card("blood-spot-sample-taken", "2026-04-02")];
+    check(&told, "NBS_RECEIPT", &[("2026-04-10T22:59:59Z", "pending"), ("2026-04-10T23:00:00Z", "breached")]);
+    told.observations.push(card("blood-spot-card-received", "2026-04-08"));
+    check(&told, "NBS_RECEIPT", &[("2026-04-10T23:00:00Z", "satisfied by 8")]);
 }
 
 #[test]

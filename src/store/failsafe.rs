@@ -198,7 +198,7 @@ pub enum TaskAct {
         /// What it says.
         task: FailsafeTask,
         /// The hub that had it until now, and what it is told.
-        left: Option<(HubName, FailsafeTask)>,
+        left: Option<Box<(HubName, FailsafeTask)>>,
     },
     /// It is over.
     Close {
@@ -381,7 +381,7 @@ impl TaskWriter<'_> {
                 let owner = task.service.as_deref().unwrap_or_default();
                 let escalation = task.escalation.as_deref().unwrap_or_default();
                 self.connection.prepare_cached(sql)?.execute(params![id, hub.as_str(), owner, escalation])?;
-                if let Some((hub, told)) = left {
+                if let Some((hub, told)) = left.as_deref() {
                     self.tell(*id, hub, told, Action::Update)?;
                 }
                 self.tell(*id, hub, task, Action::Update)

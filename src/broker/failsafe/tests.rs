@@ -45,8 +45,8 @@ impl Site {
         };
         let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
         let ledger = runtime.block_on(async { Ledger::open(&config, filing).unwrap() });
-        let kept = ledger.keep_bundle(&BundleHash::new("abc"), &Default::default(), at("2026-01-05T00:00:00Z"));
-        runtime.block_on(kept).unwrap();
+        let (bundle, files) = (BundleHash::new("abc"), Default::default());
+        runtime.block_on(ledger.keep_bundle(&bundle, &files, at("2026-01-05T00:00:00Z"))).unwrap();
         let stores = [("NE", "hub-ne"), ("NW", "hub-nw")].map(|(hub, store)| (HubName::new(hub), DestinationName::new(store)));
         let watching = Watching::of(rules(), directory(), stores.into());
         Self { folder, runtime, ledger, watching, next_seq: std::cell::Cell::new(1) }
@@ -172,7 +172,8 @@ const LATE: &str = "2026-01-23T00:00:00Z";
 #[test]
 fn a_breach_raises_one_task_in_the_store_of_the_hub_that_acts_and_nowhere_else() {
     let site = Site::new();
-    let consent = json!({ "event": { "kind": "proxy-consent" }, "proxy_consents": [{ "account_id": "A1", "status": "active", "relation": "12" }] });
+    let consent =
+        json!({ "event": { "kind": "proxy-consent" }, "proxy_consents": [{ "account_id": "A1", "status": "active", "relation": "12" }] });
     site.file("2026-01-05T12:00:00Z", birth(IN_NE));
     site.file("2026-01-05T13:00:00Z", later("proxy-consent", "2026-01-05T13:00:00Z", consent));
     assert_eq!(site.turn("2026-01-22T23:59:59Z"), 1);
@@ -393,7 +394,10 @@ fn a_nightly_report_has_every_row_also_where_nothing_is_and_is_made_once_a_day()
     let calendar = || Calendar::new(nightly(), site.ledger.clone(), site.runtime.handle().clone());
     let tick = |calendar: &mut Calendar, now: &str| calendar.tick(&site.reader(), at(now)).unwrap();
     let mut first = calendar();
-    assert_eq!((tick(&mut first, "2026-01-20T05:59:59Z"), tick(&mut first, "2026-01-20T06:00:00Z"), tick(&mut first, "2026-01-20T06:00:01Z")), (0, 4, 0));
+    assert_eq!(
+        (tick(&mut first, "2026-01-20T05:59:59Z"), tick(&mut first, "2026-01-20T06:00:00Z"), tick(&mut first, "2026-01-20T06:00:01Z")),
+        (0, 4, 0)
+    );
     let files = || std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(files(), 8, "CSV and JSON of four hubs");
     // Another process: what is done is done; two missed nights are caught up.
