@@ -26,9 +26,11 @@ impl Clocked {
     fn new(now: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mllp, admin) = (free_port(), free_port());
-        let stores: String = ["NE", "NW", "SE", "SW"]
-            .map(|hub| format!("[[destination]]\nname = \"hub-{hub}\"\nkind = \"store\"\nhub = \"{hub}\"\n"))
-            .concat();
+        let store = |hub: &str| {
+            let name = hub.to_lowercase();
+            format!("[[destination]]\nname = \"hub-{name}\"\nkind = \"store\"\nhub = \"{hub}\"\n")
+        };
+        let stores = ["NE", "NW", "SE", "SW"].map(store).concat();
         let settings = format!(
             "allow_test_numbers = true\n[store]\ndata = \"data\"\n[test]\nclock = \"now\"\n[admin]\nlisten = \"{admin}\"\n\
              [[intake.mllp]]\nlisten = \"{mllp}\"\nprocessing_ids = [\"P\"]\n\
