@@ -189,6 +189,7 @@ async fn file(ledger: &Ledger, batch: Vec<(serde_json::Value, i64)>, now: Timest
             outcome: PreparedOutcome::File(vec![serde_json::from_value(statement).map_err(Error::other)?]),
             contents: Vec::new(),
             released_by: None,
+            apart: false,
         });
     }
     if ledger.file(prepared).await { Ok(()) } else { Err(Error::other("the ledger's writer has stopped")) }

@@ -436,7 +436,7 @@ impl TaskWriter<'_> {
         let event = serde_json::to_vec(&filed).unwrap_or_default();
         c.prepare_cached(sql)?.execute(params![row, self.look.row, us, route, basis, event])?;
         let order = Order { at_us: us, deleted: false, version: 0, seq };
-        let part = Part { order, event: row, items: vec![("tasks".to_owned(), 0)], corrects: None };
+        let part = Part { order, event: row, items: vec![("tasks".to_owned(), 0)], corrects: None, resend: false };
         aggregates::keep(c, ("failsafe", TASK_SOURCE, &key), self.look.row, None, &[part])?;
         c.prepare_cached("UPDATE task SET event = ?2 WHERE id = ?1")?.execute([id, row])?;
         if let Some(store) = self.stores.get(hub) {

@@ -78,6 +78,7 @@ impl Site {
             outcome: PreparedOutcome::File(vec![statement]),
             contents: Vec::new(),
             released_by: None,
+            apart: false,
         };
         let seq = prepared.seq;
         assert!(self.runtime.block_on(self.ledger.file(vec![prepared])));
