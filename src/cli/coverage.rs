@@ -114,6 +114,7 @@ async fn send_all(map: &MapCoverage, sources: &BTreeMap<String, Vec<PathBuf>>, d
     let mut settings =
         Settings::embedded(data, Some(any), Some(any), Some(any)).map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
     settings.mappings.dir = map.dir.clone();
+    settings.failsafe.watch = false;
     let pattern = settings.sources.first().cloned().ok_or_else(|| Failure::new(exit::BUG, "the trial set-up has no source"))?;
     settings.sources.clear();
     for (number, name) in sources.keys().enumerate() {

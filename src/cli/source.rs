@@ -241,7 +241,8 @@ fn pairs(filter: &EntryFilter) -> String {
     ])
 }
 
-fn encoded(pairs: &[(&str, Option<String>)]) -> String {
+/// A query of these pairs.
+pub fn encoded(pairs: &[(&str, Option<String>)]) -> String {
     let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
     let said = pairs.iter().filter_map(|(key, value)| value.as_ref().map(|value| (*key, value.as_str())));
     url.query_pairs_mut().extend_pairs(said);

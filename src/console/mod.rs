@@ -18,6 +18,7 @@ pub mod identity;
 pub mod mask;
 mod reading;
 pub mod views;
+pub mod due;
 mod why;
 
 use std::net::SocketAddr;

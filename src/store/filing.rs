@@ -656,6 +656,7 @@ impl One<'_> {
             withheld,
             json(event)?.into_bytes()
         ])?;
+        super::failsafe::mark(self.connection, child)?;
         Ok(())
     }
 
@@ -686,7 +687,7 @@ pub(super) fn kind_word(kind: EventKind) -> String {
 }
 
 /// The serde word of a plain enum.
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
         _ => String::new(),

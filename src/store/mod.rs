@@ -23,6 +23,8 @@
 //! - `mothers`: what is said of a mother herself.
 //! - `files`: which entry stands at which place of which file.
 //! - `retry`: messages that wait for their child.
+//! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
+//! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
 //! - `hub`: a hub's own child health store.
 
@@ -34,6 +36,8 @@ mod controls;
 mod desk;
 mod files;
 mod documents;
+mod due;
+mod failsafe;
 mod filing;
 mod folding;
 mod hub;
@@ -53,6 +57,8 @@ mod writer;
 pub use asked::Candidate;
 pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
+pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
+pub use failsafe::{ClockChange, Look, LookedAt, Made, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_export};

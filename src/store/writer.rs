@@ -354,6 +354,13 @@ impl Ledger {
         self.act(Box::new(move |connection| audit(connection, now, &act, &what, &reason))).await
     }
 
+    /// Tells whoever pays these destinations that there may be something to pay.
+    pub(super) fn debts_were_made<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
+        for made in destinations.filter_map(|destination| self.shared.debts_made.get(destination)) {
+            made.send_modify(|count| *count += 1);
+        }
+    }
+
     pub(super) async fn act(&self, act: Act) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
         let stopped = || StoreError { text: "the ledger's writer has stopped".into(), exit: 74 };
@@ -554,6 +561,11 @@ impl Writer {
             done.acts.push(outcome.map_err(|error| broken(&ledger_file(&self.shared.data), &error)));
             turn.acts.push((Box::new(|_| Ok(())), answer));
         }
+        if !turn.acts.is_empty() {
+            // An act may have made entries of our own.
+            let last: i64 = self.connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM entry")?.query_row([], |row| row.get(0))?;
+            self.last_seq = last;
+        }
         self.file_some(!turn.appends.is_empty(), put_back, &mut done)?;
         done.controls_laid = self.controls.lay(&self.connection)?;
         self.connection.execute_batch("COMMIT")?;
@@ -697,9 +709,7 @@ impl Writer {
     }
 
     fn answer(&mut self, turn: Turn, done: Done) {
-        if !done.receipts.is_empty() {
-            self.shared.appended.store(self.last_seq, Ordering::Release);
-        }
+        self.shared.appended.store(self.last_seq, Ordering::Release);
         let any = !turn.appends.is_empty();
         for (append, receipt) in turn.appends.into_iter().zip(done.receipts) {
             let _gone = append.done.send(Ok(receipt));
@@ -795,7 +805,11 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
         Settlement::Held { why } => ("held", why.as_str(), None),
     };
     let sql = "UPDATE debt SET state = ?2, attempts = ?3, why = ?4, settled_us = ?5 WHERE id = ?1 AND state = 'pending'";
-    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled])?;
+    if matches!(settlement, Settlement::Delivered | Settlement::Superseded) {
+        super::failsafe::mark_paid(connection, debt)?;
+    }
+    Ok(())
 }
 
 pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
@@ -815,7 +829,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull)) || error.to_string().contains(EDQUOT)
 }
 
-fn control_key(source: &str, control_id: &str) -> i64 {
+pub(super) fn control_key(source: &str, control_id: &str) -> i64 {
     let mut hash = Sha256::new();
     hash.update(source.as_bytes());
     hash.update([0]);

@@ -6,6 +6,7 @@
 
 mod corpus;
 mod documents;
+mod failsafe;
 mod fhir;
 mod files;
 mod identity;
