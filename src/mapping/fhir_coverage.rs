@@ -409,7 +409,9 @@ mod tests {
         ] {
             assert_eq!(without_names(text, &seen), plain);
         }
+        let arena = bumpalo::Bump::new();
         let tree = json!({ "resourceType": "Bundle", "entry": [{ "resource": { "resourceType": "Patient" } }] });
+        let tree = Item::of(&tree, &arena);
         assert_eq!(typed(&tree, "\"x\" at Bundle.entry[0].resource.birthDate is no date"), "\"x\" at Patient.birthDate is no date");
         assert_eq!(typed(&tree, "Bundle.entry[7].resource.a and Bundle.entry[0].x"), "Bundle.entry[7].resource.a and Bundle.entry[0].x");
     }
