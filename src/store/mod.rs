@@ -16,6 +16,7 @@
 //! - `index`: identity's view of the children.
 //! - `files`: which entry stands at which place of which file.
 //! - `reader`: listings, traces, the account.
+//! - `survey`: the whole of a ledger and of a hub's store, row by row.
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
@@ -31,6 +32,7 @@ mod reader;
 mod rows;
 mod safeguarding;
 mod schema;
+mod survey;
 mod writer;
 
 pub use documents::KeptDocument;
@@ -39,6 +41,7 @@ pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipi
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use rows::*;
+pub use survey::{EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
 pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]
