@@ -267,9 +267,9 @@ pub(super) fn sources() -> Vec<Source> {
 /// `city.toml`: a broker for this city. Ports are given by whoever starts it.
 pub(super) fn configuration() -> String {
     let mut text = String::from(
-        "# A broker for this city: every sender has a loopback address of its own. Written by `gen`; `gen play` gives the ports.\n\
+        "# A broker for this city: every sender has a loopback address of its own. Written by `gen`; `gen play` gives ports for :0.\n\
          allow_test_numbers = true\n\n[store]\ndata = \"data\"\n\n[mappings]\ndir = \"mappings\"\n\n[test]\nclock = \"clock\"\n\n\
-         [log]\nlevel = \"warn\"\n\n[[intake.mllp]]\nlisten = \"127.0.0.1:0\"\n\n[[intake.http]]\nlisten = \"127.0.0.1:0\"\n",
+         [log]\nlevel = \"warn\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[[intake.mllp]]\nlisten = \"127.0.0.1:0\"\n\n[[intake.http]]\nlisten = \"127.0.0.1:0\"\n",
     );
     for source in sources() {
         let _written =

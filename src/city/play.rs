@@ -21,6 +21,7 @@ use super::dice::Dice;
 use super::truth::{Line, Summary, TruthAct};
 use super::{CityError, read_lines};
 use crate::clock;
+use crate::config::{Arguments, Settings};
 use crate::hl7::{Frame, MllpCodec};
 use crate::store::LedgerReader;
 
@@ -176,6 +177,7 @@ fn set_clock(city: &Path, at: &str) -> Result<(), CityError> {
 struct Host {
     program: PathBuf,
     arguments: Vec<String>,
+    data: PathBuf,
     log: PathBuf,
     mllp: SocketAddr,
     http: SocketAddr,
@@ -195,26 +197,15 @@ struct Running {
 
 impl Host {
     fn start(order: &Play, kills: Vec<usize>) -> Result<Self, CityError> {
-        let (mllp, http, admin) = (free_port(&order.city)?, free_port(&order.city)?, free_port(&order.city)?);
-        let text = |path: &Path| path.display().to_string();
-        let words = [
-            "run".to_owned(),
-            "--config".to_owned(),
-            text(&order.config),
-            "--data".to_owned(),
-            text(&order.data),
-            "--mllp".to_owned(),
-            mllp.to_string(),
-            "--http".to_owned(),
-            http.to_string(),
-            "--admin".to_owned(),
-            admin.to_string(),
-        ];
+        let config = with_ports(&order.config)?;
+        let [mllp, http, admin] = addresses(&config)?;
+        let words = ["run".to_owned(), "--config".to_owned(), config.display().to_string()];
         let log = order.city.join("broker.log");
-        let child = launch(&order.program, &words, &log)?;
+        let child = launch(&order.program, &words, &order.data, &log)?;
         let host = Self {
             program: order.program.clone(),
             arguments: words.into(),
+            data: order.data.clone(),
             log,
             mllp,
             http,
@@ -260,7 +251,7 @@ impl Host {
         running.child.kill().map_err(failed)?;
         running.child.wait().map_err(failed)?;
         running.kills += 1;
-        running.child = launch(&self.program, &self.arguments, &self.log)?;
+        running.child = launch(&self.program, &self.arguments, &self.data, &self.log)?;
         drop(running);
         self.wait_until_up()
     }
@@ -303,16 +294,40 @@ impl Drop for Host {
     }
 }
 
-fn launch(program: &Path, arguments: &[String], log: &Path) -> Result<Child, CityError> {
+fn launch(program: &Path, arguments: &[String], data: &Path, log: &Path) -> Result<Child, CityError> {
     let failed = |error: std::io::Error| CityError::new(program, error);
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(|error| CityError::new(log, error))?;
     let errors = file.try_clone().map_err(failed)?;
-    Command::new(program).args(arguments).stdin(Stdio::null()).stdout(file).stderr(errors).spawn().map_err(failed)
+    let mut command = Command::new(program);
+    command.args(arguments).env("CHIS__STORE__DATA", std::path::absolute(data).unwrap_or_else(|_| data.to_owned()));
+    command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn().map_err(failed)
 }
 
-/// A port that nobody had a moment ago.
-fn free_port(city: &Path) -> Result<SocketAddr, CityError> {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| CityError::new(city, error))
+/// The configuration with a free port wherever it says 0, written beside it: after a kill the ports must be the same.
+fn with_ports(config: &Path) -> Result<PathBuf, CityError> {
+    const ANY: &str = "\"127.0.0.1:0\"";
+    let failed = |error: std::io::Error| CityError::new(config, error);
+    let text = std::fs::read_to_string(config).map_err(failed)?;
+    // All are held until the last one is found, so that none is given twice.
+    let held: Vec<TcpListener> = text.matches(ANY).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(failed)?;
+    let mut played = text;
+    for listener in &held {
+        played = played.replacen(ANY, &format!("\"{}\"", listener.local_addr().map_err(failed)?), 1);
+    }
+    let file = config.with_file_name("play.toml");
+    std::fs::write(&file, played).map_err(|error| CityError::new(&file, error))?;
+    Ok(file)
+}
+
+/// Where the broker takes HL7 v2 and FHIR, and its admin door.
+fn addresses(config: &Path) -> Result<[SocketAddr; 3], CityError> {
+    let loaded = Settings::load(Some(config), &[], &Arguments::default()).accept();
+    let (settings, _warnings) = loaded.map_err(|error| CityError::new(config, error))?;
+    let (mllp, http) = (settings.intake.mllp.first(), settings.intake.http.first());
+    match (mllp, http) {
+        (Some(mllp), Some(http)) => Ok([mllp.listen, http.listen, settings.admin.listen]),
+        _ => Err(CityError::new(config, "needs [[intake.mllp]] and [[intake.http]]")),
+    }
 }
 
 /// The high-water mark of a process, where the system tells it.
