@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(Dice::new(20_260_105, 3).below(1_000_000), PINNED, "a new stream would make every documented result another one");
     }
 
-    const PINNED: usize = 0;
+    const PINNED: usize = 167_196;
 
     #[test]
     fn chance_keeps_its_bounds_and_reaches_them() {
