@@ -6,7 +6,7 @@
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use super::life::{Entry, Person};
+use super::life::Person;
 use super::message::{Planned, Second, What, day_of, zone};
 use super::truth::TruthClock;
 
@@ -36,9 +36,14 @@ fn is_review(message: &Planned, wanted: &str) -> bool {
     matches!(&message.what, What::Review { code, .. } if *code == wanted)
 }
 
+/// The clocks that are judged.
+pub(super) fn judged() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|rule| rule.clock)
+}
+
 const RULES: [Rule; 6] = [
-    // Day 8 without evidence of a sample.
-    Rule { clock: "NBS_SAMPLE", days: 7, met_by: is_card },
+    // By the end of day 8 without evidence of a sample.
+    Rule { clock: "NBS_SAMPLE", days: 8, met_by: is_card },
     // A conclusive PKU outcome by the end of day 17.
     Rule { clock: "NBS_RESULT", days: 17, met_by: ends_pku },
     Rule { clock: "NIPE_68", days: 70, met_by: |message| matches!(message.what, What::Examination { is_infant: true, .. }) },
@@ -50,13 +55,10 @@ const RULES: [Rule; 6] = [
 /// The clocks of a child that run out before `end`; `filed` are its messages in the order of the network.
 pub(super) fn of(person: &Person, filed: &[&Planned], end: Second) -> Vec<TruthClock> {
     let zone = zone();
-    // Movers-in have clocks of their own; nobody waits for a child that is dead or behind a seal.
-    if person.is_stillborn || person.entry == Entry::MovedIn || filed.is_empty() {
-        return Vec::new();
-    }
     let ends = day_of(end - 1, &zone);
     let death = filed.iter().find(|message| matches!(message.what, What::NationalDeath { .. })).map(|message| message.at);
-    let stops = [death, person.sealed].into_iter().flatten().min().map(|at| day_of(at, &zone));
+    // Nobody waits for a child that died.
+    let stops = death.map(|at| day_of(at, &zone));
     let known = filed.first().map(|message| day_of(message.at, &zone)).unwrap_or(ends);
     let clock = |rule: &Rule| {
         let due = person.born.checked_add(rule.days.days()).ok()?;

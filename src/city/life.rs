@@ -642,7 +642,35 @@ impl Story<'_> {
             let late = sealed + self.dice.between(2, 9) * DAY;
             let key = format!("R{:06}Z", self.index);
             self.say(visitors, late, said, What::Review { key, code: "004", weight_g: 5_800 });
+            self.begin_anew(sealed);
         }
+    }
+
+    /// The adopted child has a new number and a new name, and nothing leads from one to the other (identity rules, section 8). In the truth
+    /// it is another child: two records that become one are a breach.
+    fn begin_anew(&mut self, sealed: Second) {
+        let Some(number) = self.town.numbers.next() else { return };
+        let mut anew = self.person.clone();
+        anew.nhs = Some(number);
+        anew.family_name = format!("{}-{}", self.dice.pick(&FAMILIES), self.dice.pick(&SECOND));
+        anew.entry = Entry::MovedIn;
+        anew.sealed = None;
+        anew.story = vec!["adopted: the new identity"];
+        let index = self.town.city.children.len();
+        let family = self.town.city.families.get(self.index).copied().unwrap_or_default();
+        self.town.city.children.push(anew.clone());
+        self.town.city.families.push(family);
+        let home = Home::of_hub(self.dice, unit_hub(anew.unit));
+        let practice = Some(Practice::near(self.dice, home));
+        let (house, is_named) = (self.house, true);
+        let mut told =
+            Story { town: self.town, dice: self.dice, index, person: anew, house, home, practice, is_named, is_restricted: false };
+        let said = Said { mother: None, ..told.said() };
+        told.say(Sender::Spine, sealed + 2 * DAY, said, What::NationalAddress { before: None });
+        let said = Said { practice, mother: None, home: None, ..told.said() };
+        told.say(Sender::Spine, sealed + 5 * DAY, said, What::NationalGp);
+        let (said, visitors, key) = (told.said_by_result(None), told.visitors(), format!("R{index:06}N"));
+        told.say(visitors, sealed + 12 * DAY, said, What::Review { key, code: "004", weight_g: 5_900 });
     }
 }
 

@@ -33,10 +33,10 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use faults::Faults;
-pub use registrar::{BIRTH_TRIPLE, DEMOGRAPHIC, RETRY, SEAL, TRANSFERS};
+pub use registrar::{BIRTH_TRIPLE, DEMOGRAPHIC, FAILSAFE, RETRY, SEAL, TRANSFERS};
 
 /// What a broker may lack and a verifier may leave out.
-pub const FEATURES: [&str; 5] = [BIRTH_TRIPLE, DEMOGRAPHIC, RETRY, SEAL, TRANSFERS];
+pub const FEATURES: [&str; 6] = [BIRTH_TRIPLE, DEMOGRAPHIC, RETRY, SEAL, TRANSFERS, FAILSAFE];
 
 use self::london::Sender;
 use self::message::{DAY, Planned};
@@ -86,7 +86,7 @@ pub fn write(plan: Plan, folder: &Path) -> Result<Summary, CityError> {
     let stories = life::stories(&city).into_iter().map(|(story, count)| (story.to_owned(), count)).collect();
     let summary = Summary {
         seed: plan.seed,
-        births: plan.births,
+        births: city.children.len(),
         days: plan.days,
         faults: plan.faults,
         messages: city.messages.len(),

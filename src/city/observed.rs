@@ -11,8 +11,14 @@ use crate::destinations::Kind;
 use crate::names::ChildId;
 use crate::store::{LedgerReader, StoreError, survey_store_children, survey_store_events};
 
+/// How the names of the broker's own sources begin.
+const OWN: &str = "broker-";
+
 /// A message as its source and control id name it.
 pub type MessageKey = (String, String);
+
+/// Clock and London date, by record.
+pub type Breaches = HashMap<String, BTreeSet<(String, String)>>;
 
 /// Kind, publisher, key.
 pub type ItemKey = (String, String, String);
@@ -76,6 +82,8 @@ pub struct Observed {
     pub records: HashMap<String, SeenRecord>,
     /// By hub.
     pub stores: BTreeMap<String, SeenStore>,
+    /// Failsafe clocks that ran out, by record: clock and London date. None where the ledger keeps no clocks.
+    pub breaches: Option<Breaches>,
     /// Entries and debts in no state, and those that wait still.
     pub unaccounted: i64,
     /// Undelivered debts and unfiled entries.
@@ -93,13 +101,17 @@ impl Observed {
         let mut observed = Self::default();
         let mut messages: HashMap<i64, MessageKey> = HashMap::new();
         ledger.survey_entries(&mut |entry| {
+            // What the broker writes into its own journal (tasks of the failsafe) nobody sent.
+            if entry.source.starts_with(OWN) {
+                return;
+            }
             let key = (entry.source, entry.control_id);
             messages.insert(entry.seq, key.clone());
             let seen = SeenEntry { seq: entry.seq, standing: entry.standing, reason: entry.reason };
             observed.entries.entry(key).or_default().push(seen);
         })?;
         ledger.survey_events(&mut |event| {
-            let message = messages.get(&event.seq).cloned().unwrap_or_default();
+            let Some(message) = messages.get(&event.seq).cloned() else { return };
             observed.events.push(SeenEvent { message, child: event.child.to_string(), hub: event.hub, basis: event.basis });
         })?;
         for (child, goes_on) in ledger.survey_children()? {
@@ -108,6 +120,7 @@ impl Observed {
                 None => drop(observed.records.insert(child.to_string(), record(&ledger, child)?)),
             }
         }
+        observed.breaches = breaches(&ledger)?;
         let account = ledger.reconcile(None, None)?;
         observed.unaccounted = account.unaccounted + account.unaccounted_debts;
         observed.unfinished = account.undelivered;
@@ -134,6 +147,17 @@ impl Observed {
     }
 }
 
+fn breaches(ledger: &LedgerReader) -> Result<Option<Breaches>, StoreError> {
+    let zone = super::message::zone();
+    let Some(rows) = ledger.survey_breaches()? else { return Ok(None) };
+    let mut breaches = Breaches::new();
+    for (child, clock, at) in rows {
+        let day = super::message::day_of(at.div_euclid(1_000_000), &zone).to_string();
+        breaches.entry(child.to_string()).or_default().insert((clock, day));
+    }
+    Ok(Some(breaches))
+}
+
 fn record(ledger: &LedgerReader, child: ChildId) -> Result<SeenRecord, StoreError> {
     let Some(view) = ledger.child(child)? else { return Ok(SeenRecord::default()) };
     let stands = view.aggregates.into_iter().filter(|item| !item.deleted);
@@ -154,6 +178,9 @@ fn store(file: &Path) -> Result<SeenStore, StoreError> {
         seen.children.insert(child);
     })?;
     survey_store_events(file, &mut |event| {
+        if event.source.starts_with(OWN) {
+            return;
+        }
         if let Ok(statement) = serde_json::from_str::<Statement>(&event.statement) {
             for item in items(&statement, &event.source) {
                 seen.items.entry(item).or_default().insert(event.child.clone());

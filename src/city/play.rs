@@ -118,12 +118,13 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
             // Every day that is over ends by itself, however quiet it was.
             while let Some(midnight) = next_midnight(now).filter(|midnight| *midnight <= at) {
                 set_clock(&order.city, &stamp(midnight - 1))?;
-                host.settle(&reader()?).await?;
+                host.settle(&reader()?, None).await?;
                 now = midnight;
                 set_clock(&order.city, &stamp(now))?;
+                host.settle(&reader()?, Some(now)).await?;
             }
             while let Some(act) = acts.next_if(|act| second(&act.at) <= at) {
-                host.settle(&reader()?).await?;
+                host.settle(&reader()?, None).await?;
                 played.act(order, &host, &reader()?, &act)?;
             }
             now = at.div_euclid(HOUR) * HOUR;
@@ -135,7 +136,7 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
         }
     }
     set_clock(&order.city, &summary.ends)?;
-    host.settle(&reader()?).await?;
+    host.settle(&reader()?, Some(second(&summary.ends))).await?;
     played.seconds = clock::tick().duration_since(began).as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = played.messages as f64 / played.seconds.max(0.001);
@@ -235,11 +236,13 @@ impl Host {
         Err(CityError::new(&self.log, "the broker did not open its doors in two minutes"))
     }
 
-    /// Counts a message that is on its way; where its number was drawn, the broker dies under it.
-    fn count(&self) -> Result<(), CityError> {
+    /// Counts a message that is on its way; where its number was drawn, the broker dies under it, some milliseconds later: before it is
+    /// stored, after it, or after the answer.
+    async fn count(&self) -> Result<(), CityError> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        for _ in self.kills.iter().filter(|kill| **kill == number) {
-            self.kill()?;
+        for (place, _) in self.kills.iter().enumerate().filter(|(_, kill)| **kill == number) {
+            tokio::time::sleep(Duration::from_millis(u64::try_from(place * 3 % 13).unwrap_or(0))).await;
+            tokio::task::block_in_place(|| self.kill())?;
         }
         Ok(())
     }
@@ -256,13 +259,16 @@ impl Host {
         self.wait_until_up()
     }
 
-    /// Waits until all that came is filed and all that is owed is paid.
-    async fn settle(&self, reader: &LedgerReader) -> Result<(), CityError> {
+    /// Waits until all that came is filed and all that is owed is paid; where `now` is given, until the failsafe has looked at every
+    /// child whose time has come by then, too.
+    async fn settle(&self, reader: &LedgerReader, now: Option<i64>) -> Result<(), CityError> {
         let begun = clock::tick();
         let failed = |error: crate::store::StoreError| CityError::new(&self.log, error.text);
         loop {
             let filed = reader.filed_through().map_err(failed)?;
-            if reader.unfiled(filed, 1).map_err(failed)?.is_empty() && reader.unpaid().map_err(failed)? == 0 {
+            let is_filed = reader.unfiled(filed, 1).map_err(failed)?.is_empty();
+            let unwatched = now.map_or(Ok(0), |now| reader.unwatched(now.saturating_mul(1_000_000))).map_err(failed)?;
+            if is_filed && unwatched == 0 && reader.unpaid().map_err(failed)? == 0 {
                 return Ok(());
             }
             if PATIENCE < clock::tick().duration_since(begun) {
@@ -368,8 +374,9 @@ impl Played {
             async move {
                 let mut refused = 0;
                 for line in queue {
-                    host.count()?;
-                    refused += usize::from(!sender.deliver(host, &line).await?);
+                    let (delivered, killed) = tokio::join!(sender.deliver(host, &line), host.count());
+                    killed?;
+                    refused += usize::from(!delivered?);
                 }
                 Ok::<_, CityError>((source, sender, refused))
             }

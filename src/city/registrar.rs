@@ -22,6 +22,8 @@ pub const DEMOGRAPHIC: &str = "demographic";
 pub const RETRY: &str = "retry";
 /// A sealed record (identity rules, section 8).
 pub const SEAL: &str = "seal";
+/// Failsafe clocks (failsafe rules, section 2).
+pub const FAILSAFE: &str = "failsafe";
 /// A child that moves takes its whole record along (section 10; routing rules, section 2).
 pub const TRANSFERS: &str = "transfers";
 

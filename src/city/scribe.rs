@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::clocks;
-use super::life::{City, Person};
+use super::life::{City, Entry, Person};
 use super::london::lab;
 use super::message::{Planned, Second, What};
-use super::registrar::{DEMOGRAPHIC, Fate, Register, Registrar, SEAL, TRANSFERS, acting};
-use super::truth::{Becomes, HubSpan, Owed, TruthChild, TruthItem, TruthMessage, TruthRecord};
+use super::registrar::{DEMOGRAPHIC, Dossier, Fate, Register, Registrar, SEAL, TRANSFERS, acting};
+use super::truth::{Becomes, HubSpan, Owed, TruthChild, TruthClock, TruthItem, TruthMessage, TruthRecord};
 
 /// NBS status codes that end the screening of a condition (HL7 v2 page, section 5.1).
 const FINAL: [&str; 6] = ["04", "05", "06", "07", "08", "10"];
@@ -95,13 +95,19 @@ impl Scribe<'_> {
             record: if is_one { self.record() } else { TruthRecord::default() },
             items: if is_one { self.items() } else { Vec::new() },
             outcomes: if is_one { self.outcomes() } else { BTreeMap::new() },
-            clocks: if is_one {
-                clocks::of(self.person, &self.filed().map(|(message, ..)| message).collect::<Vec<_>>(), self.end)
-            } else {
-                Vec::new()
-            },
+            clocks: self.clocks().filter(|_| is_one),
             messages: self.messages(),
         }
+    }
+
+    /// Of children whose clocks run from birth to the end, under one hub or another.
+    fn clocks(&self) -> Option<Vec<TruthClock>> {
+        let is_outside = self.register.spans.iter().any(|(_, assignment)| ["OUT", "UNKNOWN"].contains(&assignment.hub));
+        let is_restricted = self.registrar.only(self.number).is_none_or(Dossier::is_restricted);
+        let has_other_rules = self.person.is_stillborn || self.person.entry == Entry::MovedIn || self.person.sealed.is_some();
+        let filed: Vec<&Planned> = self.filed().filter(|(.., needs)| needs.is_empty()).map(|(message, ..)| message).collect();
+        let is_whole = self.register.fates.iter().all(|(.., needs)| needs.is_empty());
+        (is_whole && !(is_outside || is_restricted || has_other_rules)).then(|| clocks::of(self.person, &filed, self.end))
     }
 
     fn identifiers(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The seed.
     pub seed: u64,
-    /// Children born or moved in.
+    /// Children born or moved in; one that was adopted counts twice.
     pub births: usize,
     /// Days from 5 January 2026.
     pub days: i64,
@@ -193,9 +193,9 @@ pub struct TruthChild {
     /// The blood spot outcome that counts, by condition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<String, String>,
-    /// Clocks that run out while the city lives.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub clocks: Vec<TruthClock>,
+    /// Clocks that run out while the city lives. Absent: not judged (moved in or out, restricted, sealed, several records).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Vec<TruthClock>>,
     /// All messages about it, in the order of the network.
     pub messages: Vec<TruthMessage>,
 }

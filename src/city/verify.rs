@@ -6,6 +6,7 @@
 //! - every message became what it must: filed once, held and why, a duplicate; nothing came that was not sent;
 //! - every event is in the stores that must have it, once, and under its child; a child is in no other store;
 //! - the record says what it must, what stands under publishers' keys stands, the outcome that counts is the right one;
+//! - the failsafe clocks that run out are seen, each on its day, and no others (where the broker keeps clocks);
 //! - nothing is unaccounted for, unfiled or undelivered.
 //!
 //! Where the caller leaves out a feature (`--without`), what hangs on it is not judged, but for the first line: two children on one
@@ -45,6 +46,8 @@ pub struct Report {
     pub stored: usize,
     /// Items found under publishers' keys.
     pub items: usize,
+    /// Clocks that ran out and were seen to.
+    pub clocks: usize,
     /// Messages that came again because their answer was lost.
     pub again: usize,
     /// Differences by kind.
@@ -133,9 +136,28 @@ impl Comparing<'_> {
         if let (1, Some(record)) = (truth.records, records.first()) {
             self.record(truth, record);
         }
+        if let (1, Some(record), false) = (truth.records, records.first(), self.without.contains(super::FAILSAFE)) {
+            self.clocks(truth, record);
+        }
         for message in &truth.messages {
             self.message(truth, message, &records);
         }
+    }
+
+    /// Every clock that runs out is seen on the day on which it does, and no other.
+    fn clocks(&mut self, truth: &TruthChild, record: &str) {
+        let (Some(must), Some(breaches)) = (&truth.clocks, &self.observed.breaches) else { return };
+        let must: BTreeSet<(&str, &str)> = must.iter().map(|clock| (clock.clock.as_str(), clock.breach.as_str())).collect();
+        let judged = |clock: &str| super::clocks::judged().any(|judged| judged == clock);
+        let seen = breaches.get(record).into_iter().flatten().filter(|(clock, _)| judged(clock));
+        let seen: BTreeSet<(&str, &str)> = seen.map(|(clock, day)| (clock.as_str(), day.as_str())).collect();
+        for (clock, day) in must.difference(&seen) {
+            self.report.differ("clock missed", &truth.child, format!("{clock} runs out on {day} and the broker did not see it that day"));
+        }
+        for (clock, day) in seen.difference(&must) {
+            self.report.differ("clock invented", &truth.child, format!("{clock} ran out on {day} by the broker and did not"));
+        }
+        self.report.clocks += must.intersection(&seen).count();
     }
 
     /// In exactly the stores that must have the child.
@@ -290,6 +312,9 @@ impl Comparing<'_> {
                     format!("the store of {hub} has an event of {control} of {source}, the ledger has not"),
                 );
             }
+        }
+        if self.observed.breaches.is_none() && !self.without.contains(super::FAILSAFE) {
+            self.report.differ("no clocks", "", "the broker keeps no failsafe clocks".to_owned());
         }
         for (count, what) in [(self.observed.unaccounted, "in no state"), (self.observed.unfinished, "unfiled or undelivered")] {
             if count != 0 {

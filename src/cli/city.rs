@@ -83,7 +83,7 @@ fn verify(order: &GenVerify, out: &mut Out) -> Outcome {
         Failure::new(unusable.exit, "the configuration cannot be used")
     })?;
     let truth: Vec<TruthChild> = city::truth_of(&order.city)?;
-    let without: BTreeSet<String> = order.without.iter().cloned().collect();
+    let without: BTreeSet<String> = order.without.iter().filter(|feature| !feature.is_empty()).cloned().collect();
     if let Some(unknown) = without.iter().find(|feature| !city::FEATURES.contains(&feature.as_str())) {
         let known = city::FEATURES.join(", ");
         return Err(Failure::new(exit::USAGE, format!("no feature is called {unknown:?}; there are: {known}")));
@@ -99,8 +99,8 @@ fn verify(order: &GenVerify, out: &mut Out) -> Outcome {
         writeln!(out, "{} children, {} messages compared; {} children left out", report.children, report.messages, report.left_out)?;
         writeln!(
             out,
-            "{} events and {} items where they must be, {} held as they must be, {} came again",
-            report.stored, report.items, report.held, report.again
+            "{} events and {} items where they must be, {} held as they must be, {} clocks seen, {} came again",
+            report.stored, report.items, report.held, report.clocks, report.again
         )?;
         for (kind, count) in &report.counts {
             writeln!(out, "{count:7} {kind}")?;

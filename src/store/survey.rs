@@ -97,9 +97,28 @@ impl LedgerReader {
         self.read(|connection| connection.query_row("SELECT count(*) FROM debt WHERE state = 'pending'", [], |row| row.get(0)))
     }
 
-    /// The last entry's place; 0 where there is none.
-    pub fn last_seq(&self) -> Result<i64, StoreError> {
-        self.read(|connection| connection.query_row("SELECT coalesce(max(seq), 0) FROM entry", [], |row| row.get(0)))
+    /// Failsafe clocks that ran out: record, clock, and the moment at which the broker saw it, microseconds since 1970. None where this
+    /// ledger keeps no clocks.
+    pub fn survey_breaches(&self) -> Result<Option<Vec<(ChildId, String, i64)>>, StoreError> {
+        if !self.has_table("clock_change")? {
+            return Ok(None);
+        }
+        let sql =
+            "SELECT c.uuid, h.kind, h.at_us FROM clock_change h JOIN child c ON c.id = h.child WHERE h.became = 'breached' ORDER BY h.id";
+        self.list(sql, [], |row| Ok((child_id(row, 0)?, row.get(1)?, row.get(2)?))).map(Some)
+    }
+
+    /// How many children the failsafe has yet to look at, as of `now`, microseconds since 1970; 0 where this ledger keeps no clocks.
+    pub fn unwatched(&self, now: i64) -> Result<i64, StoreError> {
+        if !self.has_table("watch")? {
+            return Ok(0);
+        }
+        self.read(|connection| connection.query_row("SELECT count(*) FROM watch WHERE due_us <= ?1", [now], |row| row.get(0)))
+    }
+
+    fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        self.read(|connection| connection.query_row(sql, [name], |row| row.get::<_, i64>(0))).map(|count| 0 < count)
     }
 }
 
