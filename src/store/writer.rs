@@ -332,7 +332,7 @@ impl Ledger {
         self.act(Box::new(move |connection| audit(connection, now, &act, &what, &reason))).await
     }
 
-    async fn act(&self, act: Act) -> Result<(), StoreError> {
+    pub(super) async fn act(&self, act: Act) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
         let stopped = || StoreError { text: "the ledger's writer has stopped".into(), exit: 74 };
         self.commands.send(Command::Act(act, done)).await.map_err(|_| stopped())?;
@@ -793,7 +793,7 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
     connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled]).map(drop)
 }
 
-fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
+pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, ?2, ?3, ?4)";
     connection.execute(sql, params![now.as_microsecond(), act, what, reason]).map(drop)
 }

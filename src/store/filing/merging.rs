@@ -25,7 +25,7 @@ use crate::store::filing::{Recipient, STATEMENTS_MAX};
 use crate::store::index::{ChildRow, Index};
 
 /// Tables whose rows go over to the survivor; their events still name the child they were said of.
-const GO_OVER: [&str; 2] = ["aggregate", "safeguarding"];
+const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
 
 impl One<'_> {
     /// Files a merge, renaming or link.
