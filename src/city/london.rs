@@ -8,8 +8,11 @@ use std::fmt::Write;
 
 use super::dice::Dice;
 
-/// GSS code, outcode, hub. Routing rules, section 1: NE is North East and North Central London.
-const BOROUGHS: [(&str, &str, &str, &str); 33] = [
+/// GSS code, outcode, hub, sub-ICB.
+type Borough = (&'static str, &'static str, &'static str, &'static str);
+
+/// Routing rules, section 1: NE is North East and North Central London.
+const BOROUGHS: [Borough; 33] = [
     ("E09000001", "EC2V", "NE", "A3A8R"),
     ("E09000002", "RM10", "NE", "A3A8R"),
     ("E09000003", "NW7", "NE", "93C"),
@@ -288,7 +291,7 @@ pub(super) fn hubs_toml() -> String {
          [directories]\npostcodes = \"directories/postcodes.csv\"\npractices = \"directories/practices.csv\"\n"
     );
     for hub in HUBS {
-        let list = |of: &dyn Fn(&(&str, &str, &str, &str)) -> String| {
+        let list = |of: &dyn Fn(&Borough) -> String| {
             let mut all: Vec<String> = BOROUGHS.iter().filter(|borough| borough.2 == hub).map(of).collect();
             all.dedup();
             all.sort();

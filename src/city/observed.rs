@@ -151,9 +151,9 @@ fn breaches(ledger: &LedgerReader) -> Result<Option<Breaches>, StoreError> {
     let zone = super::message::zone();
     let Some(rows) = ledger.survey_breaches()? else { return Ok(None) };
     let mut breaches = Breaches::new();
-    for (child, clock, at) in rows {
-        let day = super::message::day_of(at.div_euclid(1_000_000), &zone).to_string();
-        breaches.entry(child.to_string()).or_default().insert((clock, day));
+    for row in rows {
+        let day = super::message::day_of(row.at_us.div_euclid(1_000_000), &zone).to_string();
+        breaches.entry(row.child.to_string()).or_default().insert((row.clock, day));
     }
     Ok(Some(breaches))
 }

@@ -138,7 +138,6 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
     set_clock(&order.city, &summary.ends)?;
     host.settle(&reader()?, Some(second(&summary.ends))).await?;
     played.seconds = clock::tick().duration_since(began).as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = played.messages as f64 / played.seconds.max(0.001);
     played.rate = rate.round();
     played.count(&reader()?).map_err(|error| wrong(error.text))?;

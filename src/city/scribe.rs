@@ -62,6 +62,9 @@ struct Scribe<'c> {
     end: Second,
 }
 
+type Words = BTreeSet<&'static str>;
+/// Kind, publisher, key.
+type Key = (&'static str, String, String);
 type Spots = BTreeMap<&'static str, (&'static str, &'static str)>;
 
 impl Scribe<'_> {
@@ -142,7 +145,7 @@ impl Scribe<'_> {
 
     /// What stands under each key, and where it must be found at the end.
     fn items(&self) -> Vec<TruthItem> {
-        let mut items: BTreeMap<(&str, String, String), (BTreeSet<&'static str>, BTreeSet<&'static str>)> = BTreeMap::new();
+        let mut items: BTreeMap<Key, (Words, Words)> = BTreeMap::new();
         let taken_back = self.taken_back();
         for (message, fate, needs) in self.filed() {
             let Fate::Filed { stores, .. } = fate else { continue };
@@ -154,7 +157,7 @@ impl Scribe<'_> {
         }
         let last = self.register.spans.last().map(|(_, assignment)| assignment);
         let hub = last.and_then(acting);
-        let item = |((kind, publisher, key), (stores, needs)): ((&str, String, String), (BTreeSet<&str>, BTreeSet<&str>))| {
+        let item = |((kind, publisher, key), (stores, needs)): (Key, (Words, Words))| {
             let need = |hub: &str| (!stores.contains(hub)).then_some(TRANSFERS);
             let stores = hub.map(|hub| owed(hub, need(hub))).into_iter().collect();
             TruthItem { kind: kind.to_owned(), publisher, key, stores, needs: needs.iter().map(|need| (*need).to_owned()).collect() }

@@ -45,7 +45,7 @@ pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipi
 pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use rows::*;
-pub use survey::{EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
+pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
 pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]

@@ -40,6 +40,17 @@ pub struct EventSurvey {
     pub basis: String,
 }
 
+/// A failsafe clock that ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreachSurvey {
+    /// The record.
+    pub child: ChildId,
+    /// The clock.
+    pub clock: String,
+    /// When the broker saw it, microseconds since 1970.
+    pub at_us: i64,
+}
+
 /// An event of a hub's store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -97,15 +108,14 @@ impl LedgerReader {
         self.read(|connection| connection.query_row("SELECT count(*) FROM debt WHERE state = 'pending'", [], |row| row.get(0)))
     }
 
-    /// Failsafe clocks that ran out: record, clock, and the moment at which the broker saw it, microseconds since 1970. None where this
-    /// ledger keeps no clocks.
-    pub fn survey_breaches(&self) -> Result<Option<Vec<(ChildId, String, i64)>>, StoreError> {
+    /// Failsafe clocks that ran out, in the order in which the broker saw it. None where this ledger keeps no clocks.
+    pub fn survey_breaches(&self) -> Result<Option<Vec<BreachSurvey>>, StoreError> {
         if !self.has_table("clock_change")? {
             return Ok(None);
         }
         let sql =
             "SELECT c.uuid, h.kind, h.at_us FROM clock_change h JOIN child c ON c.id = h.child WHERE h.became = 'breached' ORDER BY h.id";
-        self.list(sql, [], |row| Ok((child_id(row, 0)?, row.get(1)?, row.get(2)?))).map(Some)
+        self.list(sql, [], |row| Ok(BreachSurvey { child: child_id(row, 0)?, clock: row.get(1)?, at_us: row.get(2)? })).map(Some)
     }
 
     /// How many children the failsafe has yet to look at, as of `now`, microseconds since 1970; 0 where this ledger keeps no clocks.
@@ -114,11 +124,6 @@ impl LedgerReader {
             return Ok(0);
         }
         self.read(|connection| connection.query_row("SELECT count(*) FROM watch WHERE due_us <= ?1", [now], |row| row.get(0)))
-    }
-
-    fn has_table(&self, name: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-        self.read(|connection| connection.query_row(sql, [name], |row| row.get::<_, i64>(0))).map(|count| 0 < count)
     }
 }
 
