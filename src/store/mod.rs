@@ -26,6 +26,7 @@
 //! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
 //! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
+//! - `survey`: the whole of a ledger and of a hub's store, row by row.
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
@@ -52,6 +53,7 @@ mod reviews;
 mod rows;
 mod safeguarding;
 mod schema;
+mod survey;
 mod writer;
 
 pub use asked::Candidate;
@@ -65,6 +67,7 @@ pub use hub::{HubStore, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
+pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
 pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]

@@ -355,7 +355,7 @@ impl Ledger {
     }
 
     /// Tells whoever pays these destinations that there may be something to pay.
-    pub(super) fn debts_were_made<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
+    pub(super) fn debts_were_made_to<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
         for made in destinations.filter_map(|destination| self.shared.debts_made.get(destination)) {
             made.send_modify(|count| *count += 1);
         }
