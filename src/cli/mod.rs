@@ -15,8 +15,10 @@ mod check;
 mod city;
 mod coverage;
 mod demo;
+mod due;
 pub mod diagnostics;
 mod files;
+mod identity;
 mod import;
 mod lint;
 mod map;
@@ -34,7 +36,7 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, HubCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments::{Cli, Command, ConfigCommand, DueCommand, HeldCommand, HubCommand, MapCommand, MsgCommand, TableCommand};
 use self::output::Out;
 
 /// Exit codes by name.
@@ -177,6 +179,10 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
         Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
+        Command::Identity(command) => identity::run(&command, out),
+        Command::Due(DueCommand::List(list)) => due::list(&list, out),
+        Command::Due(DueCommand::Explain(explain)) => due::explain(&explain, out),
+        Command::Due(DueCommand::Close(close)) => due::close(&close, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),

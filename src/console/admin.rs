@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Operations;
+use super::due::{self, Asked};
 use super::views::{self, Sight, ViewError};
+use crate::broker::failsafe::Watching;
 use crate::names::{ChildId, Seq};
 use crate::observe;
 use crate::store::{EntryFilter, LedgerReader, StoreError};
@@ -24,10 +26,13 @@ pub const REVEAL_HEADER: &str = "x-reveal-reason";
 /// `yes`: child protection facts are asked for too; only beside a reason.
 pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
 
+/// `yes`: a sealed record is asked for; only beside a reason.
+pub const SEALED_HEADER: &str = "x-reveal-sealed";
+
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-type Broker = Arc<dyn Operations>;
+pub(super) type Broker = Arc<dyn Operations>;
 
 /// All routes of the admin door over `operations`.
 pub fn router(operations: Arc<impl Operations>) -> Router {
@@ -46,6 +51,9 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/children/{child}", get(child))
         .route("/api/v1/children/{child}/why", get(why))
         .route("/api/v1/children/{child}/safeguarding", get(safeguarding))
+        .route("/api/v1/children/{child}/clocks", get(clocks))
+        .route("/api/v1/children/{child}/clocks/{clock}/close", post(close_clock))
+        .route("/api/v1/due", get(due_list))
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
@@ -54,6 +62,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
+        .merge(super::identity::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(only_this_machine))
@@ -190,6 +199,54 @@ async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid
     look(broker, headers, what, move |reader, sight, _| views::safeguarding(reader, ChildId(child), sight)).await
 }
 
+async fn due_list(State(broker): State<Broker>, uri: Uri, headers: HeaderMap) -> Response {
+    let mut asked = Asked::default();
+    for (key, value) in query(&uri) {
+        match key.as_str() {
+            "hub" => asked.hub = value,
+            "day" => asked.day = Some(value),
+            "clock" => asked.clock = Some(value),
+            _ => return told(&ViewError::Asked("known here: hub, day, clock".into())),
+        }
+    }
+    let what = format!("due list of hub {}", asked.hub);
+    look(broker, headers, what, move |reader, sight, broker| due::list(reader, &watching(broker)?, &asked, sight)).await
+}
+
+async fn clocks(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
+    let clock = query(&uri).into_iter().find(|(key, _)| key == "clock").map(|(_, clock)| clock);
+    let what = format!("clocks of child {child}");
+    look(broker, headers, what, move |reader, sight, broker| {
+        due::explain(reader, &watching(broker)?, (ChildId(child), clock.as_deref()), sight, crate::clock::now())
+    })
+    .await
+}
+
+fn watching(broker: &dyn Operations) -> Result<Watching, ViewError> {
+    broker.watching().ok_or_else(|| ViewError::Missing("this broker has no failsafe".into()))
+}
+
+/// Ends a clock by hand; with `dry_run` only says how it stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseClock {
+    reason: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn close_clock(State(broker): State<Broker>, Path((child, clock)): Path<(uuid::Uuid, String)>, body: Bytes) -> Response {
+    let asked = serde_json::from_slice::<CloseClock>(&body).ok().filter(|asked| !asked.reason.trim().is_empty());
+    let Some(asked) = asked else {
+        return refusal(StatusCode::BAD_REQUEST, "the body is {\"reason\": \"…\", \"dry_run\": false}, and the reason is not empty", 64);
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let was = broker.close_clock(ChildId(child), &clock, asked.reason.trim(), asked.dry_run)?;
+        Ok(json!({ "child": child, "clock": clock, "was": was, "closed": !asked.dry_run }))
+    });
+    respond(done.await)
+}
+
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
     look(broker, headers, "held list".to_owned(), |reader, sight, broker| views::held(reader, &|source| broker.charset(source), sight))
         .await
@@ -287,13 +344,16 @@ async fn act(
     respond(done)
 }
 
-async fn read(broker: Broker, view: impl FnOnce(&LedgerReader, &dyn Operations) -> Result<Value, ViewError> + Send + 'static) -> Response {
+pub(super) async fn read(
+    broker: Broker,
+    view: impl FnOnce(&LedgerReader, &dyn Operations) -> Result<Value, ViewError> + Send + 'static,
+) -> Response {
     let shown = tokio::task::spawn_blocking(move || view(&broker.reader()?, broker.as_ref())).await;
     respond(shown)
 }
 
 /// Reads something that may hold values of messages: masked, or in the audit under the reason given.
-async fn look(
+pub(super) async fn look(
     broker: Broker,
     headers: HeaderMap,
     what: String,
@@ -304,11 +364,16 @@ async fn look(
         return refusal(StatusCode::BAD_REQUEST, "a reason for revealing is not empty", 64);
     }
     let asked = headers.contains_key(SAFEGUARDING_HEADER);
+    let sealed = headers.contains_key(SEALED_HEADER);
     let shown = tokio::task::spawn_blocking(move || {
         let sight = match reason {
             Some(reason) if asked => {
                 broker.audit("reveal-safeguarding", &what, &reason)?;
                 Sight::Safeguarding
+            }
+            Some(reason) if sealed => {
+                broker.audit("reveal-sealed", &what, &reason)?;
+                Sight::Sealed
             }
             Some(reason) => {
                 broker.audit("reveal", &what, &reason)?;
@@ -321,7 +386,7 @@ async fn look(
     respond(shown.await)
 }
 
-fn respond(shown: Result<Result<Value, ViewError>, tokio::task::JoinError>) -> Response {
+pub(super) fn respond(shown: Result<Result<Value, ViewError>, tokio::task::JoinError>) -> Response {
     match shown {
         Ok(Ok(value)) => axum::Json(value).into_response(),
         Ok(Err(error)) => told(&error),
@@ -341,13 +406,13 @@ fn told(error: &ViewError) -> Response {
 }
 
 /// What went wrong, and the exit code that a command ends with because of it.
-fn refusal(status: StatusCode, text: &str, exit: u8) -> Response {
+pub(super) fn refusal(status: StatusCode, text: &str, exit: u8) -> Response {
     let body = json!({ "error": text, "exit": exit });
     (status, [(header::CONTENT_TYPE, "application/json")], Body::from(format!("{body}\n"))).into_response()
 }
 
 /// The pairs after `?`, decoded.
-fn query(uri: &Uri) -> Vec<(String, String)> {
+pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
     let Ok(url) = reqwest::Url::parse(&format!("http://localhost/?{}", uri.query().unwrap_or_default())) else { return Vec::new() };
     url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
 }

@@ -6,8 +6,10 @@
 
 mod corpus;
 mod documents;
+mod failsafe;
 mod fhir;
 mod files;
+mod identity;
 mod import;
 mod kill;
 mod merges;
