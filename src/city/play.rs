@@ -72,7 +72,7 @@ pub struct Played {
 }
 
 /// How long a start, an answer, or the end of a day may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest answer.
@@ -232,7 +232,7 @@ impl Host {
             drop(running);
             std::thread::sleep(LOOK);
         }
-        Err(CityError::new(&self.log, "the broker did not open its doors in two minutes"))
+        Err(CityError::new(&self.log, "the broker did not open its doors in five minutes"))
     }
 
     /// Counts a message that is on its way; where its number was drawn, the broker dies under it, some milliseconds later: before it is
@@ -271,7 +271,7 @@ impl Host {
                 return Ok(());
             }
             if PATIENCE < clock::tick().duration_since(begun) {
-                return Err(CityError::new(&self.log, "the broker did not file and deliver a day's messages in two minutes"));
+                return Err(CityError::new(&self.log, "the broker did not file and deliver a day's messages in five minutes"));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -432,7 +432,7 @@ impl Sender {
             self.line = None;
             host.again.fetch_add(1, Ordering::Relaxed);
             if PATIENCE < clock::tick().duration_since(begun) {
-                return Err(CityError::new(&host.log, format!("{} got no answer in two minutes", line.control)));
+                return Err(CityError::new(&host.log, format!("{} got no answer in five minutes", line.control)));
             }
             tokio::time::sleep(LOOK).await;
         }
