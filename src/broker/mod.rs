@@ -10,6 +10,7 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+pub mod desk;
 pub mod calendar;
 pub mod extract;
 pub mod failsafe;
@@ -128,6 +129,7 @@ impl Running {
             sources: Arc::new(profiles(&settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
+        ledger.read_again(reader.again()).await?;
         let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
         let missing = Arc::clone(&roll.missing);
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());

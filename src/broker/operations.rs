@@ -17,7 +17,7 @@ use crate::failsafe::ClockState;
 use crate::intake::Controls;
 use crate::mapping::Finding;
 use crate::names::{ChildId, Format, Seq, SourceName};
-use crate::store::{Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
+use crate::store::{DeskAct, Effect, Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
 
 /// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
 pub trait Operations: Send + Sync + 'static {
@@ -39,6 +39,11 @@ pub trait Operations: Send + Sync + 'static {
     /// audit under `reason` before it is done.
     fn release_code(&self, _table: &str, _code: &str, _reason: &str) -> Result<Released, StoreError> {
         Err(StoreError { text: "this broker has no tables".into(), exit: 70 })
+    }
+
+    /// Does what a person decided of identity, or with `is_trial` tells what it would do. In the audit under `reason`.
+    fn decide(&self, _act: DeskAct, _reason: &str, _is_trial: bool) -> Result<Effect, StoreError> {
+        Err(StoreError { text: "this broker decides nothing".into(), exit: 70 })
     }
 
     /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
@@ -116,6 +121,7 @@ impl Operations for BrokerOperations {
         let stale = self.active.stale.load();
         let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
+        degraded.extend(self.controls.folder_notes());
         degraded.extend(self.active.failsafe.load().degraded(crate::failsafe::day::date_of(clock::now())));
         degraded
             .extend(clock::followed().map(|file| format!("the clock is a test clock: {}, which says {}", file.display(), clock::now())));
@@ -163,6 +169,10 @@ impl Operations for BrokerOperations {
         let sources = if released.waiting.is_empty() { None } else { Some(sources.into_iter().collect()) };
         self.runtime.block_on(self.ledger.resolve_miss(table, code, sources, clock::now()))?;
         Ok(released)
+    }
+
+    fn decide(&self, act: DeskAct, reason: &str, is_trial: bool) -> Result<Effect, StoreError> {
+        self.runtime.block_on(self.ledger.decide(act, reason, is_trial, clock::now()))
     }
 
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {

@@ -134,7 +134,8 @@ impl StorePayer<'_> {
             if standing.contains(&debt.child) {
                 continue;
             }
-            match serde_json::from_slice::<FiledEvent>(&debt.event) {
+            // Of a restricted child another hub is told less than was filed.
+            match serde_json::from_slice::<FiledEvent>(debt.body.as_deref().unwrap_or(&debt.event)) {
                 Ok(event) => {
                     events.push(event);
                     settled.push((debt.id, debt.attempts + 1, Settlement::Delivered));

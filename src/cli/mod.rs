@@ -12,11 +12,13 @@
 
 mod arguments;
 mod check;
+mod city;
 mod coverage;
 mod demo;
 mod due;
 pub mod diagnostics;
 mod files;
+mod identity;
 mod import;
 mod lint;
 mod map;
@@ -162,6 +164,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Demo(demo) => demo::demo(&demo, out),
         Command::Check(check) => check::check(&check, out),
         Command::Config(ConfigCommand::Default) => write!(out, "{}", crate::config::DEFAULT_TOML).map(|()| exit::OK).map_err(Failure::from),
+        Command::Gen(order) => city::run(&order, out),
         Command::Send(send) => send::send(&send, out),
         Command::Import(import) => import::import(&import, out),
         Command::Map(MapCommand::Check(map)) => map::check(&map, out),
@@ -176,6 +179,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
         Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
+        Command::Identity(command) => identity::run(&command, out),
         Command::Due(DueCommand::List(list)) => due::list(&list, out),
         Command::Due(DueCommand::Explain(explain)) => due::explain(&explain, out),
         Command::Due(DueCommand::Close(close)) => due::close(&close, out),

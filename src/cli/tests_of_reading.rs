@@ -305,6 +305,34 @@ fn a_document_is_written_to_a_file_for_a_reason_and_its_content_is_nowhere_else(
 }
 
 #[test]
+fn where_there_is_no_ledger_it_is_said_how_to_name_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let failure = super::source::open(folder.path()).err().unwrap();
+    assert_eq!(failure.exit, exit::MISSING);
+    for way in ["--data DIR", "--config FILE", "--admin URL"] {
+        assert!(failure.text.contains(way), "{}", failure.text);
+    }
+}
+
+#[test]
+fn a_message_held_for_a_code_shows_its_table_and_the_fix_and_the_code_only_for_a_reason() {
+    let site = Site::new();
+    let finding = json!([{ "level": "hold", "code": "unmapped-code", "field": "child.sex", "at": "PID-8", "rule": "a.toml:4",
+        "text": "code \"Q7\" at PID-8 is not in table sex", "help": "add a row to tables/sex.csv", "miss": { "table": "sex", "code": "Q7" } }]);
+    assert!(site.runtime.block_on(site.ledger.file(vec![prepared(4, PreparedOutcome::Hold("unmapped-code".into()), finding)])));
+    for from in [format!("--data {}", site.data()), format!("--admin {}", site.door())] {
+        let (_, masked) = ran(&format!("held show 4 {from}"));
+        assert!(
+            masked.contains("table   sex does not know the code ***") && masked.contains("fix     add a row to tables/sex.csv"),
+            "{masked}"
+        );
+        assert!(!masked.contains("Q7"), "{masked}");
+        let (_, shown) = ran(&format!("held show 4 {from} --reveal complaint-17"));
+        assert!(shown.contains("table   sex does not know the code Q7"), "{shown}");
+    }
+}
+
+#[test]
 fn what_is_due_is_listed_and_explained_and_its_dates_only_for_a_reason() {
     let site = Site::new();
     let (data, door, child) = (site.data(), site.door(), site.child());

@@ -125,6 +125,7 @@ const ROWS: &[Row] = &[
                 hub: text("hub").as_str().into(),
                 basis: HubBasis::MotherGp,
                 interested: vec![text("hub-2").as_str().into()],
+                left: None,
             };
             both(e, |c| c.hub = Some(hub.clone()));
         },

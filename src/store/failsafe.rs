@@ -472,7 +472,7 @@ impl Ledger {
         let written = Arc::clone(&stores);
         self.act(Box::new(move |connection| write_looks(connection, &looks, &written, now))).await?;
         if tells {
-            self.debts_were_made(stores.values());
+            self.debts_were_made_to(stores.values());
         }
         Ok(())
     }

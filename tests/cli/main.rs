@@ -8,6 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 
+mod identity;
 mod provenance;
 mod safeguarding;
 mod site;

@@ -8,13 +8,13 @@
 //! # Invariants
 //!
 //! - Nothing is destroyed: the other's row, its identifiers and its events stay where they are, and `merged` names the
-//!   event that made the two one. What is needed to take it back is on record.
+//!   event that made the two one. What both were is kept beside it; `unmerge.rs` takes it back.
 //! - `merged.survivor` is never itself merged: a chain is one step long. `first_survivor` is what the message said.
 //! - Both records get an event, and the hubs of both get both events.
 
 use rusqlite::params;
 
-use super::{Failure, Held, One, Owed, json, move_status, unindexed};
+use super::{Failure, Held, One, Owed, json, location, move_status, unindexed};
 use crate::canon::{Child, ChildStatus, HubAssignment, Statement};
 use crate::clock;
 use crate::identity::{self, Change, Evidence, Record, Said};
@@ -58,8 +58,16 @@ impl One<'_> {
         Statement { event: self.statement.event.clone(), child, ..Statement::default() }
     }
 
-    fn unite(&self, survivor: &ChildRow, other: ChildRow, said: &Said, evidence: &[Evidence]) -> Result<Vec<DestinationName>, Failure> {
+    pub(super) fn unite(
+        &self,
+        survivor: &ChildRow,
+        other: ChildRow,
+        said: &Said,
+        evidence: &[Evidence],
+    ) -> Result<Vec<DestinationName>, Failure> {
         self.one_account_only(survivor, &other, evidence)?;
+        self.not_apart(survivor, &other, evidence)?;
+        self.remember(survivor, &other)?;
         let record = identity::unite(&survivor.record, &other.record);
         let (record, _) = identity::merge(Some(&record), &self.identifiers_alone(), said);
         let left: Vec<HubAssignment> = other.record.child.hub.clone().into_iter().collect();
@@ -110,7 +118,7 @@ impl One<'_> {
     }
 
     /// The same statement as it is filed under the child that is gone: rows of an entry are taken from its end.
-    fn of_the_other(&self) -> Result<Self, Failure> {
+    pub(super) fn of_the_other(&self) -> Result<Self, Failure> {
         let (first, place) = (self.row - self.row % STATEMENTS_MAX as i64, self.row % STATEMENTS_MAX as i64);
         if STATEMENTS_MAX as i64 <= 2 * place {
             let text = format!("at most {} children are merged by one message", STATEMENTS_MAX / 2);
@@ -120,7 +128,7 @@ impl One<'_> {
     }
 
     /// Routes and keeps a record with its event and debts. `also`: whose hubs hear of it besides.
-    fn put(
+    pub(super) fn put(
         &self,
         known: Option<&ChildRow>,
         mut record: Record,
@@ -167,21 +175,23 @@ impl One<'_> {
             record: record.child,
         };
         let mut owed = self.owed(&event, owing.route, owing.before, child_row, owing.directory)?;
-        self.tell_hubs(owing, &mut owed);
+        self.tell_hubs(owing, &event, &mut owed)?;
         self.keep_event(&event, child_row, owing.said, owing.route, owing.evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
     }
 
-    fn tell_hubs(&self, owing: &Owing<'_>, owed: &mut Owed) {
+    fn tell_hubs(&self, owing: &Owing<'_>, event: &FiledEvent, owed: &mut Owed) -> Result<(), Failure> {
         for hub in owing.also.iter().filter_map(|assignment| owing.directory.acting_hub(assignment)) {
             for destination in self.rules.destinations.iter() {
                 let is_the_hubs = matches!(&destination.recipient, Recipient::HubStore(other) if *other == hub);
                 if is_the_hubs && !owed.debts.iter().any(|(name, _)| *name == destination.name) {
-                    owed.debts.push((destination.name.clone(), None));
+                    let told = location::for_hub(event, &hub, (owing.route, owing.directory));
+                    owed.debts.push((destination.name.clone(), told.map(|told| json(&told).map(String::into_bytes)).transpose()?));
                 }
             }
         }
+        Ok(())
     }
 }
 
