@@ -273,6 +273,9 @@ const ROWS: &[Row] = &[
                 key: said("task"),
                 reason: said("task-reason"),
                 owner_ods: said("task-owner"),
+                service: said("task-service"),
+                clock: said("task-clock"),
+                closed: said("task-closed"),
                 ..FailsafeTask::default()
             })
         },
