@@ -21,3 +21,9 @@ pub fn tick() -> Instant {
 pub fn beat() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
+
+/// The date in London at a moment.
+pub fn london_date(at: Timestamp) -> jiff::civil::Date {
+    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC);
+    at.to_zoned(zone).date()
+}

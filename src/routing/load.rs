@@ -90,7 +90,8 @@ impl Reading<'_> {
 
     fn hub(&mut self, table: Option<&DeTable<'_>>, span: Range<usize>) {
         let Some(table) = table else { return };
-        self.only(table, &["name", "title", "ods", "las", "sub_icbs"]);
+        self.only(table, &["name", "title", "ods", "las", "sub_icbs", "stillbirths"]);
+        let stillbirths = self.flag(table, "stillbirths");
         let Some((name, name_span)) = self.needed(table, "name", span.clone()) else { return };
         let title = self.needed(table, "title", span).map(|(title, _)| title).unwrap_or_default();
         if [HubName::OUT, HubName::UNKNOWN].contains(&name.as_str()) {
@@ -102,7 +103,7 @@ impl Reading<'_> {
             return;
         }
         let index = self.directory.hubs.len();
-        self.directory.hubs.push(Hub { name: HubName::new(&name), title });
+        self.directory.hubs.push(Hub { name: HubName::new(&name), title, stillbirths });
         self.belong(table, "ods", "the organisation", index, |directory| &mut directory.organisations);
         self.belong(table, "las", "the local authority", index, |directory| &mut directory.authorities);
         self.belong(table, "sub_icbs", "the sub-ICB", index, |directory| &mut directory.sub_icbs);
@@ -225,6 +226,15 @@ impl Reading<'_> {
         word.map(|word| (word.to_owned(), value.span()))
     }
 
+    fn flag(&mut self, table: &DeTable<'_>, key: &str) -> bool {
+        let Some(value) = table.get(key) else { return false };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.error(value.span(), format!("`{key}` has to be true or false"));
+        }
+        flag.unwrap_or_default()
+    }
+
     /// One text or a list of them.
     fn words(&mut self, table: &DeTable<'_>, key: &str) -> Vec<Word> {
         let Some(value) = table.get(key) else { return Vec::new() };
@@ -315,7 +325,7 @@ hub = "SE"
                 "hubs.toml:1:1: unknown key `defaulthub`, did you mean `default_hub`?; known here: default_hub, policy, directories, hub, birth_site",
                 "hubs.toml:1:1: `default_hub` is missing; write default_hub = \"…\"",
                 "hubs.toml:8:1: `title` is missing; write title = \"…\"",
-                "hubs.toml:10:1: unknown key `titel`, did you mean `title`?; known here: name, title, ods, las, sub_icbs",
+                "hubs.toml:10:1: unknown key `titel`, did you mean `title`?; known here: name, title, ods, las, sub_icbs, stillbirths",
                 "hubs.toml:15:7: there is no hub `SEE`, did you mean `SE`?; write one of NE, SE",
             ],
         );

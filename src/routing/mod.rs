@@ -21,6 +21,7 @@
 //! No transfer between hubs, no work items, no history. Whose word on the address counts was settled in the record.
 
 mod load;
+mod places;
 mod postcode;
 mod table;
 
@@ -33,6 +34,7 @@ use crate::canon::{Address, Child, HubAssignment, HubBasis, Relation};
 use crate::identity::age_days;
 use crate::names::HubName;
 
+pub use places::Places;
 use postcode::Postcode;
 pub use postcode::normal_postcode;
 use table::Postcodes;
@@ -74,6 +76,8 @@ pub struct Directory {
 struct Hub {
     name: HubName,
     title: String,
+    /// Wants stillbirths on its births lists.
+    stillbirths: bool,
 }
 
 /// `policy` of `hubs.toml` (routing rules, section 2).

@@ -16,9 +16,15 @@
 //! - `index`: identity's view of the children.
 //! - `files`: which entry stands at which place of which file.
 //! - `reader`: listings, traces, the account.
+//! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
+//! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
+//! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
+mod assign;
+mod births;
+mod calendar;
 mod controls;
 mod files;
 mod documents;
@@ -26,19 +32,25 @@ mod filing;
 mod hub;
 mod index;
 mod misses;
+mod movers;
+mod own;
 mod parents;
 mod reader;
 mod rows;
 mod safeguarding;
 mod schema;
+mod transfers;
 mod writer;
 
+pub use assign::{AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
+pub use births::{BIRTHS_JOB, BirthRow, BirthsList, UnknownRow};
 pub use documents::KeptDocument;
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
-pub use hub::{HubStore, hub_export};
+pub use hub::{HubStore, hub_births, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use rows::*;
+pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]

@@ -15,6 +15,11 @@
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!     file       files that messages came in, by the hash of name and content
 //!     placed     (file, place): which entry; it makes each message of a file an entry once
+//!     hub_history  who was responsible for a child since when, and on which ground
+//!     birth      when a birth was recognised, who told of it, and on which day's lists it stood; births_day has the lists
+//!     mover      children that moved and that somebody has to take on
+//!     calendar_done  (job, hub, day): daily jobs that were done
+//!     hub_override, job  what people decided, and work that goes through all children
 //!
 //! # Invariants
 //!
@@ -130,7 +135,10 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         }
     }
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
-    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
+    for tables in [super::documents::TABLE, super::transfers::TABLES, super::births::TABLES, super::calendar::TABLES, super::assign::TABLES]
+    {
+        connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
+    }
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }

@@ -101,6 +101,7 @@ pub struct Ledger {
 
 struct Shared {
     data: PathBuf,
+    rules: FilingRules,
     draining: AtomicBool,
     broken: AtomicBool,
     full: AtomicBool,
@@ -140,6 +141,7 @@ impl Ledger {
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             data: data.clone(),
+            rules: rules.clone(),
             draining: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -330,6 +332,24 @@ impl Ledger {
     pub async fn audit(&self, act: &str, what: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (act, what, reason) = (act.to_owned(), what.to_owned(), reason.to_owned());
         self.act(Box::new(move |connection| audit(connection, now, &act, &what, &reason))).await
+    }
+
+    /// Does something by the rules of filing, in one transaction, and gives what came of it after the commit. Debts that it made are paid.
+    pub(super) async fn act_for<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Connection, &FilingRules) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let rules = self.shared.rules.clone();
+        self.act(Box::new(move |connection| {
+            let _gone = tell.send(act(connection, &rules)?);
+            Ok(())
+        }))
+        .await?;
+        for made in self.shared.debts_made.values() {
+            made.send_modify(|count| *count += 1);
+        }
+        told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
     }
 
     async fn act(&self, act: Act) -> Result<(), StoreError> {
@@ -531,6 +551,8 @@ impl Writer {
             self.connection.execute_batch(if outcome.is_ok() { "RELEASE act" } else { "ROLLBACK TO act; RELEASE act" })?;
             done.acts.push(outcome.map_err(|error| broken(&ledger_file(&self.shared.data), &error)));
             turn.acts.push((Box::new(|_| Ok(())), answer));
+            // An act may have made entries of our own.
+            self.last_seq = self.last_seq.max(super::own::last(&self.connection)?);
         }
         self.file_some(!turn.appends.is_empty(), put_back, &mut done)?;
         done.controls_laid = self.controls.lay(&self.connection)?;
@@ -662,9 +684,7 @@ impl Writer {
     }
 
     fn answer(&mut self, turn: Turn, done: Done) {
-        if !done.receipts.is_empty() {
-            self.shared.appended.store(self.last_seq, Ordering::Release);
-        }
+        self.shared.appended.store(self.last_seq, Ordering::Release);
         let any = !turn.appends.is_empty();
         for (append, receipt) in turn.appends.into_iter().zip(done.receipts) {
             let _gone = append.done.send(Ok(receipt));
@@ -793,7 +813,7 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
     connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled]).map(drop)
 }
 
-fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
+pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, ?2, ?3, ?4)";
     connection.execute(sql, params![now.as_microsecond(), act, what, reason]).map(drop)
 }

@@ -8,6 +8,7 @@ mod corpus;
 mod documents;
 mod fhir;
 mod files;
+mod hubs;
 mod import;
 mod kill;
 mod merges;
