@@ -56,7 +56,8 @@ fn every_known_kind_of_message_gives_a_record_or_a_finding_that_names_its_place(
         if !["ADT", "ORU", "VXU", "SIU", "MDM"].contains(&family.as_str()) || check(&body, &header, &Limits::default()).is_err() {
             continue;
         }
-        let reading = bundle.read(&Input { format: Format::Hl7v2, body: &body, default_charset: None, allow_test_numbers: true }, false);
+        let reading = bundle
+            .read(&Input { format: Format::Hl7v2, body: &body, default_charset: None, allow_test_numbers: true, received: None }, false);
         let outcome = match &reading.outcome {
             Outcome::Mapped => "read",
             Outcome::Ignored(reason) if !reason.is_empty() => "left by a rule",

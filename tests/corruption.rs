@@ -63,7 +63,7 @@ static SAMPLES: LazyLock<Vec<(String, Format, String)>> = LazyLock::new(|| {
 });
 
 fn read(format: Format, body: &str) -> Reading {
-    BUNDLE.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
+    BUNDLE.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }, true)
 }
 
 // ---- the oracle ------------------------------------------------------------------------------------------------------

@@ -28,7 +28,10 @@ fn samples() -> Vec<(String, String)> {
 }
 
 fn read(bundle: &Bundle, body: &str) -> Reading {
-    bundle.read(&Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, false)
+    bundle.read(
+        &Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+        false,
+    )
 }
 
 /// All that a reading says, but for bytes, which are others in another dress, and what only the dress itself is told.

@@ -38,7 +38,8 @@ fn expectations() -> PathBuf {
 /// What the shipped mappings make of a message, in the words of an expectation.
 fn said(bundle: &Bundle, path: &Path) -> Value {
     let body = std::fs::read(path).expect("a file of the corpus");
-    let reading = bundle.read(&Input { format: Format::Stu3Xml, body: &body, default_charset: None, allow_test_numbers: false }, false);
+    let reading = bundle
+        .read(&Input { format: Format::Stu3Xml, body: &body, default_charset: None, allow_test_numbers: false, received: None }, false);
     let level = |level| match level {
         Level::Info => "info",
         Level::Warning => "warning",

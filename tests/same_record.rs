@@ -63,7 +63,7 @@ fn json_format(release: Release) -> Format {
 }
 
 fn reading(bundle: &Bundle, format: Format, body: &[u8]) -> Reading {
-    bundle.read(&Input { format, body, default_charset: None, allow_test_numbers: true }, false)
+    bundle.read(&Input { format, body, default_charset: None, allow_test_numbers: true, received: None }, false)
 }
 
 fn same(what: &str, from_xml: &Reading, from_json: &Reading) {

@@ -37,7 +37,7 @@ fn theirs<'c, T>(message: &'static str, what: &'static str, run: impl FnMut() ->
 pub fn cases(bundle: &Bundle) -> Vec<Case<'_>> {
     let mut cases = Vec::new();
     for (name, body, format) in MESSAGES {
-        let input = Input { format, body, default_charset: None, allow_test_numbers: true };
+        let input = Input { format, body, default_charset: None, allow_test_numbers: true, received: None };
         let reading = bundle.read(&input, true);
         assert_eq!(reading.outcome, Outcome::Mapped, "{name}: {:?}", reading.findings);
         cases.push(ours(name, "read, with provenance", move || bundle.read(&input, true)));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,7 @@ impl Reader {
             body: &entry.body,
             default_charset: profile.and_then(|profile| profile.charset.as_deref()),
             allow_test_numbers: self.allow_test_numbers,
+            received: Timestamp::from_microsecond(entry.arrived_us).ok(),
         };
         let started = clock::tick();
         let reading = catch_unwind(AssertUnwindSafe(|| bundle.read(&input, false)));

@@ -294,7 +294,13 @@ impl Rehearsal {
             Admission::Ignored(why) => ("ignored", why.clone(), String::new()),
             Admission::Accepted => {
                 let (format, charset) = (entry.format, self.charset.as_deref());
-                let input = Input { format, body: &entry.body, default_charset: charset, allow_test_numbers: self.allow_test_numbers };
+                let input = Input {
+                    format,
+                    body: &entry.body,
+                    default_charset: charset,
+                    allow_test_numbers: self.allow_test_numbers,
+                    received: Some(entry.arrived),
+                };
                 said(&self.bundle.read(&input, false))
             }
         };

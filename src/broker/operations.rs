@@ -100,6 +100,8 @@ impl Operations for BrokerOperations {
         let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
         degraded
+            .extend(clock::followed().map(|file| format!("the clock is a test clock: {}, which says {}", file.display(), clock::now())));
+        degraded
     }
 
     fn reader(&self) -> Result<LedgerReader, StoreError> {

@@ -188,7 +188,7 @@ fn look(data: &Path, bundle: &Bundle) -> Result<Told, Failure> {
             let kind = if row.kind.is_empty() { "(none)".to_owned() } else { row.kind.clone() };
             let fields = match Format::from_word(&row.format) {
                 Some(format) if row.standing != "refused" => {
-                    bundle.coverage(&Input { format, body: &body, default_charset: None, allow_test_numbers: true })
+                    bundle.coverage(&Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None })
                 }
                 _ => Vec::new(),
             };

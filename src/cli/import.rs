@@ -75,10 +75,12 @@ async fn run(importer: &Importer, orders: &[Order], report: &mut Report) -> Resu
 fn settings(import: &Import) -> Result<Settings, Failure> {
     let arguments = Arguments { data: import.data.clone(), ..Arguments::default() };
     let loaded = Settings::load(import.config.as_deref(), &config::environment(), &arguments).accept();
-    loaded.map(|(settings, _warnings)| settings).map_err(|unusable| {
+    let (settings, _warnings) = loaded.map_err(|unusable| {
         super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
         Failure::new(unusable.exit, "the configuration cannot be used")
-    })
+    })?;
+    super::run::follow_test_clock(&settings)?;
+    Ok(settings)
 }
 
 /// With a configuration the source must be in it: its rank decides what its words count.

@@ -28,7 +28,7 @@ pub fn lint(lint: &LintSender, out: &mut Out) -> Outcome {
     let mut linter = Lint::new(&bundle);
     let mut take = |format: Format, body: &[u8], name: &str| {
         let charset = lint.charset.as_deref();
-        linter.take(&Input { format, body, default_charset: charset, allow_test_numbers: !lint.no_test_numbers }, name);
+        linter.take(&Input { format, body, default_charset: charset, allow_test_numbers: !lint.no_test_numbers, received: None }, name);
     };
     match &lint.source {
         Some(name) => of_source(lint, name, &mut take)?,

@@ -60,6 +60,7 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
             body: &message.body,
             default_charset: map.charset.as_deref(),
             allow_test_numbers: !map.no_test_numbers,
+            received: None,
         };
         let reading = bundle.read(&input, true);
         if reading.outcome == Read::Held {

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::Run;
 use super::{Failure, Outcome, diagnostics, exit, output};
 use crate::config::{self, Arguments, Settings};
-use crate::{broker, console, observe};
+use crate::{broker, clock, console, observe};
 
 /// Runs a broker until it is told to stop; gives its exit code.
 pub fn run(run: &Run) -> Outcome {
@@ -15,6 +15,7 @@ pub fn run(run: &Run) -> Outcome {
         Failure::new(unusable.exit, "the configuration cannot be used")
     })?;
     start_saying(&settings)?;
+    follow_test_clock(&settings)?;
     for warning in warnings {
         tracing::warn!(file = warning.file, line = warning.line, what = warning.message, "config.warning");
     }
@@ -46,6 +47,14 @@ async fn serve(settings: Settings) -> Outcome {
     // A client that holds its connection open does not hold up the end.
     let _closed = tokio::time::timeout(std::time::Duration::from_secs(1), door).await;
     Ok(code)
+}
+
+/// From here on this process lives by the test clock of its settings, where they name one.
+pub(super) fn follow_test_clock(settings: &Settings) -> Result<(), Failure> {
+    let Some(file) = &settings.test.clock else { return Ok(()) };
+    clock::follow(file).map_err(|error| Failure::new(exit::CONFIG, error.to_string()))?;
+    tracing::warn!("clock.test: this process follows a test clock; nothing it says of today is true");
+    Ok(())
 }
 
 fn start_saying(settings: &Settings) -> Result<(), Failure> {

@@ -70,6 +70,8 @@ pub struct Settings {
     pub admin: AdminConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[test]`.
+    pub test: TestConfig,
     /// Where each destination stands in its file, so that what is found out later can point there too.
     #[serde(skip)]
     pub destination_places: Vec<Place>,
@@ -164,6 +166,14 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
     }
+}
+
+/// `[test]`: for trials with invented people only.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestConfig {
+    /// The file that this process's wall clock follows ([`crate::clock::follow`]). Absent: real time.
+    pub clock: Option<PathBuf>,
 }
 
 /// `[log]`.

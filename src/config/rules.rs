@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::Settings;
 use super::layers::{FRAME_BYTES_CEILING, Origins, frame_bytes_max};
 use super::walk::Told;
+use crate::clock::TestClock;
 use crate::destinations::{self, Kind};
 use crate::intake::{SourceConfig, TlsConfig};
 use crate::mapping::Diagnostic;
@@ -24,6 +25,7 @@ pub fn judge(settings: &Settings, origins: &Origins<'_, '_>) -> Vec<Diagnostic> 
     judge.drops(settings);
     judge.destinations(settings);
     judge.folders(settings);
+    judge.test_clock(settings);
     judge.found
 }
 
@@ -446,6 +448,20 @@ impl Judge<'_, '_, '_> {
         }
         if settings.store.data.as_os_str().is_empty() {
             self.error("C003", "store.data", "the data folder has no name".to_owned(), "empty", "write it like \"/var/lib/chis-broker\"");
+        }
+    }
+
+    fn test_clock(&mut self, settings: &Settings) {
+        let Some(file) = &settings.test.clock else { return };
+        if !settings.allow_test_numbers {
+            let message = "a test clock is for trials with invented people: `allow_test_numbers` is not true".to_owned();
+            let help = "take `[test] clock` out; or, where no real child is, say allow_test_numbers = true";
+            self.error("C017", "test.clock", message, "this broker would not know the day", help);
+        }
+        if let Err(error) = TestClock::open(file) {
+            let text = error.to_string();
+            let (message, help) = text.split_once("; ").unwrap_or((&text, "write a time into it, like 2026-01-05T06:00:00Z"));
+            self.error("C009", "test.clock", message.to_owned(), "this file", help);
         }
     }
 }

@@ -373,3 +373,17 @@ hub = "NE"
     assert_eq!(told, ["5 C012", "13 C006", "14 C010", "15 C006", "16 C015"], "{:#?}", loaded.diagnostics);
     assert_eq!(loaded.settings.intake.drop[0].folder, site.path().join("in"), "folders are taken from the folder of the file");
 }
+
+#[test]
+fn a_test_clock_needs_test_numbers_and_a_file_that_holds_a_time() {
+    let site = |main: &str| Site::new(&format!("{main}{GOOD}"), &[("clock", "2026-01-05T06:00:00Z\n"), ("other", "soon")]);
+    let allowed = site("allow_test_numbers = true\n[test]\nclock = \"clock\"\n");
+    assert_eq!(told(&allowed.load()), Vec::<String>::new());
+    assert_eq!(allowed.load().settings.test.clock, Some(allowed.path().join("clock")), "taken from the folder of the file");
+    let refused = "C017 a test clock is for trials with invented people: `allow_test_numbers` is not true";
+    assert_eq!(told(&site("[test]\nclock = \"clock\"\n").load()), [format!("chis-broker.toml:2:9 {refused}")]);
+    let text = told(&site("allow_test_numbers = true\n[test]\nclock = \"other\"\n").load());
+    assert!(text.len() == 1 && text[0].starts_with("chis-broker.toml:3:9 C009 ") && text[0].ends_with("other holds no time"), "{text:?}");
+    let text = told(&site("allow_test_numbers = true\n[test]\nclock = \"none\"\n").load());
+    assert!(text.len() == 1 && text[0].contains("none cannot be read"), "{text:?}");
+}

@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn input(body: &str) -> Input<'_> {
-        Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }
+        Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }
     }
 
     fn a28(control: &str, sex: &str) -> String {

@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use jiff::Timestamp;
+
 use super::views::ViewError;
 use crate::canon::EventKind;
 use crate::mapping::{Bundle, Input, Outcome, Provenance, Reading};
@@ -66,7 +68,7 @@ impl<'r> Rereader<'r> {
         // As it was read: a broker that takes no test numbers said so of each.
         let findings = self.reader.trace(seq)?.map(|trace| trace.findings.to_string()).unwrap_or_default();
         let took_test_numbers = !findings.contains(TEST_NUMBER);
-        Ok(read(&bundle, hash, (format, &body), (charset.as_deref(), took_test_numbers)))
+        Ok(read(&bundle, hash, (format, &body, row.arrived.parse().ok()), (charset.as_deref(), took_test_numbers)))
     }
 
     /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
@@ -85,7 +87,8 @@ impl<'r> Rereader<'r> {
                 None => return Ok(true),
             },
         };
-        Ok(read(&bundle, String::new(), (format, &body), ((self.charset)(&row.source).as_deref(), true)).is_restricted)
+        Ok(read(&bundle, String::new(), (format, &body, row.arrived.parse().ok()), ((self.charset)(&row.source).as_deref(), true))
+            .is_restricted)
     }
 
     fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {
@@ -99,8 +102,10 @@ impl<'r> Rereader<'r> {
     }
 }
 
-fn read(bundle: &Bundle, hash: String, (format, body): (Format, &[u8]), (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
-    let input = Input { format, body, default_charset: charset, allow_test_numbers };
+type Body<'b> = (Format, &'b [u8], Option<Timestamp>);
+
+fn read(bundle: &Bundle, hash: String, (format, body, received): Body<'_>, (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
+    let input = Input { format, body, default_charset: charset, allow_test_numbers, received };
     let reading = bundle.read(&input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));

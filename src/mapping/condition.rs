@@ -7,7 +7,11 @@
 //! comparison  = "exists(" path ")" | operand ("=" "!=" "<" "<=" ">" ">=") operand | operand "in" "(" literal { "," literal } ")"
 //!             | operand "fits" literal
 //!             | operand "in" "table(" literal ")"
-//! operand     = path | "text" | 'text' | number | "count(" path ")" | "length(" path ")" | "days(" path "," path ")"
+//!             | operand "in" column
+//! operand     = path | "text" | 'text' | number | column | "count(" path ")" | "length(" path ")" | "distinct(" path { "," path } ")"
+//!             | "days(" day "," day ")"
+//! column      = "column(" path "," literal "," literal ")"
+//! day         = path | "received()"
 //! ```
 //!
 //! # Invariants
@@ -15,9 +19,13 @@
 //! - An absent value is the empty text: `PID-24 != "Y"` is true where PID-24 is absent.
 //! - A path that finds several values compares true where one of them does; `!=` is exactly "not =".
 //! - Numbers are compared as numbers where both sides are numbers, else as texts.
+//! - The cell of a code that its table does not know is the empty text, as an empty cell is.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Range;
+
+use jiff::civil::Date;
 
 use super::diagnostic::{CONDITION, Mistake, did_you_mean};
 use super::path::Path;
@@ -46,6 +54,8 @@ pub(super) enum Condition {
     Fits(Operand, Pattern),
     /// A code that a table knows, whenever its row holds.
     Listed(Operand, Table),
+    /// One of the words in a cell.
+    Among(Operand, Operand),
 }
 
 /// One side of a comparison.
@@ -62,7 +72,28 @@ pub(super) enum Operand {
     /// How many characters the first value has.
     Length(Path),
     /// Whole days from the first date to the second; nothing where one of them is no date.
-    Days(Box<(Path, Path)>),
+    Days(Box<(Day, Day)>),
+    /// How many different values the paths find together.
+    Distinct(Vec<Path>),
+    /// What a further column of a table says of the codes that a path finds.
+    Column(Path, Box<Column>),
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    table: Table,
+    /// Its number in each sheet of the table.
+    numbers: Vec<Option<usize>>,
+}
+
+/// One end of a span of days.
+#[derive(Clone, Debug)]
+pub(super) enum Day {
+    /// The first value of a path.
+    Path(Path),
+    /// When the message came, where that is known.
+    Received,
 }
 
 /// How two operands are compared.
@@ -90,6 +121,8 @@ pub(super) trait Ask {
     fn count(&self, path: &Path) -> usize;
     /// Is anything there that is not null.
     fn exists(&self, path: &Path) -> bool;
+    /// The day on which the message came, where that is known.
+    fn received(&self) -> Option<Date>;
 }
 
 impl Condition {
@@ -103,6 +136,9 @@ impl Condition {
             Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
             Self::Fits(operand, pattern) => operand.any(message, &mut |text| !text.is_empty() && pattern.fits(text)),
             Self::Listed(operand, table) => operand.any(message, &mut |text| table.find(text, None).is_some()),
+            Self::Among(operand, cell) => operand.any(message, &mut |text| {
+                !text.is_empty() && cell.any(message, &mut |cell| cell.split_whitespace().any(|word| word == text))
+            }),
             Self::Compare(sides, Comparison::Unequal) => !compare(&sides.0, Comparison::Equal, &sides.1, message),
             Self::Compare(sides, comparison) => compare(&sides.0, *comparison, &sides.1, message),
         }
@@ -115,6 +151,7 @@ impl Condition {
             Self::Not(inner) => inner.paths(),
             Self::Exists(path) => vec![path],
             Self::In(operand, _) | Self::Fits(operand, _) | Self::Listed(operand, _) => operand.paths(),
+            Self::Among(left, right) => left.paths().into_iter().chain(right.paths()).collect(),
             Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
@@ -141,6 +178,15 @@ impl Operand {
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
                 such(days.as_deref().unwrap_or_default())
             }
+            Self::Distinct(paths) => such(&distinct(message, paths).to_string()),
+            Self::Column(path, column) => {
+                let mut none = true;
+                let found = message.any(path, &mut |code| {
+                    none = false;
+                    such(column.cell(code))
+                });
+                found || (none && such(""))
+            }
         }
     }
 
@@ -150,25 +196,54 @@ impl Operand {
             Self::Number(number) => number.is_finite() && such(*number),
             Self::Count(path) => such(exact(message.count(path))),
             Self::Length(path) => such(exact(length(message, path))),
+            Self::Distinct(paths) => such(exact(distinct(message, paths))),
             _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
     }
 
     fn is_number(&self) -> bool {
-        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(_))
+        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(_) | Self::Distinct(_))
     }
 
     fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Path(path) | Self::Count(path) | Self::Length(path) => vec![path],
-            Self::Days(dates) => vec![&dates.0, &dates.1],
+            Self::Path(path) | Self::Count(path) | Self::Length(path) | Self::Column(path, _) => vec![path],
+            Self::Distinct(paths) => paths.iter().collect(),
+            Self::Days(dates) => [&dates.0, &dates.1].into_iter().filter_map(Day::path).collect(),
             Self::Text(_) | Self::Number(_) => Vec::new(),
         }
     }
 }
 
+impl Column {
+    /// What the row of a code says; empty where there is none.
+    fn cell(&self, code: &str) -> &str {
+        let row = self.table.find(code, None);
+        row.map_or("", |(sheet, row)| self.numbers.get(sheet).copied().flatten().map_or("", |column| row.cell(column)))
+    }
+}
+
+impl Day {
+    fn path(&self) -> Option<&Path> {
+        if let Self::Path(path) = self { Some(path) } else { None }
+    }
+}
+
+/// How many different values some paths find together.
+fn distinct(message: &dyn Ask, paths: &[Path]) -> usize {
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        message.any(path, &mut |text| {
+            seen.insert(text.to_owned());
+            false
+        });
+    }
+    seen.len()
+}
+
 /// The day that the first value of a path says; of a year or month its first day.
-fn day(message: &dyn Ask, path: &Path) -> Option<jiff::civil::Date> {
+fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
+    let Some(path) = day.path() else { return message.received() };
     let mut day = None;
     message.any(path, &mut |text| {
         let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
@@ -177,7 +252,7 @@ fn day(message: &dyn Ask, path: &Path) -> Option<jiff::civil::Date> {
             6 => format!("{digits}01"),
             _ => digits,
         };
-        day = jiff::civil::Date::strptime("%Y%m%d", whole).ok();
+        day = Date::strptime("%Y%m%d", whole).ok();
         true
     });
     day
@@ -324,6 +399,9 @@ impl<'p> Parser<'p> {
             if self.opens("table") {
                 return Ok(Condition::Listed(left, self.table()?));
             }
+            if self.opens("column") {
+                return Ok(Condition::Among(left, self.column()?));
+            }
             return Ok(Condition::In(left, self.list()?));
         }
         if self.word("fits") {
@@ -364,20 +442,63 @@ impl<'p> Parser<'p> {
         true
     }
 
-    /// `name(path, path)`, where the text goes on so.
-    fn function_of_two(&mut self, name: &str) -> Result<Option<(Path, Path)>, Mistake> {
-        if !self.opens(name) {
+    /// `days(day, day)`, where the text goes on so.
+    fn days(&mut self) -> Result<Option<(Day, Day)>, Mistake> {
+        if !self.opens("days") {
             return Ok(None);
         }
-        let first = self.path()?;
+        let first = self.day()?;
         if !self.sign(",") {
             return Err(self.wrong("a comma and a second path are expected here"));
         }
-        let second = self.path()?;
-        if !self.sign(")") {
-            return Err(self.wrong("a closing parenthesis is expected here"));
-        }
+        let second = self.day()?;
+        self.closes()?;
         Ok(Some((first, second)))
+    }
+
+    fn day(&mut self) -> Result<Day, Mistake> {
+        if self.opens("received") {
+            self.closes()?;
+            return Ok(Day::Received);
+        }
+        self.path().map(Day::Path)
+    }
+
+    /// `path, path)` after `distinct(`.
+    fn paths(&mut self) -> Result<Vec<Path>, Mistake> {
+        let mut paths = vec![self.path()?];
+        while self.sign(",") {
+            paths.push(self.path()?);
+        }
+        self.closes()?;
+        Ok(paths)
+    }
+
+    /// `path, "table", "column")` after `column(`.
+    fn column(&mut self) -> Result<Operand, Mistake> {
+        let path = self.path()?;
+        let comma = |parser: &mut Self| if parser.sign(",") { Ok(()) } else { Err(parser.wrong("a comma is expected here")) };
+        comma(self)?;
+        let table = self.named_table()?;
+        comma(self)?;
+        self.space();
+        if !self.rest().starts_with(['"', '\'']) {
+            return Err(self.wrong("the name of a column in quotation marks is expected here"));
+        }
+        let start = self.at + 1;
+        let name = self.quoted()?;
+        let numbers: Vec<Option<usize>> = table.sheets.iter().map(|sheet| sheet.column(&name)).collect();
+        if numbers.iter().all(Option::is_none) {
+            let mistake = Mistake::new(CONDITION, start..start + name.len(), format!("table {:?} has no column {name:?}", table.name));
+            let known: Vec<&str> = table.sheets.iter().flat_map(|sheet| sheet.columns()).collect();
+            return Err(mistake.maybe_help(did_you_mean(&name, known)));
+        }
+        self.closes()?;
+        Ok(Operand::Column(path, Box::new(Column { table, numbers })))
+    }
+
+    fn closes(&mut self) -> Result<(), Mistake> {
+        if self.sign(")") { Ok(()) } else { Err(self.wrong("a closing parenthesis is expected here")) }
     }
 
     /// `name(path)`, where the text goes on so.
@@ -399,8 +520,14 @@ impl<'p> Parser<'p> {
         if let Some(path) = self.function("length")? {
             return Ok(Operand::Length(path));
         }
-        if let Some((from, to)) = self.function_of_two("days")? {
-            return Ok(Operand::Days(Box::new((from, to))));
+        if let Some(days) = self.days()? {
+            return Ok(Operand::Days(Box::new(days)));
+        }
+        if self.opens("distinct") {
+            return Ok(Operand::Distinct(self.paths()?));
+        }
+        if self.opens("column") {
+            return self.column();
         }
         self.space();
         match self.rest().chars().next() {
@@ -419,23 +546,25 @@ impl<'p> Parser<'p> {
         let word: &str = self.rest().split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
         let called = !word.is_empty() && self.rest().get(word.len()..).is_some_and(|rest| rest.starts_with('('));
         let span = self.at..self.at + word.len();
-        let help = did_you_mean(word, ["exists", "count", "length", "days", "not"]);
+        let help = did_you_mean(word, ["exists", "count", "length", "distinct", "days", "column", "not"]);
         if called { Err(Mistake::new(CONDITION, span, format!("there is no function `{word}`")).maybe_help(help)) } else { Ok(()) }
     }
 
     /// The name of a table and the end of `table(…)`.
     fn table(&mut self) -> Result<Table, Mistake> {
+        let table = self.named_table()?;
+        self.closes()?;
+        Ok(table)
+    }
+
+    fn named_table(&mut self) -> Result<Table, Mistake> {
         self.space();
         if !self.rest().starts_with(['"', '\'']) {
             return Err(self.wrong("the name of a table in quotation marks is expected here"));
         }
         let start = self.at + 1;
         let name = self.quoted()?;
-        let table = (self.table_of)(&name).map_err(|mistake| moved(mistake, start))?;
-        if !self.sign(")") {
-            return Err(self.wrong("a closing parenthesis is expected here"));
-        }
-        Ok(table)
+        (self.table_of)(&name).map_err(|mistake| moved(mistake, start))
     }
 
     fn list(&mut self) -> Result<Vec<String>, Mistake> {
@@ -548,7 +677,8 @@ mod tests {
 
     fn table(name: &str) -> Result<Table, Mistake> {
         let report = crate::mapping::diagnostic::Report::default();
-        let source = crate::mapping::diagnostic::Source::new("tables/sex.csv", "", "from,to,display,note\n2,2,Female,\n".to_owned());
+        let source =
+            crate::mapping::diagnostic::Source::new("tables/sex.csv", "", "from,to,display,note\n2,2,Female,a b\n3,2,,\n".to_owned());
         let sheet = std::sync::Arc::new(crate::mapping::table::load(&source, &report));
         let none = || Mistake::new("M040", 0..name.len(), format!("there is no table {name:?}"));
         (name == "sex").then(|| Table { name: name.to_owned(), sheets: vec![sheet] }).ok_or_else(none)
@@ -569,6 +699,9 @@ mod tests {
         }
         fn exists(&self, path: &Path) -> bool {
             self.any(path, &mut |value| value != "\"\"")
+        }
+        fn received(&self) -> Option<Date> {
+            Some(jiff::civil::date(2026, 4, 3))
         }
     }
 
@@ -601,6 +734,16 @@ mod tests {
         check("days(PID-7,MSH-7) < 28", false);
         check("days(MSH-7, PID-7) = -28", true);
         check("days(PID-7, meta) = 1", true);
+        check("days(PID-7, received()) = 2 and days(MSH-7, received()) < 0", true);
+        check("distinct(OBX) = 2 and distinct(PID-8) = 1 and distinct(PID-9) = 0", true);
+        check("distinct(OBX, PID-8) > 2 and distinct(PID-8, PID-8) < 2", true);
+        check("column(PID-8, \"sex\", \"display\") = 'Female'", true);
+        check(
+            "column(PID-8, \"sex\", \"to\") = PID-8 and column(PID-7, \"sex\", \"to\") = '' and column(PID-9, \"sex\", \"to\") = ''",
+            true,
+        );
+        check("OBX in column(PID-8, \"sex\", \"note\") and not PID-8 in column(PID-8, \"sex\", \"note\")", true);
+        check("PID-9 in column(PID-9, \"sex\", \"note\")", false);
         check("days(PID-8, MSH-7) >= 0 or days(PID-9, MSH-7) >= 0 or days(PID-9, MSH-7) < 0", false);
         check("not exists(PID-9) and exists(PID-8)", true);
         check("exists(PID-30)", false);
@@ -632,6 +775,9 @@ mod tests {
             ("PID-8 in table(sex)", 15, "the name of a table"),
             ("PID-8 in table(\"sxe\")", 16, "there is no table"),
             ("PID-8 in table(\"sex\"", 20, "a closing"),
+            ("column(PID-8, \"sxe\", \"to\") = 1", 15, "there is no table"),
+            ("column(PID-8, \"sex\", \"ot\") = 1", 22, "table \"sex\" has no column"),
+            ("column(PID-8, \"sex\") = 1", 19, "a comma"),
             ("PID#8 = 1", 0, "no path"),
             ("PID-8 = 1 and PID#9 = 1", 14, "no path"),
         ];

@@ -225,6 +225,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
             return None;
         }
         self.check(record, scope);
+        self.remark(record, scope);
         let notes = self.notes.len();
         let mut part = Part::new(record.shape, record.room);
         let (mut nulls, mut missing) = (Vec::new(), Vec::new());
@@ -284,6 +285,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     }
 
     fn parts(&mut self, record: &Record, scope: &V::Scope, made: &mut Made) {
+        let mut compared = Vec::new();
         for child in &record.children {
             let is_event = self.mapping.records.get(*child).is_some_and(|record| record.kind.home == Home::Event);
             if is_event {
@@ -292,6 +294,7 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
             let mut cleared = Vec::new();
             for scope in self.enter(scope, *child, &mut cleared) {
                 let Some(part) = self.make(*child, &scope) else { continue };
+                self.compare(&part, &scope, &made.parts, &mut compared);
                 if part.cleared.is_empty() || !part.part.fields.is_empty() || !part.parts.is_empty() {
                     made.parts.push(part);
                 } else {
@@ -319,6 +322,51 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
                 "see `check` of this record",
             );
         }
+    }
+
+    /// What the file says of a record where something is true: in its own words, at the place that the condition names first.
+    fn remark(&mut self, record: &Record, scope: &V::Scope) {
+        for remark in record.remarks.iter().filter(|remark| holds(self.view, scope, &remark.when)) {
+            let paths = remark.when.paths();
+            let first = paths.iter().find_map(|path| self.view.first(scope, path, Mode { scalar: true, every: false }));
+            let (at, bytes) = match (first, paths.first()) {
+                (Some(hit), _) => (self.view.place(&hit.place), self.view.bytes(&hit.place)),
+                (None, Some(path)) => (path.text().to_owned(), None),
+                (None, None) => (self.view.stands_on(scope), None),
+            };
+            let (level, code) = if remark.holds { (Level::Hold, "check-failed") } else { (Level::Warning, "implausible") };
+            let text = if at.is_empty() { remark.text.clone() } else { format!("{} (see {at})", remark.text) };
+            let help = if remark.holds { "ask the sender which is right" } else { "look whether the sender meant it" };
+            self.say(level, code, (record.name.clone(), at, bytes), remark.origin.shown(), text, help);
+        }
+    }
+
+    /// A record against those of its type and owner before it, by what `unique` says; `compared` are these, by their place.
+    fn compare(&mut self, part: &Made, scope: &V::Scope, before: &[Made], compared: &mut Vec<(usize, String)>) {
+        let mapping = self.mapping;
+        let Some(record) = mapping.records.get(part.record).filter(|_| !part.part.fields.is_empty()) else { return };
+        let Some(unique) = record.unique.as_ref().filter(|unique| unique.when.as_ref().is_none_or(|when| holds(self.view, scope, when)))
+        else {
+            return;
+        };
+        let at = self.view.stands_on(scope);
+        let slots = |rule: &usize| record.rules.get(*rule);
+        let agree = |other: &Part, rule: &usize| slots(rule).is_none_or(|rule| part.part.at(&rule.slots) == other.at(&rule.slots));
+        for (index, place) in compared.iter() {
+            let Some(other) = before.get(*index).map(|made| &made.part).filter(|other| other.shape == part.part.shape) else { continue };
+            let said =
+                |rule: &usize| slots(rule).is_some_and(|rule| part.part.at(&rule.slots).is_some() && other.at(&rule.slots).is_some());
+            if !unique.by.iter().all(|rule| said(rule) && agree(other, rule)) {
+                continue;
+            }
+            let Some(rule) = unique.same.iter().find(|rule| said(rule) && !agree(other, rule)).and_then(slots) else { continue };
+            let by = unique.by.iter().filter_map(slots).map(|rule| rule.field.as_str()).collect::<Vec<_>>().join(", ");
+            let text = format!("{at} and {place} have the same {by} and contradict each other in {}", rule.field);
+            let about = (format!("{}.{}", record.name, rule.field), at.clone(), None);
+            self.say(Level::Hold, "check-failed", about, unique.origin.shown(), text, "ask the sender which is right");
+            break;
+        }
+        compared.push((before.len(), at));
     }
 
     fn check_key(&mut self, record: &Record, scope: &V::Scope, base: usize, made: &Made) {

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use jiff::civil::Date;
 use serde_json::Value;
 
 use super::explain::{At, Notes};
@@ -34,18 +35,24 @@ pub(super) struct Scope<'t> {
 pub(super) struct FhirView<'v, 't> {
     tree: &'v Tree<'t>,
     lets: Vec<(&'v str, Vec<Spot<'t>>)>,
+    received: Option<Date>,
 }
 
 impl<'v, 't> FhirView<'v, 't> {
     /// Finds what `[let]` names, in order, so that a name may use those above it.
     pub fn new(tree: &'v Tree<'t>, lets: &'v [Let]) -> Self {
-        let mut view = Self { tree, lets: Vec::with_capacity(lets.len()) };
+        let mut view = Self { tree, lets: Vec::with_capacity(lets.len()), received: None };
         for one in lets {
             let paths = one.sources.iter();
             let found = paths.map(|path| view.nodes(None, path)).find(|found| !found.is_empty()).unwrap_or_default();
             view.lets.push((&one.name, found));
         }
         view
+    }
+
+    /// The same view of a message that came on this day.
+    pub fn received(self, received: Option<Date>) -> Self {
+        Self { received, ..self }
     }
 
     fn nodes(&self, this: Option<Spot<'t>>, path: &Path) -> Vec<Spot<'t>> {
@@ -111,6 +118,10 @@ impl<'t> View<'t> for FhirView<'_, 't> {
 
     fn stands_on(&self, scope: &Scope<'t>) -> String {
         scope.this.as_ref().map_or_else(String::new, |this| self.place(this))
+    }
+
+    fn received(&self) -> Option<Date> {
+        self.received
     }
 
     fn is_exhausted(&self) -> bool {

@@ -20,6 +20,8 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
+use jiff::civil::Date;
+
 use super::explain::{At, Notes, Place};
 use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
@@ -200,6 +202,7 @@ pub(super) struct V2View<'m, 'l> {
     chosen: RefCell<Vec<(usize, usize, Option<Repetition<'m>>)>>,
     cuts: RefCell<Cuts>,
     memo: RefCell<Vec<Seen<'m>>>,
+    received: Option<Date>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
@@ -219,7 +222,12 @@ impl<'m, 'l> V2View<'m, 'l> {
         let (scopes, owned) = (RefCell::new(scopes), RefCell::new(Vec::with_capacity(SCOPES_ROOM)));
         let (groups, chosen) = (RefCell::default(), RefCell::default());
         let (cuts, memo) = (RefCell::default(), RefCell::default());
-        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts, memo }
+        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts, memo, received: None }
+    }
+
+    /// The same view of a message that came on this day.
+    pub fn received(self, received: Option<Date>) -> Self {
+        Self { received, ..self }
     }
 
     fn spend(&self, steps: usize) -> bool {
@@ -797,6 +805,10 @@ impl<'m> View<'m> for V2View<'m, '_> {
     fn stands_on(&self, scope: &Scope) -> String {
         let on = self.scopes.borrow().get(scope.number).and_then(|inside| inside.on);
         on.map_or_else(String::new, |segment| self.numbered(segment))
+    }
+
+    fn received(&self) -> Option<Date> {
+        self.received
     }
 
     fn is_exhausted(&self) -> bool {

@@ -25,6 +25,7 @@
 //! - Every name in `expect` exists: a test cannot pass because of a typing error.
 //! - A test reads with its own file, whatever other files would accept the sample; 999 NHS numbers are taken.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::assemble::Seen;
@@ -42,7 +43,7 @@ use super::target::{Kind, Model};
 use super::{Format, Input, Level, Outcome, TestReport};
 use crate::fhir::Release;
 
-const TEST_KEYS: &[&str] = &["name", "sample", "row", "set", "drop", "move", "insert", "expect"];
+const TEST_KEYS: &[&str] = &["name", "sample", "row", "received", "set", "drop", "move", "insert", "expect"];
 const EXPECT_KEYS: &[&str] = &["held", "ignored", "issues", "absent", "cleared", "counts"];
 
 /// A compiled test.
@@ -52,6 +53,7 @@ pub(super) struct InlineTest {
     origin: Origin,
     sample: String,
     row: usize,
+    received: Option<Timestamp>,
     edits: Vec<Edit>,
     expect: Expect,
 }
@@ -85,6 +87,7 @@ pub(super) fn load(section: &Section<'_>, dialect: Dialect, columns: &[String], 
     let sample = section.needed("sample", "\"samples/….hl7\"", report)?;
     let edits = mutate::load(section, dialect, columns, report);
     let row = row(section, dialect, report);
+    let received = received(section, report);
     let loader = Loader { section, records, report };
     let expect = section.section("expect", "`expect`", report);
     let expect = expect.map(|expect| loader.expect(&expect));
@@ -95,7 +98,18 @@ pub(super) fn load(section: &Section<'_>, dialect: Dialect, columns: &[String], 
         );
     }
     let origin = Origin::of(section.source, section.span.start);
-    Some(InlineTest { name: name?.value.to_owned(), origin, sample: sample.value.to_owned(), row, edits, expect: expect? })
+    Some(InlineTest { name: name?.value.to_owned(), origin, sample: sample.value.to_owned(), row, received, edits, expect: expect? })
+}
+
+/// The day on which the sample came, at noon.
+fn received(section: &Section<'_>, report: &Report) -> Option<Timestamp> {
+    let text = section.text("received", report)?;
+    let day = text.value.parse::<jiff::civil::Date>().ok();
+    let at = day.and_then(|day| day.at(12, 0, 0, 0).to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|at| at.timestamp());
+    if at.is_none() {
+        report.error(section.source, Mistake::new(WRONG_KIND, text.span, "`received` is no day").help("write received = \"2026-04-01\""));
+    }
+    at
 }
 
 /// Which row of a CSV sample is read.
@@ -300,7 +314,7 @@ fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Optio
     if mapping.dialect == Dialect::Csv {
         let row = CsvRow::of_file(&body, test.row).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
         let document = mutate::apply(Document::Csv(row), &test.edits)?;
-        return Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true }));
+        return Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }));
     }
     let is_xml = body.trim_ascii_start().starts_with(b"<") || body.starts_with(b"\xef\xbb\xbf<");
     let format = match (mapping.dialect, is_xml) {
@@ -310,10 +324,10 @@ fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Optio
         (Dialect::Fhir(Release::R4), true) => Format::R4Xml,
         (Dialect::Fhir(Release::R4), false) => Format::R4Json,
     };
-    let input = Input { format, body: &body, default_charset: None, allow_test_numbers: true };
+    let input = Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None };
     let document = Document::read(&input).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
     let document = mutate::apply(document, &test.edits)?;
-    Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true }))
+    Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }))
 }
 
 impl Expect {

@@ -29,6 +29,8 @@
 //! | | `group_by` | segments with equal value in this field are one record, wherever they stand in the scope |
 //! | | `parent`, `within` | the owner; may be left out where only one record can be it. A record sees what its owner owns |
 //! | | `when`, `check` | no record where false; a finding that holds where false |
+//! | | `hold`, `warn` | findings in the file's own words where a condition holds |
+//! | | `unique` | records of one owner and type that are the same in `by` must be the same in `same`, else held |
 //! | | `key` | fields or records below this one: at least one must be there, else held |
 //! | | `needs` | silently no record where one of these fields is absent |
 //! | rule | `column` | with `table`: this column instead of `to`; its empty cell says nothing |
@@ -90,6 +92,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::canon::{Content, Statement};
@@ -118,6 +121,8 @@ pub struct Input<'a> {
     pub default_charset: Option<&'a str>,
     /// 999 NHS numbers are taken (tests, demo, embedded default).
     pub allow_test_numbers: bool,
+    /// When it came, where that is known: what a message without a time of its own is measured by.
+    pub received: Option<Timestamp>,
 }
 
 /// How much a finding matters.
@@ -354,9 +359,11 @@ impl Bundle {
             return canonical::read(input.body, input.allow_test_numbers);
         }
         match Document::read(input) {
-            Ok(document) => {
-                select::read(&self.mappings, &document, How { allow_test_numbers: input.allow_test_numbers, explain, keep: false })
-            }
+            Ok(document) => select::read(
+                &self.mappings,
+                &document,
+                How { allow_test_numbers: input.allow_test_numbers, explain, keep: false, received: input.received },
+            ),
             Err(why) => {
                 select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new())
             }

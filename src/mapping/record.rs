@@ -2,7 +2,8 @@
 //!
 //! # Keys (a closed set)
 //!
-//! `name`, `type`, `parent`, `over`, `lead`, `span`, `group_by`, `within`, `when`, `check`, `key`, `needs`, `fields`.
+//! `name`, `type`, `parent`, `over`, `lead`, `span`, `group_by`, `within`, `when`, `check`, `hold`, `warn`, `unique`, `key`,
+//! `needs`, `fields`.
 //!
 //! # Invariants
 //!
@@ -16,7 +17,9 @@
 use std::collections::BTreeSet;
 
 use super::condition::Condition;
-use super::diagnostic::{Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNFIT, UNKNOWN_FIELD, WRONG_KIND, did_you_mean};
+use super::diagnostic::{
+    MISSING_KEY, Mistake, NAME, OVER, PARENT, RECORD_TYPE, Report, Source, UNFIT, UNKNOWN_FIELD, WRONG_KIND, did_you_mean,
+};
 use super::document::{Entry, Section, Text, entries};
 use super::path::{Dialect, Names, Path, V2Path};
 use super::rule::{Defaults, Origin, RawRule, Rule, Terms};
@@ -24,8 +27,10 @@ use super::target::{Home, Kind, Model, RECORD_TYPES, RecordType, Target};
 use crate::fhir;
 
 /// Keys of a record.
-pub(super) const RECORD_KEYS: &[&str] =
-    &["name", "type", "parent", "over", "lead", "span", "group_by", "within", "when", "check", "key", "needs", "fields"];
+pub(super) const RECORD_KEYS: &[&str] = &[
+    "name", "type", "parent", "over", "lead", "span", "group_by", "within", "when", "check", "hold", "warn", "unique", "key", "needs",
+    "fields",
+];
 /// Names that mean something else in `expect`.
 pub(super) const RESERVED: &[&str] = &["held", "ignored", "absent", "cleared", "counts", "issues", "let", "parent"];
 
@@ -47,6 +52,32 @@ pub(super) enum Key {
     Rule(usize),
     /// A record that belongs to this one.
     Record(usize),
+}
+
+/// Something to say of a record where a condition holds.
+#[derive(Clone, Debug)]
+pub(super) struct Remark {
+    /// Where it is said.
+    pub when: Condition,
+    /// What is said, in the words of whoever wrote the file; nothing of the message is in it.
+    pub text: String,
+    /// It holds the message.
+    pub holds: bool,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// Records of one owner that speak of the same thing must not contradict each other.
+#[derive(Clone, Debug)]
+pub(super) struct Unique {
+    /// Rules whose fields say what a record speaks of.
+    pub by: Vec<usize>,
+    /// Rules whose fields must then be the same, as far as they are said.
+    pub same: Vec<usize>,
+    /// Which records are looked at; all where it is not written.
+    pub when: Option<Condition>,
+    /// Where it is written.
+    pub origin: Origin,
 }
 
 /// Where a finished record goes, by the number of the member that it fills.
@@ -89,6 +120,10 @@ pub(super) struct Record {
     pub when: Option<Condition>,
     /// Must hold, with its text.
     pub check: Option<(Condition, String)>,
+    /// What is said where something else is true.
+    pub remarks: Vec<Remark>,
+    /// What several of them must agree on.
+    pub unique: Option<Unique>,
     /// At least one of these must be there.
     pub key: Vec<Key>,
     /// Silently no record where one of these rules found nothing.
@@ -339,6 +374,8 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
     });
     let needs = needs.collect();
     let when = terms.condition(section, "when");
+    let remarks = ["hold", "warn"].into_iter().flat_map(|key| remarks(section, key, terms)).collect();
+    let unique = unique(raw, &rules, terms);
     let origin = Origin::of(source, raw.name.span.start);
     Record {
         name: raw.name.value.to_owned(),
@@ -354,12 +391,58 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         group_by,
         when,
         check,
+        remarks,
+        unique,
         key: Vec::new(),
         needs,
         children: Vec::new(),
         rules,
         origin,
     }
+}
+
+/// `hold = [{ when = '…', text = "…" }, …]`, and `warn` likewise.
+fn remarks(section: &Section<'_>, key: &str, terms: &Terms<'_>) -> Vec<Remark> {
+    let remark = |inner: Section<'_>| {
+        inner.closed(&["when", "text"], terms.report);
+        inner.needed("when", "'RXA-6 > 10'", terms.report)?;
+        let text = inner.needed("text", "\"what is wrong\"", terms.report)?;
+        let when = terms.condition(&inner, "when")?;
+        let origin = Origin::of(inner.source, inner.key_span("when").start);
+        Some(Remark { when, text: text.value.to_owned(), holds: key == "hold", origin })
+    };
+    section.sections(key, &format!("an item of `{key}`"), terms.report).into_iter().filter_map(remark).collect()
+}
+
+/// `unique = { by = ["condition"], same = ["nbs_status"], when = '…' }`
+fn unique(raw: &RawRecord<'_>, rules: &[Rule], terms: &Terms<'_>) -> Option<Unique> {
+    let (section, report) = (raw.section.section("unique", "`unique`", terms.report)?, terms.report);
+    section.closed(&["by", "same", "when"], report);
+    let fields = |key: &str, example: &str| {
+        let texts = section.texts(key, report);
+        if texts.is_empty() {
+            let mistake = Mistake::new(MISSING_KEY, section.span.clone(), format!("`unique` must say `{key}`"));
+            report.error(section.source, mistake.help(format!("add: {key} = [\"{example}\"]")));
+        }
+        let found = texts.into_iter().filter_map(|text| {
+            let found = rules.iter().position(|rule| rule.field == text.value);
+            if found.is_none() && !raw.rules.iter().any(|rule| rule.target.dotted() == text.value) {
+                let known: Vec<String> = raw.rules.iter().map(|rule| rule.target.dotted()).collect();
+                let text = (text.span, format!("`{key}` names {:?}, for which this record has no rule", text.value), text.value);
+                let mistake = Mistake::new(UNKNOWN_FIELD, text.0, text.1);
+                report.error(section.source, mistake.maybe_help(did_you_mean(text.2, known.iter().map(String::as_str))));
+            }
+            found
+        });
+        found.collect::<Vec<_>>()
+    };
+    if raw.kind.home == Home::Child || raw.kind.home == Home::Event {
+        let mistake = Mistake::new(UNFIT, section.span.clone(), "`unique` is for records that belong to another one");
+        report.error(section.source, mistake.help("remove `unique`"));
+    }
+    let (by, same) = (fields("by", "condition"), fields("same", "nbs_status"));
+    let origin = Origin::of(section.source, section.span.start);
+    Some(Unique { by, same, when: terms.condition(&section, "when"), origin })
 }
 
 /// Where records of a type go whose owner is of another.

@@ -28,6 +28,8 @@ use super::view::{View, holds};
 use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
 use crate::fhir::{self, Release, Tree};
 use crate::hl7::{self, Message};
+use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 /// A sender's file that stands alone comes before all others.
@@ -57,6 +59,8 @@ pub(super) struct How {
     pub explain: bool,
     /// Keep what was made, for tests.
     pub keep: bool,
+    /// When the message came, where that is known.
+    pub received: Option<Timestamp>,
 }
 
 impl Document {
@@ -390,26 +394,27 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     let iso = matches!(document, Document::Fhir(..));
     let by_shape = matches!(document, Document::Csv(_));
     let contents = RefCell::default();
+    let received = how.received.map(|at| at.to_zoned(zone.clone()).date());
     let around = Surroundings { zone, iso, by_shape, allow_test_numbers: how.allow_test_numbers, contents: &contents };
     let options = Options { around, day: document.day(), explain: how.explain, keep: how.keep, findings: document.findings() };
     let mut evaluation = match asked {
-        Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets), options),
+        Asked::V2(view) => eval::evaluate(mapping, &view.with(&mapping.lets).received(received), options),
         Asked::Fhir(tree) => {
             // Asking which file reads it costs this one nothing.
             tree.refresh(STEPS_MAX);
-            eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets), options)
+            eval::evaluate(mapping, &FhirView::new(tree, &mapping.lets).received(received), options)
         }
-        Asked::Row(row) => with_row(mapping, row, options),
+        Asked::Row(row) => with_row(mapping, row, received, options),
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
     evaluation
 }
 
-fn with_row(mapping: &Mapping, row: &CsvRow, options: Options<'_>) -> Evaluation {
+fn with_row(mapping: &Mapping, row: &CsvRow, received: Option<Date>, options: Options<'_>) -> Evaluation {
     match row.message(&mapping.columns) {
         Ok(message) => {
-            let mut evaluation = eval::evaluate(mapping, &V2View::new(&message, &mapping.lets), options);
+            let mut evaluation = eval::evaluate(mapping, &V2View::new(&message, &mapping.lets).received(received), options);
             let reading = &mut evaluation.reading;
             let mut provenance = reading.provenance.to_vec();
             show_columns(&mapping.columns, &mut reading.findings, &mut provenance);

@@ -44,6 +44,24 @@ pub(super) fn resolved(mapping: &Mapping) -> String {
     }
     for record in &mapping.records {
         let _ = writeln!(text, "\n[{}]    # {}", heading(mapping, record), record.origin.short());
+        if let Some((_, check)) = &record.check {
+            let _ = writeln!(text, "check: {check}");
+        }
+        for remark in &record.remarks {
+            let _ = writeln!(text, "{}: {}    # {}", if remark.holds { "hold" } else { "warn" }, remark.text, remark.origin.short());
+        }
+        if let Some(unique) = &record.unique {
+            let fields = |rules: &[usize]| {
+                rules.iter().filter_map(|rule| record.rules.get(*rule)).map(|rule| rule.field.as_str()).collect::<Vec<_>>().join(", ")
+            };
+            let _ = writeln!(
+                text,
+                "unique: with the same {} the same {}    # {}",
+                fields(&unique.by),
+                fields(&unique.same),
+                unique.origin.short()
+            );
+        }
         let width = record.rules.iter().map(|rule| rule.written.chars().count()).max().unwrap_or(0).min(110);
         for rule in &record.rules {
             let _ = writeln!(text, "{:<width$}    # {}", rule.written, rule.origin.short());
@@ -71,7 +89,7 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
         return Vec::new();
     }
     let document = Document::V2(Box::new(message));
-    let evaluation = select::with(mapping, &document, How { allow_test_numbers: true, explain: true, keep: false });
+    let evaluation = select::with(mapping, &document, How { allow_test_numbers: true, explain: true, keep: false, received: None });
     let Document::V2(message) = &document else { return Vec::new() };
     let bytes: Vec<std::ops::Range<usize>> =
         evaluation.reading.provenance.iter().filter_map(|one: &Provenance| one.bytes.clone()).collect();
@@ -115,7 +133,11 @@ fn is_left(mapping: &Mapping, id: &str, field: usize) -> bool {
 fn named(mapping: &Mapping) -> HashSet<(&str, usize)> {
     let rules = mapping.records.iter().flat_map(|record| &record.rules);
     let conditions = mapping.records.iter().flat_map(|record| record.when.iter().chain(record.check.iter().map(|(check, _)| check)));
+    let remarks = mapping.records.iter().flat_map(|record| &record.remarks).map(|remark| &remark.when);
+    let uniques = mapping.records.iter().filter_map(|record| record.unique.as_ref()?.when.as_ref());
     let conditions = conditions
+        .chain(remarks)
+        .chain(uniques)
         .chain(rules.clone().filter_map(|rule| rule.when.as_ref()))
         .chain(mapping.when.as_ref())
         .chain(mapping.ignores.iter().map(|ignore| &ignore.when));

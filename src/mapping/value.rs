@@ -73,6 +73,18 @@ impl Part {
         self.fields.iter_mut().rev().find(|(known, _)| *known == slot).map(|(_, value)| value)
     }
 
+    /// What stands at the end of a path of slots.
+    pub fn at(&self, path: &[(usize, usize)]) -> Option<&Val> {
+        match path {
+            [] => None,
+            [(slot, _)] => self.get(*slot),
+            [(slot, _), rest @ ..] => match self.get(*slot) {
+                Some(Val::Part(inner)) => inner.at(rest),
+                _ => None,
+            },
+        }
+    }
+
     /// Is there something at the end of a path of slots.
     pub fn holds(&self, path: &[(usize, usize)]) -> bool {
         match path {

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use jiff::civil::Date;
+
 use super::condition::{Ask, Condition};
 use super::explain::{At, Notes};
 use super::path::Path;
@@ -88,6 +90,8 @@ pub(super) trait View<'d> {
     fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
     /// What a scope stands on, `OBR[1]`; empty for the whole message.
     fn stands_on(&self, scope: &Self::Scope) -> String;
+    /// The day on which the message came, where that is known.
+    fn received(&self) -> Option<Date>;
     /// The work allowed for one message is used up.
     fn is_exhausted(&self) -> bool;
 }
@@ -119,6 +123,9 @@ impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
     }
     fn exists(&self, path: &Path) -> bool {
         self.view.exists(self.scope, path)
+    }
+    fn received(&self) -> Option<Date> {
+        self.view.received()
     }
 }
 

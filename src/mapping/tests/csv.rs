@@ -30,7 +30,10 @@ fn read(rules: &str, row: &str) -> Reading {
     let text = with(rules);
     let body = format!("#mapping old\nID,NHS No,SEX,DOB,NOTE,FURTHER\n{row}\n");
     let bundle = bundle(&[("t.toml", text.as_str()), ("tables/sex.csv", "from,to\nM,1\nF,2\n")]);
-    bundle.read(&Input { format: Format::CsvRow, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
+    bundle.read(
+        &Input { format: Format::CsvRow, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+        true,
+    )
 }
 
 #[test]
@@ -86,7 +89,8 @@ fn what_messages_have_and_rows_have_not_is_refused_when_the_file_is_loaded() {
 fn a_row_whose_mapping_or_column_is_gone_is_held_and_never_read_by_another() {
     let bundle = bundle(&[("t.toml", EXTRACT)]);
     let read = |body: &str| {
-        let input = Input { format: Format::CsvRow, body: body.as_bytes(), default_charset: None, allow_test_numbers: true };
+        let input =
+            Input { format: Format::CsvRow, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None };
         let reading = bundle.read(&input, false);
         assert_eq!(reading.outcome, Outcome::Held);
         reading.findings[0].code.clone()

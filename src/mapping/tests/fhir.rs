@@ -67,8 +67,10 @@ fn patient() -> Value {
 
 fn read(patient: &Value) -> Reading {
     let body = document(patient);
-    bundle(&[("birth.toml", BIRTH), SEX])
-        .read(&Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, true)
+    bundle(&[("birth.toml", BIRTH), SEX]).read(
+        &Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+        true,
+    )
 }
 
 #[test]
@@ -133,7 +135,8 @@ fn broken_documents_are_held_and_never_quoted() {
         (Format::R4Xml, ""),
     ] {
         let bundle = bundle(&[("birth.toml", BIRTH), SEX]);
-        let reading = bundle.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }, false);
+        let reading =
+            bundle.read(&Input { format, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }, false);
         assert_eq!(reading.outcome, Outcome::Held, "{body}");
         assert!(!reading.findings.iter().any(|finding| finding.text.contains("SECRET")), "{:?}", reading.findings);
     }

@@ -57,8 +57,8 @@ pub(super) fn wide() -> &'static Bundle {
 }
 
 pub(super) fn read_bytes(bundle: &Bundle, format: Format, body: &[u8]) -> Reading {
-    let reading = bundle.read(&Input { format, body, default_charset: None, allow_test_numbers: false }, true);
-    bundle.coverage(&Input { format, body, default_charset: None, allow_test_numbers: false });
+    let reading = bundle.read(&Input { format, body, default_charset: None, allow_test_numbers: false, received: None }, true);
+    bundle.coverage(&Input { format, body, default_charset: None, allow_test_numbers: false, received: None });
     reading
 }
 

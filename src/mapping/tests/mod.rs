@@ -6,6 +6,7 @@ mod files;
 mod groups;
 mod inline;
 mod limits;
+mod remarks;
 mod rules;
 mod selection;
 mod shipped;
@@ -64,7 +65,7 @@ pub(super) fn mistakes(list: &[(&str, &str)]) -> Vec<String> {
 }
 
 pub(super) fn v2(body: &str) -> Input<'_> {
-    Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true }
+    Input { format: Format::Hl7v2, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None }
 }
 
 /// An A28 whose further segments are these.

@@ -178,7 +178,8 @@ fn the_hash_knows_every_byte_and_name() {
 fn what_the_reader_tolerated_is_said() {
     let bundle = bundle(&[("t.toml", &with_child("language = { from = 'PID-15' }"))]);
     let body: Vec<u8> = [a28(&["PID||"]).as_bytes(), b"x no segment\rNK1|1|\xe9\r"].concat();
-    let reading = bundle.read(&Input { format: Format::Hl7v2, body: &body, default_charset: None, allow_test_numbers: true }, false);
+    let reading =
+        bundle.read(&Input { format: Format::Hl7v2, body: &body, default_charset: None, allow_test_numbers: true, received: None }, false);
     let codes: Vec<(&str, Level)> = reading.findings.iter().map(|finding| (finding.code.as_str(), finding.level)).collect();
     assert!(codes.contains(&("charset-guess", Level::Warning)) && codes.contains(&("line-is-no-segment", Level::Warning)), "{codes:?}");
     assert_eq!(reading.outcome, Outcome::Mapped);
