@@ -22,7 +22,7 @@ use crate::store::{BIRTHS_JOB, BirthRow, BirthsList, JOB_BATCH, Ledger, LedgerRe
 
 /// How often it is asked what is due.
 const EVERY: Duration = Duration::from_millis(250);
-/// After an error.
+/// After an error, and the longest wait between two batches of a job.
 const REST: Duration = Duration::from_secs(5);
 /// Lists of so many days are written into a folder that is named for the first time.
 const WRITE_BACK_DAYS: i64 = 7;
@@ -76,7 +76,7 @@ impl DailyWork {
         if reader.is_job_running()? {
             self.runtime.block_on(self.ledger.job_batch(now))?;
             let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
-            return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(EVERY));
+            return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
         }
         Ok(EVERY)
     }

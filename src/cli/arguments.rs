@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use crate::observe::LogFormat;
 
 /// Carries HL7 v2 and FHIR messages from hospitals, laboratories and the Spine to the child health hubs.
@@ -40,9 +41,15 @@ pub enum Command {
     Msg(MsgCommand),
     /// Shows one child: the record, who said what, and its events
     Child(Child),
-    /// What a hub's store holds
+    /// Hubs: what their stores hold, who is responsible for whom, movers, births
     #[command(subcommand)]
     Hub(HubCommand),
+    /// Work that goes through all children
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Postcode and practice files
+    #[command(subcommand)]
+    Directories(DirectoriesCommand),
     /// What waits for a person
     #[command(subcommand)]
     Held(HeldCommand),
@@ -491,13 +498,6 @@ pub struct Child {
     pub from: From,
 }
 
-/// `hub …`.
-#[derive(Debug, Subcommand)]
-pub enum HubCommand {
-    /// Writes what a hub's store holds, one child a line
-    Export(HubExport),
-}
-
 /// `hub export`.
 #[derive(Args, Debug)]
 pub struct HubExport {
@@ -690,7 +690,11 @@ pub struct TableRelease {
 
 /// `reconcile`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Reconcile {
+    /// Another account.
+    #[command(subcommand)]
+    pub other: Option<ReconcileCommand>,
     /// Only of this London day, 2026-01-05
     #[arg(long, value_name = "DATE")]
     pub day: Option<String>,

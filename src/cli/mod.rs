@@ -11,11 +11,14 @@
 //! What the commands show is made in [`crate::console::views`], so that the admin door says the same.
 
 mod arguments;
+mod arguments_hubs;
 mod check;
 mod coverage;
 mod demo;
 pub mod diagnostics;
+mod directories;
 mod files;
+mod hubs;
 mod import;
 mod lint;
 mod map;
@@ -33,7 +36,8 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, HubCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use self::output::Out;
 
 /// Exit codes by name.
@@ -176,6 +180,17 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
+        Command::Hub(HubCommand::Timeline(timeline)) => hubs::timeline(&timeline, out),
+        Command::Hub(HubCommand::Assign(assign)) => hubs::assign(&assign, out),
+        Command::Hub(HubCommand::Reassign(reassign)) => hubs::reassign(&reassign, out),
+        Command::Hub(HubCommand::Movers(movers)) => hubs::movers(&movers, out),
+        Command::Hub(HubCommand::Taken(taken)) => hubs::taken(&taken, out),
+        Command::Hub(HubCommand::Births(births)) => hubs::births(&births, out),
+        Command::Jobs(JobsCommand::List(list)) => hubs::jobs(&list, out),
+        Command::Jobs(JobsCommand::Pause(job)) => hubs::steer(&job, "pause", out),
+        Command::Jobs(JobsCommand::Resume(job)) => hubs::steer(&job, "resume", out),
+        Command::Jobs(JobsCommand::Cancel(job)) => hubs::steer(&job, "cancel", out),
+        Command::Directories(DirectoriesCommand::Check(check)) => directories::check(&check, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),
         Command::Held(HeldCommand::Release(release)) => read::release(&release, out),
@@ -184,7 +199,10 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Table(TableCommand::Misses(misses)) => table::misses(&misses, out),
         Command::Table(TableCommand::Add(add)) => table::add(&add, out),
         Command::Table(TableCommand::Release(release)) => table::release(&release, out),
-        Command::Reconcile(reconcile) => read::reconcile(&reconcile, out),
+        Command::Reconcile(reconcile) => match &reconcile.other {
+            Some(ReconcileCommand::Births(births)) => hubs::account(births, out),
+            None => read::reconcile(&reconcile, out),
+        },
         Command::Status(status) => read::status(&status, out),
         Command::Reload(reload) => read::reload(&reload, out),
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arguments::From;
+use super::hubs::HubQuery;
 use super::{Failure, diagnostics, exit, output, send};
 use crate::clock;
 use crate::config::{self, Arguments, Settings};
@@ -51,6 +52,8 @@ pub enum Query {
     Held,
     /// The account.
     Reconcile(Option<String>, Option<String>),
+    /// About hubs.
+    Hubs(HubQuery),
 }
 
 /// What is shown, and why.
@@ -137,6 +140,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
         Query::Held => views::held(&reader, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
+        Query::Hubs(query) => query.ask(&reader, sight),
     };
     Ok(value?)
 }
@@ -147,6 +151,7 @@ fn subject(query: &Query) -> String {
         Query::Document(seq, number) => format!("document {number} of message {seq}"),
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
+        Query::Hubs(query) => query.subject(),
         Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
 }
@@ -187,6 +192,7 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
             get(format!("/api/v1/tables/misses?{}", encoded(&[("table", table.clone()), ("source", source.clone())])))
         }
         Query::Held => get("/api/v1/held".into()),
+        Query::Hubs(query) => get(query.path()),
         Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
     };
     call(base, &request)
@@ -203,7 +209,7 @@ fn pairs(filter: &EntryFilter) -> String {
     ])
 }
 
-fn encoded(pairs: &[(&str, Option<String>)]) -> String {
+pub fn encoded(pairs: &[(&str, Option<String>)]) -> String {
     let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
     let said = pairs.iter().filter_map(|(key, value)| value.as_ref().map(|value| (*key, value.as_str())));
     url.query_pairs_mut().extend_pairs(said);

@@ -27,7 +27,7 @@ pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-type Broker = Arc<dyn Operations>;
+pub(super) type Broker = Arc<dyn Operations>;
 
 /// All routes of the admin door over `operations`.
 pub fn router(operations: Arc<impl Operations>) -> Router {
@@ -53,6 +53,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
+        .merge(super::hubs::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(only_this_machine))
@@ -261,7 +262,7 @@ async fn reload(State(broker): State<Broker>) -> Response {
     }
 }
 
-async fn act(
+pub(super) async fn act(
     broker: Broker,
     body: &[u8],
     act: impl FnOnce(&dyn Operations, &str) -> Result<Value, StoreError> + Send + 'static,
@@ -274,13 +275,16 @@ async fn act(
     respond(done)
 }
 
-async fn read(broker: Broker, view: impl FnOnce(&LedgerReader, &dyn Operations) -> Result<Value, ViewError> + Send + 'static) -> Response {
+pub(super) async fn read(
+    broker: Broker,
+    view: impl FnOnce(&LedgerReader, &dyn Operations) -> Result<Value, ViewError> + Send + 'static,
+) -> Response {
     let shown = tokio::task::spawn_blocking(move || view(&broker.reader()?, broker.as_ref())).await;
     respond(shown)
 }
 
 /// Reads something that may hold values of messages: masked, or in the audit under the reason given.
-async fn look(
+pub(super) async fn look(
     broker: Broker,
     headers: HeaderMap,
     what: String,
@@ -308,7 +312,7 @@ async fn look(
     respond(shown.await)
 }
 
-fn respond(shown: Result<Result<Value, ViewError>, tokio::task::JoinError>) -> Response {
+pub(super) fn respond(shown: Result<Result<Value, ViewError>, tokio::task::JoinError>) -> Response {
     match shown {
         Ok(Ok(value)) => axum::Json(value).into_response(),
         Ok(Err(error)) => told(&error),
@@ -328,13 +332,13 @@ fn told(error: &ViewError) -> Response {
 }
 
 /// What went wrong, and the exit code that a command ends with because of it.
-fn refusal(status: StatusCode, text: &str, exit: u8) -> Response {
+pub(super) fn refusal(status: StatusCode, text: &str, exit: u8) -> Response {
     let body = json!({ "error": text, "exit": exit });
     (status, [(header::CONTENT_TYPE, "application/json")], Body::from(format!("{body}\n"))).into_response()
 }
 
 /// The pairs after `?`, decoded.
-fn query(uri: &Uri) -> Vec<(String, String)> {
+pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
     let Ok(url) = reqwest::Url::parse(&format!("http://localhost/?{}", uri.query().unwrap_or_default())) else { return Vec::new() };
     url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
 }

@@ -153,7 +153,7 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
     let view = reader.child(child)?.ok_or_else(|| no_child(child))?;
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
     let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
-        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)? });
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "hubs": json(&reader.hub_history(child)?)? });
     if sight == Sight::Masked {
         if let Some(aggregates) = value.get_mut("aggregates") {
             mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
@@ -171,6 +171,9 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
         }
         if let Some(events) = value.get_mut("events") {
             mask::hide(events, &["at"]);
+        }
+        if let Some(hubs) = value.get_mut("hubs") {
+            mask::hide(hubs, &["from", "to"]);
         }
     }
     Ok(value)
@@ -232,7 +235,7 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
     json(&reader.reconcile(day, source)?)
 }
 
-fn json(value: &impl Serialize) -> Result<Value, ViewError> {
+pub(super) fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
 }
 

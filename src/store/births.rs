@@ -20,7 +20,7 @@ use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::filing::{FilingRules, Recipient};
+use super::filing::{DestinationRule, FilingRules, Recipient};
 use super::index::{ChildRow, Index};
 use super::reader::{LedgerReader, moment};
 use super::rows::{BirthAccount, StoreError};
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS births_day(
     hub TEXT NOT NULL, day TEXT NOT NULL, made_us INTEGER NOT NULL, body TEXT NOT NULL, written_us INTEGER, PRIMARY KEY(hub, day)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mover(
     child INTEGER NOT NULL, event INTEGER NOT NULL, way TEXT NOT NULL, hub TEXT NOT NULL, since_us INTEGER NOT NULL, why TEXT NOT NULL,
-    taken_us INTEGER, taken_by TEXT, PRIMARY KEY(child, event)) STRICT, WITHOUT ROWID;
+    stores TEXT NOT NULL, taken_us INTEGER, taken_by TEXT, PRIMARY KEY(child, event)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS mover_hub ON mover(hub, since_us);
 ";
 
@@ -132,7 +132,7 @@ pub(super) struct Heard<'a> {
 
 impl Heard<'_> {
     /// Notes a birth, and a child that came without one.
-    pub(super) fn note(&self, connection: &Connection, directory: &Directory) -> rusqlite::Result<()> {
+    pub(super) fn note(&self, connection: &Connection, rules: &FilingRules, directory: &Directory) -> rusqlite::Result<()> {
         let header = &self.statement.event;
         if header.action == Action::Delete || header.notice || self.superseded {
             return Ok(());
@@ -146,7 +146,7 @@ impl Heard<'_> {
         match self.record.hub.as_ref().filter(|_| self.is_new).and_then(|hub| directory.acting_hub(hub)) {
             Some(hub) => {
                 let why = "first heard of when older than 28 days, without a birth event";
-                note_mover(connection, (self.child, self.row), "in", hub.as_str(), self.now, why)
+                note_mover(connection, rules, (self.child, self.row), ("in", &hub), self.now, why)
             }
             None => Ok(()),
         }
@@ -170,14 +170,17 @@ impl Heard<'_> {
 /// Notes a child that came without a record, or left: until somebody has it.
 pub(super) fn note_mover(
     connection: &Connection,
+    rules: &FilingRules,
     (child, event): (i64, i64),
-    way: &str,
-    hub: &str,
+    (way, hub): (&str, &HubName),
     now: Timestamp,
     why: &str,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO mover(child, event, way, hub, since_us, why) VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
-    connection.prepare_cached(sql)?.execute(params![child, event, way, hub, now.as_microsecond(), why]).map(drop)
+    let is_its = |rule: &&DestinationRule| matches!(&rule.recipient, Recipient::HubStore(other) if other == hub);
+    let stores: Vec<&str> = rules.destinations.iter().filter(is_its).map(|rule| rule.name.as_str()).collect();
+    let sql = "INSERT INTO mover(child, event, way, hub, since_us, why, stores) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+    let stores = stores.join(" ");
+    connection.prepare_cached(sql)?.execute(params![child, event, way, hub.as_str(), now.as_microsecond(), why, stores]).map(drop)
 }
 
 /// Makes the lists of a day for every hub, where they were not made: an entry of our own, with a debt to each hub's store. Gives how many.

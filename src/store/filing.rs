@@ -389,11 +389,14 @@ impl One<'_> {
             Moving { directory: &directory, route: &route, before: before.as_ref(), child: child_row, row: self.row, at_us: said.at_us };
         let owed = if safeguarding::is_all(self.whole) { Owed::default() } else { self.owed(&event, &moving)? };
         moving.note(self.connection, now, "")?;
-        movers::note_move(self.connection, &moving, now)?;
+        movers::note_move(self.connection, self.rules, &moving, now)?;
         let (is_new, source) = (known.is_none(), self.prepared.source.as_str());
         let statement = self.statement;
-        Heard { child: child_row, row: self.row, is_new, statement, source, record: &event.record, now, today, superseded }
-            .note(self.connection, &directory)?;
+        Heard { child: child_row, row: self.row, is_new, statement, source, record: &event.record, now, today, superseded }.note(
+            self.connection,
+            self.rules,
+            &directory,
+        )?;
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(Filed { owed: owed.debts.into_iter().map(|(destination, _)| destination).collect(), findings })

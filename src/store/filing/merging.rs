@@ -176,11 +176,14 @@ impl One<'_> {
         let mut owed = self.owed(&event, &moving)?;
         self.tell_hubs(owing, &moving, &event, &mut owed)?;
         moving.note(self.connection, event.filed, owing.reason)?;
-        movers::note_move(self.connection, &moving, event.filed)?;
+        movers::note_move(self.connection, self.rules, &moving, event.filed)?;
         let (is_new, source, today) = (known.is_none(), event.source.as_str(), event.filed.to_zoned(self.rules.zone.clone()).date());
         let (statement, record, now) = (self.statement, &event.record, event.filed);
-        Heard { child: child_row, row: self.row, is_new, statement, source, record, now, today, superseded: false }
-            .note(self.connection, directory)?;
+        Heard { child: child_row, row: self.row, is_new, statement, source, record, now, today, superseded: false }.note(
+            self.connection,
+            self.rules,
+            directory,
+        )?;
         self.keep_event(&event, child_row, owing.said, owing.route, owing.evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
