@@ -123,6 +123,9 @@ pub type Open<'a> = &'a dyn Fn(&str) -> std::io::Result<Box<dyn std::io::Read>>;
 /// Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
 const NEWBORN_DAYS: i64 = 28;
 
+/// So many rows of a directory file may be of no use before anybody is told.
+const SKIPPED_MAX: usize = 10;
+
 /// Codes that stand for "no practice": not registered, not applicable, not known.
 const NO_PRACTICE: [&str; 3] = ["V81997", "V81998", "V81999"];
 
@@ -173,8 +176,8 @@ impl Directory {
             missing.push(format!("no postcode of the postcode directory {in_no_hub}"));
         }
         for (what, report) in [("postcode", &self.postcodes.report), ("practice", &self.practices_report)] {
-            // A few have no place (post boxes, forces); more is a file of another kind.
-            if report.rows < report.skipped_rows() * 100 {
+            // A few have no place (post boxes, forces, ZZ99); more is a file of another kind.
+            if SKIPPED_MAX < report.skipped_rows() && report.rows < report.skipped_rows() * 100 {
                 let skipped = report.skipped_rows();
                 missing.push(format!(
                     "{skipped} of {} rows of the {what} directory could not be used; `directories check` says why",

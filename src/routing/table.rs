@@ -309,7 +309,7 @@ mod tests {
         for n in 0..6_760 {
             file.push_str(&format!("{},E{:08}\n", postcode(n), n % 400));
         }
-        let postcodes = read(file).unwrap();
+        let postcodes = read(&file).unwrap();
         assert_eq!(postcodes.report.skipped_rows(), 0);
         for n in 0..6_760 {
             assert!(la(&postcodes, &postcode(n)).is_some(), "{}", postcode(n));

@@ -363,7 +363,9 @@ impl One<'_> {
         let now = clock::now();
         let directory = self.rules.directory.load();
         let today = now.to_zoned(self.rules.zone.clone()).date();
-        let route = directory.decide(&record.child, before.as_ref(), today);
+        // A child protection fact goes to nobody, so nobody would be told of a move.
+        let stays = before.clone().filter(|_| safeguarding::is_all(self.whole));
+        let route = stays.unwrap_or_else(|| directory.decide(&record.child, before.as_ref(), today));
         if directory.is_late_for(&self.statement.child, &record, &route, said.at_us) {
             findings.push(late_for_hub_finding(&route));
         }

@@ -57,3 +57,5 @@ pub use writer::{Ledger, LedgerConfig};
 mod tests;
 #[cfg(test)]
 mod tests_filing;
+#[cfg(test)]
+mod tests_hubs;
