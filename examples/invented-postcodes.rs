@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         let second = format!("{}{}{}", incode % 10, letter(incode / 10), letter(incode / 10 / LETTERS.len()));
         let ended = if number % 3 == 0 { "201506" } else { "" };
         // An outcode lies in one authority, but for its last postcodes.
-        let authority = outcode % 370 + usize::from(incode / 3_900) + 1;
+        let authority = outcode % 370 + incode / 3_900 + 1;
         writeln!(
             file,
             "\"{first:<4}{second}\",\"{first:<4} {second}\",\"{first} {second}\",\"198001\",\"{ended}\",\"E99999999\",\"E99999999\",\"E09{authority:06}\",\

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Present;
+use crate::canon::EventKind;
 use crate::clock;
 use crate::mapping::{Bundle, Input, Level, Outcome, Reading};
 use crate::names::SourceName;
@@ -66,6 +67,7 @@ impl Reader {
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());
         let mut contents = Vec::new();
+        let apart = reading.as_ref().is_ok_and(|reading| is_apart(&bundle, reading));
         let (outcome, findings) = match reading {
             Ok(mut reading) => {
                 contents = std::mem::take(&mut reading.contents);
@@ -92,8 +94,20 @@ impl Reader {
             outcome,
             contents,
             released_by: None,
+            apart,
         }
     }
+}
+
+/// True where a message came for child protection facts alone, or might have and could not be read to the end: who may not see such facts
+/// is told of it that it came, and nothing else (decision 17).
+pub fn is_apart(bundle: &Bundle, reading: &Reading) -> bool {
+    let said = &reading.statements;
+    let is_alone = !said.is_empty() && said.iter().all(|said| said.event.kind == EventKind::Safeguarding);
+    let tells = said.iter().any(|said| said.event.kind == EventKind::Safeguarding || !said.safeguarding.is_empty());
+    let is_unread =
+        reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
+    is_alone || (is_unread && (said.is_empty() || tells))
 }
 
 /// Findings quote. What is said about a message with child protection facts keeps its place and loses its words; whoever has the
@@ -114,7 +128,7 @@ fn outcome(reading: Reading) -> (PreparedOutcome, String) {
     };
     let outcome = match reading.outcome {
         Outcome::Mapped => PreparedOutcome::File(reading.statements),
-        Outcome::Ignored(rule) => PreparedOutcome::Ignore(rule),
+        Outcome::Ignored(rule) => PreparedOutcome::Ignore(rule, reading.statements),
         Outcome::Held => {
             let holding = reading.findings.iter().find(|finding| finding.level == Level::Hold);
             PreparedOutcome::Hold(holding.map_or_else(|| "held".to_owned(), |finding| finding.code.clone()))

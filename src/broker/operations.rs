@@ -42,6 +42,11 @@ pub trait Operations: Send + Sync + 'static {
     /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
     fn release_debt(&self, debt: i64, reason: &str) -> Result<(), StoreError>;
 
+    /// Notes that a person has looked at what was filed; `reason` says what came of it, and is in the audit.
+    fn close_review(&self, _review: i64, _reason: &str) -> Result<(), StoreError> {
+        Err(StoreError { text: "this broker has no reviews".into(), exit: 70 })
+    }
+
     /// Loads mappings and directories anew, all or nothing: the hash that is active, or every mistake, a line each.
     fn reload(&self) -> Result<String, String>;
 
@@ -178,6 +183,13 @@ impl Operations for BrokerOperations {
 
     fn release_debt(&self, debt: i64, reason: &str) -> Result<(), StoreError> {
         self.runtime.block_on(self.ledger.release_debt(debt, reason, clock::now()))
+    }
+
+    fn close_review(&self, review: i64, reason: &str) -> Result<(), StoreError> {
+        if !self.reader()?.reviews(None)?.iter().any(|open| open.review == review) {
+            return Err(StoreError { text: format!("review {review} is not open; `held list` shows what is"), exit: 66 });
+        }
+        self.runtime.block_on(self.ledger.close_review(review, reason, clock::now()))
     }
 
     fn reload(&self) -> Result<String, String> {

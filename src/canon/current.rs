@@ -66,7 +66,8 @@ fn stands(outcome: &ConditionOutcome) -> bool {
     !matches!(outcome.result_status, ResultStatus::Deleted | ResultStatus::WrongPatient)
 }
 
-fn is_final(outcome: &ConditionOutcome) -> bool {
+/// True for an outcome that ends the screening of its condition: final or corrected, and one of the codes for it.
+pub fn is_final(outcome: &ConditionOutcome) -> bool {
     matches!(outcome.result_status, ResultStatus::Final | ResultStatus::Corrected)
         && outcome.nbs_status.as_deref().is_some_and(|status| FINAL.contains(&status))
 }

@@ -71,13 +71,16 @@ pub struct ConditionOutcome {
     pub flags: Vec<String>,
 }
 
-/// All outcomes of one blood spot sample. Key: (publisher, accession or Encounter.identifier); overwritten whole.
+/// All outcomes of one blood spot sample. Key: (publisher, accession or Encounter.identifier); a national version overwrites the whole, a
+/// laboratory's the conditions that it names.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BloodSpotResult {
     /// The publisher's id of this result set: lab accession, Encounter.identifier.
     pub key: Option<String>,
+    /// Who gave that id, where it is not the publisher of the whole statement (OBR-3.2 of each card).
+    pub publisher: Option<String>,
     /// The card.
     pub sample: Sample,
     /// When the child health service was given it.

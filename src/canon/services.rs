@@ -25,6 +25,8 @@ pub enum ImmunisationStatus {
 pub struct Immunisation {
     /// The publisher's id.
     pub key: Option<String>,
+    /// Who gave that id, where it is not the publisher of the whole statement (ORC-3.2 of each order).
+    pub publisher: Option<String>,
     /// Given, not given, taken back.
     pub status: ImmunisationStatus,
     /// When; may be partial.

@@ -398,6 +398,12 @@ pub struct MsgList {
     /// Only older than this message
     #[arg(long, value_name = "MSG")]
     pub before: Option<i64>,
+    /// Child protection messages too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
     /// Where to read.
     #[command(flatten)]
     pub from: From,
@@ -409,6 +415,9 @@ pub struct MsgOne {
     /// The message: its place in the journal
     #[arg(value_name = "MSG")]
     pub seq: i64,
+    /// Child protection messages too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -466,6 +475,9 @@ pub struct MsgDocument {
     /// Write the content to this file, which must not exist yet
     #[arg(long, value_name = "FILE", requires = "reveal")]
     pub out: Option<PathBuf>,
+    /// Child protection messages too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -544,6 +556,9 @@ pub struct HeldList {
     /// How
     #[arg(long, value_enum, default_value_t)]
     pub format: HeldFormat,
+    /// Child protection messages too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -555,7 +570,7 @@ pub struct HeldList {
 /// `held release`.
 #[derive(Args, Debug)]
 pub struct HeldRelease {
-    /// The message, or with --debt the debt
+    /// The message, with --debt the debt, with --review the review
     #[arg(value_name = "SEQ")]
     pub seq: i64,
     /// Why it may go now; written down
@@ -564,6 +579,9 @@ pub struct HeldRelease {
     /// SEQ is a held debt: it goes back into its lane
     #[arg(long)]
     pub debt: bool,
+    /// SEQ is a review: somebody has looked, and parents may be told of such results again
+    #[arg(long, conflicts_with = "debt")]
+    pub review: bool,
     /// The running broker's admin door
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
     pub admin: String,

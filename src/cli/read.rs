@@ -32,7 +32,7 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
         limit: Some(list.limit),
         before: list.before,
     };
-    let value = Source::of(&list.from)?.ask(&Query::Entries(filter), None)?;
+    let value = ask(&list.from, &Query::Entries(filter), (&list.reveal, list.safeguarding))?;
     if list.from.json {
         out.json(&value)?
     } else {
@@ -63,7 +63,7 @@ fn ask(from: &From, query: &Query, (reveal, safeguarding): (&Reveal, bool)) -> R
 
 /// `msg trace` and `held show`.
 pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
-    let value = Source::of(&one.from)?.ask(&Query::Trace(one.seq), one.reveal.reveal.as_deref())?;
+    let value = ask(&one.from, &Query::Trace(one.seq), (&one.reveal, one.safeguarding))?;
     if one.from.json {
         out.json(&value)?
     } else {
@@ -86,7 +86,7 @@ pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
 
 /// `msg document`: the content goes into a file of its own and never onto a terminal.
 pub fn document(one: &MsgDocument, out: &mut Out) -> Outcome {
-    let mut value = Source::of(&one.from)?.ask(&Query::Document(one.seq, one.number), one.reveal.reveal.as_deref())?;
+    let mut value = ask(&one.from, &Query::Document(one.seq, one.number), (&one.reveal, one.safeguarding))?;
     let content = value.as_object_mut().and_then(|fields| fields.remove("content"));
     if let Some(file) = &one.out {
         let bytes = content.as_ref().and_then(Value::as_str).and_then(|text| BASE64_STANDARD.decode(text).ok());
@@ -205,7 +205,7 @@ pub fn hub_export(export: &HubExport, out: &mut Out) -> Outcome {
 
 /// `held list`.
 pub fn held_list(list: &HeldList, out: &mut Out) -> Outcome {
-    let value = Source::of(&list.from)?.ask(&Query::Held, list.reveal.reveal.as_deref())?;
+    let value = ask(&list.from, &Query::Held, (&list.reveal, list.safeguarding))?;
     match (list.format, list.from.json) {
         (HeldFormat::Token, _) => {
             for held in items(&value, "entries") {
@@ -223,8 +223,11 @@ pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
     if release.reason.trim().is_empty() {
         return Err(Failure::new(exit::USAGE, "--reason is not empty"));
     }
-    let kind = if release.debt { "debts" } else { "held" };
-    let path = format!("/api/v1/{kind}/{}/release", release.seq);
+    let path = match (release.debt, release.review) {
+        (true, _) => format!("/api/v1/debts/{}/release", release.seq),
+        (_, true) => format!("/api/v1/reviews/{}/close", release.seq),
+        _ => format!("/api/v1/held/{}/release", release.seq),
+    };
     let request = Request::post(path, json!({ "reason": release.reason }));
     let value = source::call(&release.admin, &request).map_err(|failure| match failure.exit {
         exit::UNREACHABLE => Failure::new(exit::UNREACHABLE, format!("releasing needs the running broker: {}", failure.text)),
@@ -232,6 +235,8 @@ pub fn release(release: &HeldRelease, out: &mut Out) -> Outcome {
     })?;
     if release.json {
         out.json(&value)?;
+    } else if release.review {
+        writeln!(out, "review {} is closed", release.seq)?;
     } else {
         let what = if release.debt { "debt" } else { "message" };
         writeln!(out, "{what} {} is released; `msg trace` shows what becomes of it", release.seq)?;

@@ -128,17 +128,17 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         None => Sight::Masked,
     };
     let value = match query {
-        Query::Entries(filter) => views::entries(&reader, filter),
+        Query::Entries(filter) => views::entries(&reader, filter, &|_| None, sight),
         Query::Entry(seq) => views::entry(&reader, Seq(*seq), &|_| None, sight),
-        Query::Trace(seq) => views::trace(&reader, Seq(*seq), sight),
+        Query::Trace(seq) => views::trace(&reader, Seq(*seq), &|_| None, sight),
         Query::Explain(seq, field) => views::explain(&reader, Seq(*seq), field, &|_| None, sight),
-        Query::Document(seq, number) => views::document(&reader, Seq(*seq), *number, sight),
-        Query::Child(child) => views::child(&reader, ChildId(*child), sight),
+        Query::Document(seq, number) => views::document(&reader, Seq(*seq), *number, &|_| None, sight),
+        Query::Child(child) => views::child(&reader, ChildId(*child), &|_| None, sight),
         Query::Why(child, field) => views::why(&reader, ChildId(*child), field, &|_| None, sight),
         Query::Safeguarding(child) => views::safeguarding(&reader, ChildId(*child), sight),
         Query::Find(identifier) => views::find(&reader, identifier),
         Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
-        Query::Held => views::held(&reader, sight),
+        Query::Held => views::held(&reader, &|_| None, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
         Query::Hubs(query) => query.ask(&reader, sight),
     };

@@ -46,7 +46,7 @@ pub fn entry(value: &Value, out: &mut Out) -> io::Result<()> {
         return writeln!(out, "\nthe message itself is hidden; --reveal REASON shows it");
     }
     if body == crate::console::views::RESTRICTED {
-        return writeln!(out, "\nthe message says child protection facts; --safeguarding --reveal REASON shows it");
+        return writeln!(out, "\nrestricted: --safeguarding --reveal REASON shows it, which is written down");
     }
     writeln!(out, "\n{}", body.replace('\r', "\n").trim_end())
 }
@@ -54,6 +54,7 @@ pub fn entry(value: &Value, out: &mut Out) -> io::Result<()> {
 /// What became of one entry.
 pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
     entry_head(value.get("entry").unwrap_or(&Value::Null), out)?;
+    restricted(value, out)?;
     if value.get("mapping").is_some_and(Value::is_string) {
         let bundle: String = text(value, "bundle").chars().take(12).collect();
         writeln!(out, "mapping   {}  (bundle {bundle})", text(value, "mapping"))?;
@@ -79,6 +80,14 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
     for withheld in items(value, "withheld") {
         let part = |index: usize| withheld.get(index).and_then(Value::as_str).unwrap_or_default();
         writeln!(out, "withheld  {}: {}", part(0), part(1))?;
+    }
+    Ok(())
+}
+
+/// Says why nothing more is shown.
+fn restricted(value: &Value, out: &mut Out) -> io::Result<()> {
+    if value.get("restricted") == Some(&Value::Bool(true)) {
+        writeln!(out, "restricted: what it says is shown by --safeguarding --reveal REASON, which is written down")?;
     }
     Ok(())
 }
@@ -120,6 +129,7 @@ fn event_lines(event: &Value, with_evidence: bool, out: &mut Out) -> io::Result<
 
 /// Where values came from.
 pub fn explain(value: &Value, out: &mut Out) -> io::Result<()> {
+    restricted(value, out)?;
     for one in items(value, "values") {
         writeln!(out, "{}", way(one))?;
     }
@@ -180,6 +190,10 @@ pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()
     }
     for aggregate in items(value, "aggregates") {
         self::aggregate(aggregate, out)?;
+    }
+    for review in items(value, "reviews") {
+        let [number, code, kind, seq] = ["review", "code", "kind", "seq"].map(|key| text(review, key));
+        writeln!(out, "review    {number}  {code} ({kind}), message {seq}: a person must look")?;
     }
     for event in items(value, "events") {
         writeln!(out, "message   {}", text(event, "seq"))?;
@@ -244,6 +258,14 @@ pub fn held(value: &Value, out: &mut Out) -> io::Result<()> {
             .map(|debt| ["debt", "destination", "event", "attempts", "why"].iter().map(|key| text(debt, key)).collect())
             .collect();
         out.table(&["debt", "destination", "event", "attempts", "why"], &rows)?;
+    }
+    let reviews = items(value, "reviews");
+    if !reviews.is_empty() {
+        writeln!(out, "\nfiled, and a person must look; `held show MSG` says why, `held release --review REVIEW` closes it")?;
+        let keys = ["review", "msg", "child", "kind", "publisher", "key", "why"];
+        let fields = ["review", "seq", "child", "kind", "publisher", "key", "code"];
+        let rows: Vec<Vec<String>> = reviews.iter().map(|review| fields.iter().map(|field| text(review, field)).collect()).collect();
+        out.table(&keys, &rows)?;
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ fn prepared(seq: i64, outcome: PreparedOutcome, findings: Value) -> Prepared {
         outcome,
         contents: Vec::new(),
         released_by: None,
+        apart: false,
     }
 }
 

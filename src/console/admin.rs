@@ -49,6 +49,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
+        .route("/api/v1/reviews/{review}/close", post(close_review))
         .route("/api/v1/tables/misses", get(table_misses))
         .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
@@ -116,12 +117,15 @@ async fn version() -> Response {
     axum::Json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") })).into_response()
 }
 
-async fn entries(State(broker): State<Broker>, uri: Uri) -> Response {
+async fn entries(State(broker): State<Broker>, uri: Uri, headers: HeaderMap) -> Response {
     let filter = match filter(&uri) {
         Ok(filter) => filter,
         Err(error) => return told(&error),
     };
-    read(broker, move |reader, _| views::entries(reader, &filter)).await
+    look(broker, headers, "listing".to_owned(), move |reader, sight, broker| {
+        views::entries(reader, &filter, &|source| broker.charset(source), sight)
+    })
+    .await
 }
 
 fn filter(uri: &Uri) -> Result<EntryFilter, ViewError> {
@@ -147,7 +151,7 @@ async fn entry(State(broker): State<Broker>, Path(seq): Path<i64>, headers: Head
 
 async fn trace(State(broker): State<Broker>, Path(seq): Path<i64>, headers: HeaderMap) -> Response {
     let what = format!("message {seq}");
-    look(broker, headers, what, move |reader, sight, _| views::trace(reader, Seq(seq), sight)).await
+    look(broker, headers, what, move |reader, sight, broker| views::trace(reader, Seq(seq), &|source| broker.charset(source), sight)).await
 }
 
 async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, headers: HeaderMap) -> Response {
@@ -161,12 +165,16 @@ async fn explain(State(broker): State<Broker>, Path(seq): Path<i64>, uri: Uri, h
 
 async fn document(State(broker): State<Broker>, Path((seq, number)): Path<(i64, usize)>, headers: HeaderMap) -> Response {
     let what = format!("document {number} of message {seq}");
-    look(broker, headers, what, move |reader, sight, _| views::document(reader, Seq(seq), number, sight)).await
+    look(broker, headers, what, move |reader, sight, broker| {
+        views::document(reader, Seq(seq), number, &|source| broker.charset(source), sight)
+    })
+    .await
 }
 
 async fn child(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, headers: HeaderMap) -> Response {
     let what = format!("child {child}");
-    look(broker, headers, what, move |reader, sight, _| views::child(reader, ChildId(child), sight)).await
+    look(broker, headers, what, move |reader, sight, broker| views::child(reader, ChildId(child), &|source| broker.charset(source), sight))
+        .await
 }
 
 async fn why(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
@@ -184,7 +192,8 @@ async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid
 }
 
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
-    look(broker, headers, "held list".to_owned(), |reader, sight, _| views::held(reader, sight)).await
+    look(broker, headers, "held list".to_owned(), |reader, sight, broker| views::held(reader, &|source| broker.charset(source), sight))
+        .await
 }
 
 async fn reconcile(State(broker): State<Broker>, uri: Uri) -> Response {
@@ -251,6 +260,10 @@ async fn release(State(broker): State<Broker>, Path(seq): Path<i64>, body: Bytes
 
 async fn release_debt(State(broker): State<Broker>, Path(debt): Path<i64>, body: Bytes) -> Response {
     act(broker, &body, move |broker, reason| broker.release_debt(debt, reason).map(|()| json!({ "released": debt }))).await
+}
+
+async fn close_review(State(broker): State<Broker>, Path(review): Path<i64>, body: Bytes) -> Response {
+    act(broker, &body, move |broker, reason| broker.close_review(review, reason).map(|()| json!({ "closed": review }))).await
 }
 
 async fn reload(State(broker): State<Broker>) -> Response {

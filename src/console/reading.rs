@@ -10,6 +10,7 @@
 //! What is shown of it: `views.rs`, `why.rs`.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub(super) struct Rereader<'r> {
     /// The character set of a source whose messages do not name theirs.
     charset: &'r dyn Fn(&str) -> Option<String>,
     bundles: HashMap<String, Option<Rc<Bundle>>>,
+    /// The bundle that was activated last, once it was needed.
+    last: Option<Option<Rc<Bundle>>>,
 }
 
 /// An entry, read again.
@@ -39,6 +42,8 @@ pub(super) struct Reread {
     pub(super) reading: Reading,
     /// Says child protection facts, or might.
     pub(super) is_restricted: bool,
+    /// Came for nothing else, or might have.
+    pub(super) is_apart: bool,
 }
 
 /// Words of the finding on a number of the test range that was not taken.
@@ -46,7 +51,7 @@ const TEST_NUMBER: &str = "is a test number (999)";
 
 impl<'r> Rereader<'r> {
     pub(super) fn new(reader: &'r LedgerReader, charset: &'r dyn Fn(&str) -> Option<String>) -> Self {
-        Self { reader, charset, bundles: HashMap::new() }
+        Self { reader, charset, bundles: HashMap::new(), last: None }
     }
 
     /// Reads an entry by the bundle under which it stands.
@@ -71,24 +76,50 @@ impl<'r> Rereader<'r> {
         Ok(read(&bundle, hash, (format, &body, row.arrived.parse().ok()), (charset.as_deref(), took_test_numbers)))
     }
 
-    /// True where the entry says child protection facts, or might. One that was never mapped is read by the newest bundle.
+    /// True where listings say nothing of the entry but that it came.
+    pub(super) fn is_apart(&mut self, seq: i64) -> Result<bool, ViewError> {
+        let seq = self.reader.repeats(seq)?;
+        match self.reader.is_apart(seq)? {
+            Some(is_apart) => Ok(is_apart),
+            None => Ok(self.reread_now(Seq(seq))?.is_none_or(|reread| reread.is_apart)),
+        }
+    }
+
+    /// True where the entry says child protection facts, or might.
     pub(super) fn is_restricted(&mut self, seq: Seq) -> Result<bool, ViewError> {
-        let Some((row, body)) = self.reader.entry(seq)? else { return Ok(false) };
-        let Some(format) = Format::from_word(&row.format) else { return Ok(false) };
+        Ok(self.reread_now(seq)?.is_none_or(|reread| reread.is_restricted))
+    }
+
+    /// An entry read by its own bundle, or by the newest where it was never mapped; none where nobody can know what it says.
+    fn reread_now(&mut self, seq: Seq) -> Result<Option<Reread>, ViewError> {
+        let Some((row, body)) = self.reader.entry(seq)? else { return Ok(None) };
+        let Some(format) = Format::from_word(&row.format) else { return Ok(None) };
         let own = match self.reader.bundle_of(seq)? {
             Some(hash) => self.bundle(&hash)?,
             None => None,
         };
         let bundle = match own {
             Some(bundle) => bundle,
-            None => match self.reader.last_bundle()?.and_then(|files| Bundle::compile(&files, "").ok()) {
-                Some(bundle) => Rc::new(bundle),
-                // Nobody knows what it says, so nobody knows that it says nothing of the kind.
-                None => return Ok(true),
+            None => match self.last_bundle()? {
+                Some(bundle) => bundle,
+                None => return Ok(None),
             },
         };
-        Ok(read(&bundle, String::new(), (format, &body, row.arrived.parse().ok()), ((self.charset)(&row.source).as_deref(), true))
-            .is_restricted)
+        let charset = (self.charset)(&row.source);
+        // A message that makes the reading panic is held by itself, and must not take a listing with it.
+        let reread = catch_unwind(AssertUnwindSafe(|| {
+            read(&bundle, String::new(), (format, &body, row.arrived.parse().ok()), (charset.as_deref(), true))
+        }));
+        Ok(reread.ok())
+    }
+
+    fn last_bundle(&mut self) -> Result<Option<Rc<Bundle>>, ViewError> {
+        if let Some(known) = &self.last {
+            return Ok(known.clone());
+        }
+        let bundle = self.reader.last_bundle()?.and_then(|files| Bundle::compile(&files, "").ok()).map(Rc::new);
+        self.last = Some(bundle.clone());
+        Ok(bundle)
     }
 
     fn bundle(&mut self, hash: &str) -> Result<Option<Rc<Bundle>>, ViewError> {
@@ -109,7 +140,8 @@ fn read(bundle: &Bundle, hash: String, (format, body, received): Body<'_>, (char
     let reading = bundle.read(&input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
-    Reread { bundle: hash, is_restricted: says || might || reading.provenance.iter().any(is_safeguarding), reading }
+    let is_apart = crate::broker::filer::is_apart(bundle, &reading);
+    Reread { bundle: hash, is_apart, is_restricted: says || might || reading.provenance.iter().any(is_safeguarding), reading }
 }
 
 /// True for a value of a child protection fact.

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::mask;
 use super::reading::{Reread, Rereader, is_safeguarding};
+use super::why::statements;
 pub use super::why::why;
 use crate::mapping::Provenance;
 use crate::names::{ChildId, Seq};
-use crate::store::{AggregateRow, EntryFilter, LedgerReader, StoreError};
+use crate::store::{AggregateRow, EntryFilter, EntryRow, HeldRow, LedgerReader, StoreError};
 
 /// What of a finding may quote the message.
 const QUOTES: &[&str] = &["text", "help", "miss"];
@@ -55,14 +56,41 @@ impl From<StoreError> for ViewError {
     }
 }
 
-/// Entries, newest first. `kind` and `control_id` are shown: they name a message, not a child.
-pub fn entries(reader: &LedgerReader, filter: &EntryFilter) -> Result<Value, ViewError> {
-    json(&reader.entries(filter)?)
+/// Entries, newest first. `kind` and `control_id` are shown: they name a message, not a child. Of one that came for child protection facts
+/// neither its type nor its reason is; and who asks for a type is not told that it is of it.
+pub fn entries(reader: &LedgerReader, filter: &EntryFilter, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let mut rows = reader.entries(filter)?;
+    if sight != Sight::Safeguarding {
+        let mut rereader = Rereader::new(reader, charset);
+        let mut shown = Vec::new();
+        for row in rows {
+            match rereader.is_apart(row.seq)? {
+                false => shown.push(row),
+                true if filter.kind.is_some() => {}
+                true => shown.push(restricted(row)),
+            }
+        }
+        rows = shown;
+    }
+    json(&rows)
+}
+
+/// That it came, when and from whom: nothing else is said of a message that came for child protection facts.
+fn restricted(row: EntryRow) -> EntryRow {
+    let reason = if row.reason.is_empty() { String::new() } else { RESTRICTED.to_owned() };
+    EntryRow { kind: RESTRICTED.to_owned(), reason, ..row }
+}
+
+fn is_apart(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<bool, ViewError> {
+    Ok(sight != Sight::Safeguarding && Rereader::new(reader, charset).is_apart(seq.0)?)
 }
 
 /// One entry; its body only where it may be seen.
 pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
+    if is_apart(reader, seq, charset, sight)? {
+        return Ok(json!({ "entry": json(&restricted(row))?, "body": RESTRICTED }));
+    }
     let body = match sight {
         Sight::Masked => mask::HIDDEN.to_owned(),
         Sight::Revealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
@@ -72,8 +100,16 @@ pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
 }
 
 /// What became of one entry.
-pub fn trace(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<Value, ViewError> {
-    let mut value = json(&reader.trace(seq)?.ok_or_else(|| no_entry(seq))?)?;
+pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let mut trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
+    if is_apart(reader, seq, charset, sight)? {
+        let entry = json(&restricted(trace.entry))?;
+        return Ok(json!({ "entry": entry, "restricted": true, "findings": [], "events": [], "debts": [], "withheld": [] }));
+    }
+    if sight != Sight::Safeguarding {
+        trace.events.retain(|event| event.kind != RESTRICTED);
+    }
+    let mut value = json(&trace)?;
     if sight == Sight::Masked {
         hide_trace(&mut value);
     }
@@ -91,8 +127,11 @@ fn hide_trace(value: &mut Value) {
 }
 
 /// One document of an entry, numbered from 1; what it is called and its content, as base64, only where they may be seen.
-pub fn document(reader: &LedgerReader, seq: Seq, number: usize, sight: Sight) -> Result<Value, ViewError> {
+pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let missing = || ViewError::Missing(format!("message {seq} has no document {number}"));
+    if is_apart(reader, seq, charset, sight)? {
+        return Err(missing());
+    }
     let kept = reader.document(seq, number)?.ok_or_else(missing)?;
     let size = kept.content.as_ref().map(Vec::len);
     let (said, content) = match sight {
@@ -107,20 +146,33 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, sight: Sight) ->
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
-    let Reread { bundle, reading, is_restricted } = Rereader::new(reader, charset).reread(seq)?;
-    let about = reading.provenance.iter().filter(|one| is_below(&one.field, field));
+    if is_apart(reader, seq, charset, sight)? {
+        return Ok(json!({ "seq": seq, "restricted": true, "values": [], "findings": [] }));
+    }
+    let Reread { bundle, reading, is_restricted, .. } = Rereader::new(reader, charset).reread(seq)?;
+    let parts = statements(&reading.provenance).into_iter().filter(|part| sight == Sight::Safeguarding || !is_protection(part));
+    let about = parts.flatten().filter(|one| is_below(&one.field, field) && (sight == Sight::Safeguarding || !is_safeguarding(one)));
     let said: Vec<Value> = about.map(|one| provenance(one, sight)).collect();
     let mut findings = json(&reading.findings)?;
     if let Value::Array(items) = &mut findings {
         items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
     }
-    if sight == Sight::Masked || (is_restricted && sight != Sight::Safeguarding) {
+    if is_restricted && sight != Sight::Safeguarding {
+        // The name of a field says what it is about.
+        findings = json!([]);
+    }
+    if sight == Sight::Masked {
         mask::hide(&mut findings, QUOTES);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
     }
     Ok(json!({ "seq": seq, "mapping": reading.mapping, "bundle": bundle, "values": said, "findings": findings }))
+}
+
+/// A statement that says nothing but child protection facts.
+fn is_protection(part: &[Provenance]) -> bool {
+    part.iter().any(|one| one.field == "event.kind" && one.value == "safeguarding")
 }
 
 /// `child.names` is above `child.names[0].family`; an empty one is above all.
@@ -149,15 +201,22 @@ pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
 }
 
 /// One child: the record, who said what, and its events.
-pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
-    let view = reader.child(child)?.ok_or_else(|| no_child(child))?;
+pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let mut view = reader.child(child)?.ok_or_else(|| no_child(child))?;
+    if sight != Sight::Safeguarding {
+        hide_apart(&mut view.said, &mut Rereader::new(reader, charset))?;
+    }
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
     let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
-        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "hubs": json(&reader.hub_history(child)?)? });
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "reviews": json(&view.reviews)?,
+        "hubs": json(&reader.hub_history(child)?)? });
     if sight == Sight::Masked {
         if let Some(aggregates) = value.get_mut("aggregates") {
             mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
             show_seqs(aggregates, &view.aggregates);
+        }
+        if let Some(reviews) = value.get_mut("reviews") {
+            mask::hide(reviews, &["key"]);
         }
         if let Some(outcomes) = value.get_mut("outcomes") {
             mask::mask(outcomes, &[]);
@@ -177,6 +236,18 @@ pub fn child(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Valu
         }
     }
     Ok(value)
+}
+
+/// A child that was put on record by a message about its protection: that message is not named.
+fn hide_apart(said: &mut Value, rereader: &mut Rereader<'_>) -> Result<(), ViewError> {
+    for word in said.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+        let seq = word.get("seq").and_then(Value::as_i64).unwrap_or_default();
+        if let (true, Some(fields)) = (rereader.is_apart(seq)?, word.as_object_mut()) {
+            fields.insert("seq".to_owned(), Value::Null);
+            fields.insert("source".to_owned(), Value::Null);
+        }
+    }
+    Ok(())
 }
 
 /// A list is looked into by the mask even where it is kept; which messages made an aggregate says nothing of the child.
@@ -213,13 +284,21 @@ pub fn find(reader: &LedgerReader, identifier: &str) -> Result<Value, ViewError>
     json(&reader.children_by_identifier(identifier)?)
 }
 
-/// What waits for a person: entries and debts.
-pub fn held(reader: &LedgerReader, sight: Sight) -> Result<Value, ViewError> {
-    let mut entries = json(&reader.held()?)?;
+/// What waits for a person: entries, debts, and what was filed and must be looked at.
+pub fn held(reader: &LedgerReader, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let mut held = reader.held()?;
+    let mut rereader = Rereader::new(reader, charset);
+    for row in held.iter_mut().filter(|_| sight != Sight::Safeguarding) {
+        if rereader.is_apart(row.entry.seq)? {
+            *row = HeldRow { entry: restricted(row.entry.clone()), findings: json!([]) };
+        }
+    }
+    let (mut entries, mut reviews) = (json(&held)?, json(&reader.reviews(None)?)?);
     if sight == Sight::Masked {
         mask::hide(&mut entries, QUOTES);
+        mask::hide(&mut reviews, &["key"]);
     }
-    Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)? }))
+    Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)?, "reviews": reviews }))
 }
 
 /// Codes that no table knows. They come from messages and are shown here, where somebody can do something about them, and nowhere else.

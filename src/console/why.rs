@@ -61,6 +61,13 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// One word: who, when, in which message, what, and where it stood there.
     fn word(&mut self, group: &str, said: &Said, mut value: Value) -> Value {
+        if self.sight != Sight::Safeguarding && self.rereader.is_apart(said.seq).unwrap_or(true) {
+            if self.sight == Sight::Masked {
+                mask::mask(&mut value, &[]);
+            }
+            let unknown = "the message is not shown";
+            return json!({ "source": null, "rank": said.rank, "seq": null, "at": null, "value": value, "from": [], "unknown": unknown });
+        }
         let at = jiff::Timestamp::from_microsecond(said.at_us).map(|at| at.to_string()).unwrap_or_default();
         let sight = self.sight;
         let (from, unknown) = match self.entry(said.seq) {
@@ -99,7 +106,7 @@ impl Asking<'_> {
 }
 
 /// Provenance of several statements, one after the other: each begins with its event.
-fn statements(all: &[Provenance]) -> Vec<&[Provenance]> {
+pub(super) fn statements(all: &[Provenance]) -> Vec<&[Provenance]> {
     all.chunk_by(|a, b| a.field.starts_with("event.") || !b.field.starts_with("event.")).collect()
 }
 

@@ -35,7 +35,7 @@ use crate::outbox::FiledEvent;
 
 /// Every rule that withholds from a parents' record, with what it says (destination rules, section 3; identity rules,
 /// sections 4, 7, 8, 9). The words are stable: they stand in traces and in `messages_withheld_total{rule}`.
-pub const RULES: [(&str, &str); 25] = [
+pub const RULES: [(&str, &str); 26] = [
     ("superseded", "something later was known when it was filed"),
     ("sealed", "the record is sealed: nothing goes out"),
     ("adoption-barrier", "nothing may link to an earlier record"),
@@ -56,6 +56,7 @@ pub const RULES: [(&str, &str); 25] = [
     ("not-on-allow-list", "this kind of event is not shown"),
     ("nothing-to-show", "says nothing of what may be shown"),
     ("placeholder-name", "says nothing but a name that stands in for one"),
+    ("needs-review", "a person must look at a result of this kind first"),
     ("wrong-patient", "a result of another child"),
     ("not-final", "a result that is not final"),
     ("hold-back", "an outcome that a clinician tells first"),

@@ -32,6 +32,25 @@ pub fn decide(statement: &Statement, index: &dyn ChildIndex) -> Result<Match, In
     })
 }
 
+/// Where an identifier of this person is a child's on record who was born on another day, or nobody knows when: what is wrong. It is asked
+/// of persons who, by their own date of birth, are no children: then either that date or the identifier is wrong.
+pub fn known_otherwise(person: &Child, index: &dyn ChildIndex) -> Result<Option<&'static str>, IndexError> {
+    let agrees = |known: Sketch| compare_dates(person.birth.date.as_ref(), known.child.birth.date.as_ref()) == Compared::Agrees;
+    for id in person.identifiers.iter().filter(|id| in_use(id)) {
+        let known = match id.nhs_number() {
+            Some(number) => index.by_nhs_number(number)?,
+            None if is_local(id) => index.by_local_id(&id.system, &id.value)?,
+            None => None,
+        };
+        if known.is_some_and(|known| !agrees(resolved(known))) {
+            return Ok(Some(
+                "an identifier of this person is that of a child on record with another date of birth: the date or the number is wrong",
+            ));
+        }
+    }
+    Ok(None)
+}
+
 enum Found {
     Known(ChildId),
     New(ChildStatus),

@@ -34,7 +34,7 @@ use crate::canon::{Child, ChildStatus, NhsNumber, Sex};
 use crate::names::ChildId;
 
 pub use change::{Change, decide_change, identifiers_of};
-pub use decide::decide;
+pub use decide::{decide, known_otherwise};
 pub use merge::{Record, merge, unite};
 pub use name::{is_placeholder, plain_name};
 pub use word::Kept;

@@ -89,8 +89,9 @@ pub(super) struct Evaluation {
 pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Options<'_>) -> Evaluation {
     let root = view.root();
     let ignored = mapping.ignores.iter().find(|ignore| holds(view, &root, &ignore.when));
-    if let Some(ignore) = ignored {
-        let outcome = Outcome::Ignored(format!("{} [{}]", ignore.reason, ignore.origin.shown()));
+    let ignoring = ignored.map(|ignore| Outcome::Ignored(format!("{} [{}]", ignore.reason, ignore.origin.shown())));
+    if let (Some(false), Some(outcome)) = (ignored.map(|ignore| ignore.unless_known), &ignoring) {
+        let outcome = outcome.clone();
         let reading = Reading {
             mapping: Some(mapping.id.clone()),
             outcome,
@@ -102,6 +103,7 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
         return Evaluation { reading, seen: Vec::new() };
     }
     let Options { around, day, explain, keep, findings } = options;
+    let of_the_message = findings.len();
     let notes = if explain { Notes::with_room(NOTES_ROOM) } else { Notes::default() };
     let present = Vec::with_capacity(PRESENT_ROOM);
     let mut engine = Engine { mapping, view, around, day, explain, findings, notes, present, instances: 0, miss: None };
@@ -133,9 +135,13 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
         let help = "look at the message: it repeats segments or nodes thousands of times";
         engine.say_of_all("too-much", "reading this message would take more work than one message may cost", help);
     }
-    let findings = engine.findings;
+    let mut findings = engine.findings;
+    if ignoring.is_some() {
+        // What is ignored is asked for nothing but its persons.
+        findings.truncate(of_the_message);
+    }
     let held = findings.iter().any(|finding| finding.level == Level::Hold);
-    let outcome = if held { Outcome::Held } else { Outcome::Mapped };
+    let outcome = ignoring.unwrap_or(if held { Outcome::Held } else { Outcome::Mapped });
     let provenance = engine.notes.finish(mapping);
     let reading =
         Reading { mapping: Some(mapping.id.clone()), outcome, statements: out.statements, findings, provenance, contents: Vec::new() };

@@ -115,6 +115,8 @@ pub(super) struct Ignore {
     pub when: Condition,
     /// Why.
     pub reason: String,
+    /// Not where one of its persons is a child on record: the message is read, so that filing can ask.
+    pub unless_known: bool,
     /// Where it is written.
     pub origin: Origin,
 }
@@ -626,11 +628,12 @@ fn must_have(raw: &Raw<'_>, records: &[Record], report: &Report) {
 }
 
 fn ignore(section: &Section<'_>, terms: &Terms<'_>) -> Option<Ignore> {
-    section.closed(&["when", "reason"], terms.report);
+    section.closed(&["when", "reason", "unless_known"], terms.report);
     section.needed("when", "'PID-30 = \"Y\"'", terms.report)?;
     let reason = section.needed("reason", "\"…\"", terms.report)?;
     let when = terms.condition(section, "when")?;
-    Some(Ignore { when, reason: reason.value.to_owned(), origin: Origin::of(section.source, section.span.start) })
+    let unless_known = section.truth("unless_known", terms.report).unwrap_or(false);
+    Some(Ignore { when, reason: reason.value.to_owned(), unless_known, origin: Origin::of(section.source, section.span.start) })
 }
 
 fn sender(head: &Section<'_>, report: &Report) -> Option<Sender> {

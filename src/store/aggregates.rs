@@ -4,19 +4,21 @@
 //!
 //! Each item of a statement's lists that has a key, as (kind of the list, publisher, key); and the message as a whole under
 //! `event.key`, under which items without a key of their own are kept. Where neither has a key, the item stands by itself.
-//! A deletion of the message takes back all items that came under its key.
+//! An item may name another publisher than its message. A deletion of the message takes back all items that came under its key.
 //!
 //! # What always holds
 //!
 //! - Which version stands is decided by the order of [`Order`] alone, never by the order of arrival. A deletion leaves a
 //!   tombstone, also where nothing was known, so that an older version does not come back.
-//! - A blood spot message that corrects or takes back outcomes (OBX-11 C, D, W) replaces those that it names, inside the sample;
-//!   every other version replaces its aggregate whole.
+//! - A laboratory's blood spot message replaces the outcomes that it names, inside the sample, and no others: an outcome is taken back
+//!   by being named (OBX-11 C, D, W, X) or with its whole card. Every other version replaces its aggregate whole (decision 24).
 //! - One key of one publisher is one child's.
 //!
 //! # Not here
 //!
-//! Child protection facts: `safeguarding.rs`. Consents of parents, which are kept by account.
+//! Child protection facts: `safeguarding.rs`. Consents of parents, which are kept by account. What a person must look at: `doubts.rs`.
+
+mod doubts;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use self::doubts::Doubts;
 use super::filing::kind_word;
+use super::reviews::{self, Matter, Why};
 use crate::canon::{Action, BloodSpotResult, EventKind, ImmunisationStatus, ResultStatus, Statement};
 use crate::outbox::FiledEvent;
 
@@ -37,7 +41,7 @@ pub(super) struct Order {
     pub(super) seq: i64,
 }
 
-/// A version that makes up what stands: one for all aggregates but blood spot samples that were corrected.
+/// A version that makes up what stands: one for all aggregates but blood spot samples.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) order: Order,
@@ -45,19 +49,24 @@ pub(super) struct Part {
     pub(super) event: i64,
     /// Where in the event's statement: list and place.
     pub(super) items: Vec<(String, usize)>,
-    /// The conditions that it corrects; none where it is the whole.
+    /// The conditions that it names; none where it is the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) corrects: Option<BTreeSet<String>>,
+    /// Names conditions, and says the card anew: nothing of it is marked as corrected or taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) resend: bool,
 }
 
 /// One aggregate of a statement, before it is kept.
 #[derive(Clone, Debug)]
 struct Piece {
     kind: EventKind,
+    publisher: String,
     key: String,
     deleted: bool,
     items: Vec<(&'static str, usize)>,
     corrects: Option<BTreeSet<String>>,
+    resend: bool,
     /// The message's own key, where the item has another.
     within: Option<String>,
     /// The message as a whole.
@@ -72,15 +81,23 @@ pub(super) struct Look<'s> {
     pub(super) superseded: bool,
     /// What has none: `immunisations "A-1"`.
     pub(super) late: Vec<String>,
+    /// What a person must look at, with what is to be said of it.
+    pub(super) matters: Vec<(Matter, String)>,
+    /// Such matters that this message settles.
+    pub(super) settled: Vec<Matter>,
     publisher: String,
     row: i64,
     kept: Vec<(Piece, Vec<Part>)>,
+    /// What came under the key of a message that was taken back before: each leaves the tombstone that it would have.
+    entombed: Vec<(Piece, Vec<Part>)>,
 }
 
 /// Why an aggregate cannot be filed.
 pub(super) enum Refusal {
     /// The key is another child's; names the list.
     OtherChild,
+    /// It takes back something under a key that nobody knows, and may mean what this entry said.
+    Unclear(i64),
     /// The ledger's.
     Sql(rusqlite::Error),
 }
@@ -108,26 +125,29 @@ macro_rules! each_list {
 }
 
 /// Looks up what is on record under the keys of a statement. `source` publishes what names no publisher; `child` is the row of
-/// the child it is about, none for a new one; `row` is the event's.
+/// the child it is about, none for a new one; `row` is the event's. `decided`: a person said that an unclear deletion means nothing on record.
 pub(super) fn look<'s>(
     connection: &Connection,
     statement: &'s Statement,
     source: &str,
     (child, row): (Option<i64>, i64),
-    order: Order,
+    (order, decided): (Order, bool),
 ) -> Result<Look<'s>, Refusal> {
     let publisher = publisher(statement, source).to_owned();
-    let pieces = pieces(statement, row);
+    let pieces = pieces(statement, source, row);
+    let mut doubts = Doubts::of(connection, statement, source, (child, row), decided);
     let (mut kept, mut late, mut gone, mut conditions) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-    let (mut message_is_late, mut buried) = (false, false);
+    let (mut message_is_late, mut buried, mut entombed): (bool, Option<Part>, _) = (false, None, Vec::new());
     for piece in pieces {
-        let (owner, parts) = stored(connection, (piece.kind, &publisher, &piece.key))?.unwrap_or_default();
+        let (owner, parts) = stored(connection, (piece.kind, &piece.publisher, &piece.key))?.unwrap_or_default();
         if owner.is_some_and(|owner| Some(owner) != child) {
             return Err(Refusal::OtherChild);
         }
         let order = Order { deleted: piece.deleted, ..order };
-        let new = Part { order, event: row, items: Vec::new(), corrects: piece.corrects.clone() };
-        let placed = if buried && piece.within.is_some() { None } else { place(&parts, new) };
+        let new = Part { order, event: row, items: Vec::new(), corrects: piece.corrects.clone(), resend: piece.resend };
+        doubts.weigh(&piece, &parts, &new)?;
+        let grave = buried.as_ref().filter(|_| piece.within.is_some());
+        let placed = if grave.is_some() { None } else { place(&parts, new) };
         match placed {
             Some(placed) => {
                 let after: BTreeSet<String> = placed.iter().skip_while(|part| part.event != row).skip(1).flat_map(named).collect();
@@ -138,16 +158,22 @@ pub(super) fn look<'s>(
                 kept.push((piece, placed));
             }
             None => {
-                message_is_late |= piece.is_message;
-                buried |= piece.is_message && parts.last().is_some_and(|part| part.order.deleted);
                 late.push(piece.words());
-                gone.extend(piece.items);
+                gone.extend(piece.items.iter().copied());
+                if let Some(grave) = grave.filter(|grave| parts.iter().all(|part| part.event != grave.event)) {
+                    entombed.extend(place(&parts, Part { items: Vec::new(), ..grave.clone() }).map(|parts| (piece.clone(), parts)));
+                }
+                if piece.is_message {
+                    message_is_late = true;
+                    buried = parts.last().filter(|part| part.order.deleted).cloned();
+                }
             }
         }
     }
     let speaks = super::filing::speaks_of_the_person(statement.event.kind);
     let superseded = kept.is_empty() && !late.is_empty() && (message_is_late || !speaks);
-    let mut look = Look { statement: Cow::Borrowed(statement), superseded, late, publisher, row, kept };
+    let (matters, settled) = doubts.told();
+    let mut look = Look { statement: Cow::Borrowed(statement), superseded, late, matters, settled, publisher, row, kept, entombed };
     let is_whole = gone.is_empty() && conditions.is_empty();
     if !(superseded || is_whole) {
         look.leave_out(&gone, &conditions);
@@ -183,13 +209,16 @@ impl Look<'_> {
 
     /// Keeps what stands now; `child` is the row of the child.
     pub(super) fn keep(&self, connection: &Connection, child: i64) -> rusqlite::Result<()> {
+        for (piece, parts) in &self.entombed {
+            keep(connection, (&kind_word(piece.kind), &piece.publisher, &piece.key), child, piece.within.as_deref(), parts)?;
+        }
         for (piece, parts) in &self.kept {
             let mut parts = parts.clone();
             for part in parts.iter_mut().filter(|part| part.event == self.row) {
                 part.items = piece.items.iter().map(|(list, item)| ((*list).to_owned(), *item)).collect();
             }
             let within = piece.within.as_deref();
-            keep(connection, (&kind_word(piece.kind), &self.publisher, &piece.key), child, within, &parts)?;
+            keep(connection, (&kind_word(piece.kind), &piece.publisher, &piece.key), child, within, &parts)?;
             if piece.is_message && piece.deleted {
                 self.take_back_within(connection, (piece, child), &parts)?;
             }
@@ -200,16 +229,19 @@ impl Look<'_> {
     /// A deletion of the message takes back what came under its key.
     fn take_back_within(&self, connection: &Connection, (message, child): (&Piece, i64), parts: &[Part]) -> rusqlite::Result<()> {
         let Some(tombstone) = parts.last() else { return Ok(()) };
-        let sql = "SELECT kind, key, parts FROM aggregate WHERE publisher = ?1 AND within = ?2 AND child = ?3";
-        let within = within(message.kind, &message.key);
-        let rows: Vec<(String, String, String)> = connection
+        let sql = "SELECT kind, publisher, key, within, parts FROM aggregate
+            WHERE child = ?3 AND (publisher = ?1 AND within = ?2 OR within = ?4)";
+        let of_others = within_anothers(message.kind, &message.key, &self.publisher);
+        let rows: Vec<[String; 5]> = connection
             .prepare_cached(sql)?
-            .query_map(params![self.publisher, within, child], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map(params![self.publisher, within(message.kind, &message.key), child, of_others], |row| {
+                Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+            })?
             .collect::<rusqlite::Result<_>>()?;
-        for (kind, key, known) in rows {
+        for [kind, publisher, key, within, known] in rows {
             let new = Part { items: Vec::new(), ..tombstone.clone() };
             if let Some(placed) = place(&read_parts(&known), new) {
-                keep(connection, (&kind, &self.publisher, &key), child, Some(&within), &placed)?;
+                keep(connection, (&kind, &publisher, &key), child, Some(&within), &placed)?;
             }
         }
         Ok(())
@@ -233,33 +265,68 @@ fn within(kind: EventKind, key: &str) -> String {
     format!("{} {key}", kind_word(kind))
 }
 
+/// The same for an item that another publisher than the message's gave its key.
+fn within_anothers(kind: EventKind, key: &str, publisher: &str) -> String {
+    format!("{} of {publisher}", within(kind, key))
+}
+
 /// The aggregates of a statement; the message as a whole comes first.
-fn pieces(statement: &Statement, row: i64) -> Vec<Piece> {
+fn pieces(statement: &Statement, source: &str, row: i64) -> Vec<Piece> {
     let header = &statement.event;
     let is_delete = header.action == Action::Delete;
+    let of_all = publisher(statement, source);
     let mut pieces: Vec<Piece> = Vec::new();
-    let new = |kind, key: String| Piece { kind, key, deleted: true, items: Vec::new(), corrects: None, within: None, is_message: false };
+    let new = |kind, publisher: &str, key: String| Piece {
+        kind,
+        publisher: publisher.to_owned(),
+        key,
+        deleted: true,
+        items: Vec::new(),
+        corrects: None,
+        resend: false,
+        within: None,
+        is_message: false,
+    };
     if let Some(key) = &header.key {
-        pieces.push(Piece { is_message: true, ..new(header.kind, key.clone()) });
+        pieces.push(Piece { is_message: true, ..new(header.kind, of_all, key.clone()) });
     }
-    for (list, kind, item, own) in heads(statement) {
+    let heads = heads(statement);
+    // Where the key of the message is that of one of its items (the first of two cards), the others of that kind do not hang on it.
+    let names_one = heads.iter().any(|(_, kind, _, own)| *kind == header.kind && own.is_some() && *own == header.key.as_deref());
+    for (list, kind, item, own) in heads {
+        // Only who gives a key of its own can be another than who publishes the message.
+        let by = own.and_then(|_| own_publisher(statement, list, item)).unwrap_or(of_all);
+        let within_message = |message: &String| match by == of_all {
+            true => within(header.kind, message),
+            false => within_anothers(header.kind, message, of_all),
+        };
         let (kind, key, within) = match (own, &header.key) {
-            (None, Some(message)) => (kind, message.clone(), (kind != header.kind).then(|| within(header.kind, message))),
-            (Some(own), Some(message)) if own == message && kind == header.kind => (kind, message.clone(), None),
-            (Some(own), message) => (kind, own.to_owned(), message.as_ref().map(|message| within(header.kind, message))),
+            (None, Some(message)) => (kind, message.clone(), (kind != header.kind).then(|| within_message(message))),
+            (Some(own), Some(message)) if own == message && kind == header.kind && by == of_all => (kind, message.clone(), None),
+            (Some(own), _) if names_one && kind == header.kind => (kind, own.to_owned(), None),
+            (Some(own), message) => (kind, own.to_owned(), message.as_ref().map(within_message)),
             (None, None) => (kind, format!("@{row}.{list}.{item}"), None),
         };
-        match pieces.iter_mut().find(|piece| piece.kind == kind && piece.key == key) {
+        match pieces.iter_mut().find(|piece| piece.kind == kind && piece.key == key && piece.publisher == by) {
             Some(piece) => piece.items.push((list, item)),
-            None => pieces.push(Piece { items: vec![(list, item)], within, ..new(kind, key) }),
+            None => pieces.push(Piece { items: vec![(list, item)], within, ..new(kind, by, key) }),
         }
     }
     for piece in &mut pieces {
         let taken_back = !piece.items.is_empty() && piece.items.iter().all(|(list, item)| is_taken_back(statement, list, *item));
         piece.deleted = is_delete || taken_back;
-        piece.corrects = if piece.deleted { None } else { corrected(statement, &piece.items) };
+        (piece.corrects, piece.resend) = if piece.deleted { (None, false) } else { named_of(statement, &piece.items) };
     }
     pieces
+}
+
+/// Who gave an item its key, where the item says so.
+fn own_publisher<'s>(statement: &'s Statement, list: &str, item: usize) -> Option<&'s str> {
+    match list {
+        "immunisations" => statement.immunisations.get(item)?.publisher.as_deref(),
+        "blood_spots" => statement.blood_spots.get(item)?.publisher.as_deref(),
+        _ => None,
+    }
 }
 
 /// List, its kind, place and key of every item.
@@ -281,13 +348,24 @@ fn is_taken_back(statement: &Statement, list: &str, item: usize) -> bool {
     given.is_some_and(|given| given.status == ImmunisationStatus::EnteredInError)
 }
 
-/// The conditions of a sample, where some of its outcomes are corrected or taken back.
-fn corrected(statement: &Statement, items: &[(&'static str, usize)]) -> Option<BTreeSet<String>> {
+/// The conditions of a sample that this version names, where it is not the whole, and whether it says the card anew. A national version
+/// replaces the whole (STU3 events, section 4), and so does what is no blood spot.
+fn named_of(statement: &Statement, items: &[(&'static str, usize)]) -> (Option<BTreeSet<String>>, bool) {
     let spots: Option<Vec<&BloodSpotResult>> =
         items.iter().map(|(list, item)| statement.blood_spots.get(*item).filter(|_| *list == "blood_spots")).collect();
-    let outcomes = || spots.iter().flatten().flat_map(|spot| &spot.outcomes);
-    let is_correction = |status| matches!(status, ResultStatus::Corrected | ResultStatus::Deleted | ResultStatus::WrongPatient);
-    outcomes().any(|outcome| is_correction(outcome.result_status)).then(|| outcomes().map(|outcome| outcome.condition.clone()).collect())
+    let Some(spots) = spots.filter(|spots| !spots.is_empty()) else { return (None, false) };
+    let outcomes = || spots.iter().flat_map(|spot| &spot.outcomes);
+    let is_correction = outcomes().any(|outcome| takes_back(outcome.result_status) || outcome.result_status == ResultStatus::Corrected);
+    if statement.event.national && !is_correction {
+        return (None, false);
+    }
+    let is_resend = !is_correction && outcomes().any(|outcome| outcome.result_status != ResultStatus::CannotObtain);
+    (Some(outcomes().map(|outcome| outcome.condition.clone()).collect()), is_resend)
+}
+
+/// OBX-11 D, W: what was said of this condition is no more.
+fn takes_back(status: ResultStatus) -> bool {
+    matches!(status, ResultStatus::Deleted | ResultStatus::WrongPatient)
 }
 
 fn named(part: &Part) -> BTreeSet<String> {
@@ -300,9 +378,15 @@ fn place(parts: &[Part], new: Part) -> Option<Vec<Part>> {
     let mut all = parts.to_vec();
     all.push(new);
     all.sort_by_key(|part| part.order);
-    // What stands before the newest whole version is over.
+    // What stands before the newest whole version is over, and a card that is said anew goes over a version that it names altogether.
     let whole = all.iter().rposition(|part| part.corrects.is_none()).unwrap_or(0);
     all.drain(..whole);
+    let resends: Vec<(Order, BTreeSet<String>)> = all.iter().filter(|part| part.resend).map(|part| (part.order, named(part))).collect();
+    let is_over = |part: &Part| {
+        let conditions = part.corrects.as_ref();
+        conditions.is_some_and(|said| resends.iter().any(|(order, named)| part.order < *order && said.is_subset(named)))
+    };
+    all.retain(|part| !is_over(part));
     all.iter().any(|part| part.event == event).then_some(all)
 }
 
@@ -411,7 +495,87 @@ fn add(content: &mut Statement, said: &Statement, part: &Part) {
 }
 
 /// The keys under which a filed event said something, as (publisher, key).
-pub(super) fn keys(event: &FiledEvent, row: i64) -> (&str, BTreeSet<String>) {
-    let keys = pieces(&event.statement, row).into_iter().map(|piece| piece.key).collect();
-    (publisher(&event.statement, event.source.as_str()), keys)
+pub(super) fn keys(event: &FiledEvent, row: i64) -> BTreeSet<(String, String)> {
+    pieces(&event.statement, event.source.as_str(), row).into_iter().map(|piece| (piece.publisher, piece.key)).collect()
+}
+
+/// Events read in one go.
+const PAGE: i64 = 1_000;
+
+/// Finds anew what stands, out of all events: for a ledger whose format knew one aggregate of a message only. A row whose events cannot be
+/// read stays as it is, and a person is told.
+pub(super) fn rebuild(connection: &Connection, now_us: i64) -> rusqlite::Result<()> {
+    // Nothing may stand in the way of an older version: what can be read is taken away before anything is placed.
+    each_event(connection, |(row, _, _, event)| match event {
+        Some(_) => connection.prepare_cached("DELETE FROM aggregate WHERE event = ?1")?.execute([row]).map(drop),
+        None => Ok(()),
+    })?;
+    each_event(connection, |(row, child, at_us, event)| match event {
+        Some(event) => place_anew(connection, &event, (row, child, at_us)),
+        None => tell_unread(connection, row, now_us),
+    })
+}
+
+fn each_event(connection: &Connection, mut each: impl FnMut(FiledRow) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let mut after = 0;
+    loop {
+        let page = events_after(connection, after)?;
+        let Some((last, ..)) = page.last() else { return Ok(()) };
+        after = *last;
+        page.into_iter().try_for_each(&mut each)?;
+    }
+}
+
+type FiledRow = (i64, i64, i64, Option<FiledEvent>);
+
+fn events_after(connection: &Connection, after: i64) -> rusqlite::Result<Vec<FiledRow>> {
+    let sql = "SELECT id, child, at_us, body FROM event WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([after, PAGE], |row| {
+        let body: Vec<u8> = row.get(3)?;
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, serde_json::from_slice(&body).ok()))
+    })?;
+    rows.collect()
+}
+
+fn place_anew(connection: &Connection, event: &FiledEvent, (row, child, at_us): (i64, i64, i64)) -> rusqlite::Result<()> {
+    let header = &event.statement.event;
+    let order = Order { at_us, deleted: header.action == Action::Delete, version: header.version.unwrap_or(0), seq: event.seq.0 };
+    let (statement, source) = (&event.statement, event.source.as_str());
+    let mut look = Look {
+        statement: Cow::Borrowed(statement),
+        superseded: false,
+        late: Vec::new(),
+        matters: Vec::new(),
+        settled: Vec::new(),
+        publisher: publisher(statement, source).to_owned(),
+        row,
+        kept: Vec::new(),
+        entombed: Vec::new(),
+    };
+    let mut buried = false;
+    for piece in pieces(statement, source, row) {
+        let (owner, parts) = stored(connection, (piece.kind, &piece.publisher, &piece.key))?.unwrap_or_default();
+        let order = Order { deleted: piece.deleted, ..order };
+        let new = Part { order, event: row, items: Vec::new(), corrects: piece.corrects.clone(), resend: piece.resend };
+        let placed = if buried && piece.within.is_some() { None } else { place(&parts, new) };
+        match placed.filter(|_| owner.is_none_or(|owner| owner == child)) {
+            Some(placed) => look.kept.push((piece, placed)),
+            None => buried |= piece.is_message && parts.last().is_some_and(|part| part.order.deleted),
+        }
+    }
+    look.keep(connection, child)
+}
+
+fn tell_unread(connection: &Connection, row: i64, now_us: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT kind, publisher, key, child FROM aggregate WHERE event = ?1";
+    let rows: Vec<(String, String, String, i64)> = connection
+        .prepare_cached(sql)?
+        .query_map([row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (kind, publisher, key, child) in rows {
+        let matter = Matter { why: Why::NotReadAgain, kind, publisher, key };
+        reviews::open(connection, &matter, (row / 1_024, child), now_us)?;
+    }
+    Ok(())
 }

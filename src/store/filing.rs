@@ -26,12 +26,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::aggregates::{self, Order, Refusal};
+use super::apart;
 use super::births::Heard;
 use super::documents;
 use super::index::{ChildRow, Index};
 use super::misses::{self, Miss};
 use super::movers;
 use super::parents;
+use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
 use super::writer::row_id;
@@ -73,6 +75,8 @@ pub struct Prepared {
     pub contents: Vec<Content>,
     /// A person's reason, where a held entry is read again.
     pub released_by: Option<String>,
+    /// It came for child protection facts, or might have: listings say nothing of it (decision 17).
+    pub apart: bool,
 }
 
 /// What is to be done with an entry.
@@ -82,8 +86,8 @@ pub enum PreparedOutcome {
     File(Vec<Statement>),
     /// A person must look; the stable code of the finding.
     Hold(String),
-    /// A rule says that there is nothing for us.
-    Ignore(String),
+    /// A rule says that there is nothing for us. Where it says so only of persons who are no known children, they are named.
+    Ignore(String, Vec<Statement>),
 }
 
 /// To whom events are owed.
@@ -138,20 +142,31 @@ pub(super) fn file_one(
     prepared: &Prepared,
     rules: &FilingRules,
 ) -> rusqlite::Result<(Standing, Vec<DestinationName>)> {
-    let Some(missed) = clear_the_way(connection, prepared)? else { return Ok((Standing::Waiting, Vec::new())) };
-    misses::count(connection, prepared.seq.0, &prepared.findings, &missed)?;
+    let Some(before) = clear_the_way(connection, prepared)? else { return Ok((Standing::Waiting, Vec::new())) };
+    misses::count(connection, prepared.seq.0, &prepared.findings, &before.missed)?;
+    if prepared.apart || before.was_held {
+        apart::mark(connection, prepared.seq.0, prepared.apart)?;
+    }
     let statements = match &prepared.outcome {
         PreparedOutcome::File(statements) => statements,
         PreparedOutcome::Hold(code) => {
             return stand(connection, prepared, Standing::Held, code, &prepared.findings).map(|standing| (standing, Vec::new()));
         }
-        PreparedOutcome::Ignore(rule) => {
-            return stand(connection, prepared, Standing::Ignored, rule, &prepared.findings).map(|standing| (standing, Vec::new()));
+        PreparedOutcome::Ignore(rule, about) => {
+            let about = if before.decided { &[] } else { about.as_slice() };
+            let standing = match known_otherwise(connection, about)? {
+                Some((code, text)) => {
+                    let findings = add_finding(&prepared.findings, code, &format!("{text}; the rule that would ignore it: {rule}"), &[]);
+                    stand(connection, prepared, Standing::Held, code, &findings)?
+                }
+                None => stand(connection, prepared, Standing::Ignored, rule, &prepared.findings)?,
+            };
+            return Ok((standing, Vec::new()));
         }
     };
     connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
     // A message that makes us panic is held by itself; the next one is served.
-    let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, prepared, statements, rules)));
+    let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, (prepared, before.decided), statements, rules)));
     let held = match filed {
         Ok(Ok(filed)) => {
             let findings = add_findings(&prepared.findings, filed.findings);
@@ -178,20 +193,40 @@ pub(super) fn file_one(
     stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
 }
 
-/// None when there is nothing to do: the entry has its standing already, or was to be released and is not held. Otherwise the codes
-/// that it missed when it was read before.
-fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<Option<BTreeSet<Miss>>> {
-    let sql = "SELECT state, findings FROM standing WHERE seq = ?1";
-    type Stood = (String, Option<String>);
+/// How an entry stood before it is read again.
+#[derive(Default)]
+struct Before {
+    was_held: bool,
+    /// The codes that it missed.
+    missed: BTreeSet<Miss>,
+    /// It was held for a question that only a person answers ([`UNCLEAR`], [`KNOWN`]); whoever releases it answers that it means nobody
+    /// and nothing on record.
+    decided: bool,
+}
+
+/// Code of a deletion that may mean something under another key.
+const UNCLEAR: &str = "deletion-unclear";
+
+/// Code of a message that a rule would ignore, about somebody who is on record.
+const KNOWN: &str = "ignored-but-known";
+
+/// None when there is nothing to do: the entry has its standing already, or was to be released and is not held.
+fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Result<Option<Before>> {
+    let sql = "SELECT state, reason, findings FROM standing WHERE seq = ?1";
+    type Stood = (String, String, Option<String>);
     let stood: Option<Stood> =
-        connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        connection.prepare_cached(sql)?.query_row([prepared.seq.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
     match (stood, &prepared.released_by) {
-        (None, None) => Ok(Some(BTreeSet::new())),
-        (Some((state, findings)), Some(reason)) if state == "held" => {
+        (None, None) => Ok(Some(Before::default())),
+        (Some((state, why, findings)), Some(reason)) if state == "held" => {
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
             let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
             connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
-            Ok(Some(misses::of(&findings.unwrap_or_default())))
+            Ok(Some(Before {
+                was_held: true,
+                missed: misses::of(&findings.unwrap_or_default()),
+                decided: [UNCLEAR, KNOWN].contains(&why.as_str()),
+            }))
         }
         _ => Ok(None),
     }
@@ -246,13 +281,35 @@ fn late_for_hub_finding(route: &HubAssignment) -> Value {
     serde_json::json!({ "level": "info", "code": "late-for-hub", "text": text })
 }
 
+/// Filed, and a person must look: `held list` lists it until somebody has.
+fn review_finding(matter: &reviews::Matter, text: &str) -> Value {
+    serde_json::json!({ "level": "warning", "code": matter.why.code(), "text": text })
+}
+
 /// What of the message has no effect, because something later is on record.
 fn late_finding(late: &[String]) -> Value {
     let text = format!("a later version is on record, so this has no effect: {}", late.join(", "));
     serde_json::json!({ "level": "info", "code": "superseded-item", "text": text })
 }
 
-fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[Statement], rules: &FilingRules) -> Result<Filed, Failure> {
+/// Why a message that a rule would ignore is held: one of its persons is a child on record with another date of birth.
+fn known_otherwise(connection: &Connection, about: &[Statement]) -> rusqlite::Result<Option<(&'static str, &'static str)>> {
+    for statement in about {
+        match identity::known_otherwise(&statement.child, &Index(connection)) {
+            Ok(None) => {}
+            Ok(Some(text)) => return Ok(Some((KNOWN, text))),
+            Err(_unread) => return Ok(Some(("index", "whether this person is a child on record could not be looked up"))),
+        }
+    }
+    Ok(None)
+}
+
+fn file_statements(
+    connection: &Connection,
+    (prepared, decided): (&Prepared, bool),
+    statements: &[Statement],
+    rules: &FilingRules,
+) -> Result<Filed, Failure> {
     if statements.is_empty() || STATEMENTS_MAX <= statements.len() {
         let text = format!("the message says {} things about children; 1 to {STATEMENTS_MAX} are taken", statements.len());
         return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
@@ -264,7 +321,7 @@ fn file_statements(connection: &Connection, prepared: &Prepared, statements: &[S
         let whole = &timed(statement, prepared.arrived_us);
         let public = if safeguarding::is_all(whole) || !whole.safeguarding.is_empty() { Some(safeguarding::public(whole)) } else { None };
         let row = prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64;
-        let one = One { connection, prepared, whole, statement: public.as_ref().unwrap_or(whole), rules, ledger, row };
+        let one = One { connection, prepared, whole, statement: public.as_ref().unwrap_or(whole), rules, ledger, row, decided };
         let one = one.file()?;
         filed.owed.extend(one.owed);
         filed.findings.extend(one.findings);
@@ -316,6 +373,8 @@ struct One<'a> {
     rules: &'a FilingRules,
     ledger: Uuid,
     row: i64,
+    /// A person said that an unclear deletion means nothing on record.
+    decided: bool,
 }
 
 impl One<'_> {
@@ -342,14 +401,22 @@ impl One<'_> {
                 let text = "this result was said of another child before, under the same id of its publisher".to_owned();
                 Failure::Held(Held::Person { code: "identity-conflict".into(), text, evidence: evidence.clone() })
             }
+            Refusal::Unclear(seq) => {
+                let text = format!(
+                    "takes back a vaccination under an id that is not on record; message {seq} says one of the same day and product under another \
+                     id, which this may mean. Ask the sender to take it back under that id. Released as it is, it takes back nothing"
+                );
+                Failure::Held(Held::Person { code: UNCLEAR.into(), text, evidence: evidence.clone() })
+            }
         };
         let source = self.prepared.source.as_str();
-        let look = aggregates::look(self.connection, self.statement, source, place, order).map_err(refused)?;
+        let look = aggregates::look(self.connection, self.statement, source, place, (order, self.decided)).map_err(refused)?;
         let superseded = look.superseded;
         let mut findings = if superseded || look.late.is_empty() { Vec::new() } else { vec![late_finding(&look.late)] };
         if known.as_ref().is_some_and(|row| !identity::sex_agrees(row.record.child.sex, self.statement.child.sex)) {
             findings.push(sex_finding());
         }
+        findings.extend(look.matters.iter().map(|(matter, text)| review_finding(matter, text)));
         let merges = !superseded && (known.is_none() || speaks_of_the_person(self.whole.event.kind));
         let (mut record, _changed) = match (&known, merges) {
             (Some(row), false) => (row.record.clone(), Vec::new()),
@@ -373,6 +440,13 @@ impl One<'_> {
         record.child.hub = Some(route.clone());
         let (child_row, child, version) = self.keep_child(known.as_ref(), &record)?;
         look.keep(self.connection, child_row)?;
+        let from = (self.prepared.seq.0, child_row);
+        for matter in &look.settled {
+            reviews::settle(self.connection, matter, from, now.as_microsecond())?;
+        }
+        for (matter, _) in &look.matters {
+            reviews::open(self.connection, matter, from, now.as_microsecond())?;
+        }
         safeguarding::keep(self.connection, self.whole, source, (child_row, self.row), order).map_err(refused)?;
         self.keep_consents(child_row, &said)?;
         let event = FiledEvent {

@@ -12,6 +12,8 @@
 //! - `safeguarding`: child protection facts, apart from everything else.
 //! - `misses`: codes that no table knows.
 //! - `documents`: contents of documents, by their hash.
+//! - `reviews`: what was filed and must still be looked at by a person.
+//! - `apart`: entries that listings say nothing of.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
 //! - `files`: which entry stands at which place of which file.
@@ -22,6 +24,7 @@
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
+mod apart;
 mod assign;
 mod births;
 mod calendar;
@@ -36,6 +39,7 @@ mod movers;
 mod own;
 mod parents;
 mod reader;
+mod reviews;
 mod rows;
 mod safeguarding;
 mod schema;

@@ -154,8 +154,9 @@ impl LedgerReader {
         let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
         let (aggregates, outcomes) = self.read(|connection| aggregates(connection, id))?;
+        let reviews = self.reviews(Some(&child.to_string()))?;
         let (kept, said, record) = (part("kept"), part("said"), part("child"));
-        Ok(Some(ChildView { child: child.to_string(), version, record, said, kept, aggregates, outcomes, events }))
+        Ok(Some(ChildView { child: child.to_string(), version, record, said, kept, aggregates, outcomes, reviews, events }))
     }
 
     /// The child protection facts of a child. Who asks has a right of its own to them, and has been written down.

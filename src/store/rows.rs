@@ -126,6 +126,8 @@ pub struct ChildView {
     pub aggregates: Vec<AggregateRow>,
     /// The blood spot outcome that counts, for each condition.
     pub outcomes: std::collections::BTreeMap<String, crate::canon::CurrentOutcome>,
+    /// What of it a person must look at.
+    pub reviews: Vec<ReviewRow>,
     /// Events, oldest first, with the entry's seq. Those that came for child protection facts alone are not among them.
     pub events: Vec<(i64, EventRow)>,
 }
@@ -173,6 +175,27 @@ pub struct HeldRow {
     pub entry: EntryRow,
     /// Findings that hold it.
     pub findings: serde_json::Value,
+}
+
+/// Something that was filed and that a person must look at.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReviewRow {
+    /// Its number.
+    pub review: i64,
+    /// The entry that raised it.
+    pub seq: i64,
+    /// The child.
+    pub child: String,
+    /// Kind word of the aggregate.
+    pub kind: String,
+    /// Who publishes it.
+    pub publisher: String,
+    /// The publisher's key.
+    pub key: String,
+    /// Why, a stable code: `wrong-patient`, `takes-back-nothing`, `corrects-nothing`, `outcome-dropped`, `not-read-again`.
+    pub code: String,
+    /// Since when, RFC 3339.
+    pub opened: String,
 }
 
 /// A code that no table knows, from one source.

@@ -14,6 +14,8 @@
 //!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!     file       files that messages came in, by the hash of name and content
+//!     review     what was filed and must be looked at by a person
+//!     apart      entries that listings say nothing of
 //!     placed     (file, place): which entry; it makes each message of a file an entry once
 //!     hub_history  who was responsible for a child since when, and on which ground
 //!     birth      when a birth was recognised, who told of it, and on which day's lists it stood; births_day has the lists
@@ -31,7 +33,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, apart, assign, births, calendar, documents, reviews, transfers};
 
 /// Format of the ledger; a newer one is refused.
 pub(super) const LEDGER_VERSION: i64 = 2;
@@ -85,7 +87,8 @@ CREATE TABLE table_miss(
 CREATE TABLE audit(id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, act TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
 ";
 
-/// From format 1, in which a message had at most one aggregate: it is the one item of its event, or a tombstone.
+/// From format 1, in which a message had at most one aggregate. What its row says is enough where its event cannot be read; all others are
+/// found anew out of the events.
 const FROM_1: &str = r#"
 ALTER TABLE aggregate ADD COLUMN within TEXT;
 ALTER TABLE aggregate ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
@@ -135,8 +138,8 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         }
     }
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
-    for tables in [super::documents::TABLE, super::transfers::TABLES, super::births::TABLES, super::calendar::TABLES, super::assign::TABLES]
-    {
+    let later = [documents::TABLE, reviews::TABLE, apart::TABLE, transfers::TABLES, births::TABLES, calendar::TABLES, assign::TABLES];
+    for tables in later {
         connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
@@ -194,7 +197,12 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 /// All of it or nothing: a ledger whose upgrade was cut short is still of the old format.
 fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!("BEGIN IMMEDIATE; {FROM_1} PRAGMA user_version = {LEDGER_VERSION}; COMMIT"))
+    let upgrading = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)?;
+    upgrading.execute_batch(FROM_1)?;
+    upgrading.execute_batch(super::reviews::TABLE)?;
+    super::aggregates::rebuild(&upgrading, crate::clock::now().as_microsecond())?;
+    upgrading.execute_batch(&format!("PRAGMA user_version = {LEDGER_VERSION}"))?;
+    upgrading.commit()
 }
 
 /// Runs a checkpoint and reads its result. Gives how many frames the log has and how many are in the database.
@@ -220,7 +228,111 @@ pub(super) fn broken(file: &Path, error: &rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::ChildId;
+    use crate::store::LedgerReader;
     use crate::store::aggregates::{Order, read_parts};
+
+    /// A ledger that the program before format 2 wrote (`tests/ledger/README.md`).
+    const LEDGER_1: &[u8] = include_bytes!("../../tests/ledger/format-1.db.zst");
+
+    fn rows(connection: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| {
+            (0..columns).map(|column| Ok(format!("{:?}", row.get_ref(column)?))).collect::<rusqlite::Result<Vec<_>>>()
+        };
+        statement.query_map([], |columns| Ok(row(columns)?.join(" "))).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    /// `RJ1 26N000123 PKU 04`: every outcome that stands of every child.
+    fn outcomes(reader: &LedgerReader, children: &[String]) -> Vec<String> {
+        let mut all = Vec::new();
+        for child in children {
+            let view = reader.child(ChildId(child.parse().unwrap())).unwrap().unwrap();
+            for row in view.aggregates.iter().filter(|row| row.kind == "blood-spot" && !row.deleted) {
+                for spot in row.content["blood_spots"].as_array().into_iter().flatten() {
+                    let words =
+                        |one: &serde_json::Value| format!("{} {} {} {}", row.publisher, row.key, one["condition"], one["nbs_status"]);
+                    all.extend(spot["outcomes"].as_array().into_iter().flatten().map(words));
+                }
+            }
+        }
+        all.into_iter().map(|words| words.replace('"', "")).collect()
+    }
+
+    #[test]
+    fn a_ledger_that_the_program_before_wrote_has_all_its_children_events_and_outcomes_and_those_that_were_out_of_sight() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(ledger_file(data.path()), zstd::decode_all(LEDGER_1).unwrap()).unwrap();
+        let kept = [
+            "entry",
+            "body",
+            "standing",
+            "source",
+            "event",
+            "child",
+            "identifier",
+            "relation_identifier",
+            "debt",
+            "proxy_consent",
+            "bundle",
+        ];
+        let all = |connection: &Connection| kept.map(|table| rows(connection, &format!("SELECT * FROM {table} ORDER BY 1, 2")));
+        let old = Connection::open(ledger_file(data.path())).unwrap();
+        let before = all(&old);
+        assert_eq!(old.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        let known = rows(&old, "SELECT kind, publisher, key, child, deleted FROM aggregate");
+        drop(old);
+
+        let upgraded = open_for_writing(data.path()).unwrap();
+        for (table, (before, after)) in kept.iter().zip(before.iter().zip(&all(&upgraded))) {
+            assert!(!before.is_empty(), "{table}");
+            assert_eq!(before, after, "{table}");
+        }
+        let now = rows(&upgraded, "SELECT kind, publisher, key, child, deleted FROM aggregate");
+        assert!(known.iter().all(|row| now.contains(row)), "{known:?}\n{now:?}");
+        drop(upgraded);
+
+        // Every event can be read, and is shown with its child.
+        let reader = LedgerReader::open(data.path()).unwrap();
+        let mut events = Vec::new();
+        let entries = reader.entries(&crate::store::EntryFilter::default()).unwrap();
+        for entry in &entries {
+            events.extend(reader.trace(crate::names::Seq(entry.seq)).unwrap().unwrap().events);
+        }
+        assert_eq!((entries.len(), events.len()), (22, 19));
+        assert!(events.iter().all(|event| !event.event.is_empty()), "{events:?}");
+        let mut children: Vec<String> = events.iter().map(|event| event.child.clone()).collect();
+        children.sort();
+        children.dedup();
+        assert_eq!(children.len(), 6);
+        assert_eq!(reader.reviews(None).unwrap().len(), 0);
+
+        let outcomes = outcomes(&reader, &children);
+        let of = |key: &str| outcomes.iter().filter(|words| words.contains(key)).cloned().collect::<Vec<_>>();
+        let count = |key: &str| of(key).len();
+        assert_eq!((count("26N000123"), count("26N000456"), count("26N000789")), (10, 1, 10));
+        // A correction of one condition had put the nine others out of sight.
+        assert_eq!(count("26N001011"), 10);
+        // Of a message with two cards the second one was not seen.
+        assert_eq!(of("26N009001"), ["RJ1 26N009001 CF 04", "RJ1 26N009001 SCD 04"]);
+        assert_eq!(of("26N009002"), ["RJ1 26N009002 PKU 04"]);
+        assert_eq!(outcomes.len(), 34);
+    }
+
+    #[test]
+    fn what_an_old_ledger_says_and_this_program_cannot_read_is_kept_and_a_person_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(ledger_file(data.path()), zstd::decode_all(LEDGER_1).unwrap()).unwrap();
+        let old = Connection::open(ledger_file(data.path())).unwrap();
+        old.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE id = 13 * 1024", []).unwrap();
+        drop(old);
+        drop(open_for_writing(data.path()).unwrap());
+        let reader = LedgerReader::open(data.path()).unwrap();
+        let reviews: Vec<(String, String, i64)> =
+            reader.reviews(None).unwrap().into_iter().map(|row| (row.code, row.key, row.seq)).collect();
+        assert_eq!(reviews, [("not-read-again".to_owned(), "26N000123".to_owned(), 13)]);
+    }
 
     /// The tables of format 1 that the upgrade changes; the others are the same.
     const AGGREGATE_1: &str = "
@@ -235,7 +347,7 @@ PRAGMA user_version = 1;";
     fn a_ledger_of_format_1_is_brought_up_to_date_and_says_what_it_said() {
         let data = tempfile::tempdir().unwrap();
         let old = Connection::open(ledger_file(data.path())).unwrap();
-        let unchanged = ["meta", "entry", "standing"].map(|name| format!("CREATE TABLE {name}"));
+        let unchanged = ["meta", "entry", "standing", "event", "child"].map(|name| format!("CREATE TABLE {name}"));
         let kept = TABLES.split(";\n").filter(|sql| unchanged.iter().any(|start| sql.trim_start().starts_with(start.as_str())));
         old.execute_batch(&kept.collect::<Vec<_>>().join(";")).unwrap();
         old.execute_batch(AGGREGATE_1).unwrap();

@@ -48,6 +48,7 @@ fn held(seq: Seq) -> Prepared {
         outcome: PreparedOutcome::Hold("unmapped-code".into()),
         contents: Vec::new(),
         released_by: None,
+        apart: false,
     }
 }
 
@@ -186,8 +187,11 @@ async fn a_held_entry_stands_until_a_person_releases_it_and_no_entry_stands_twic
     assert_eq!(reader.held().unwrap().len(), 1);
     assert_eq!(reader.filed_through().unwrap(), seq);
     assert!(reader.unfiled(Seq(0), 10).unwrap().is_empty());
-    let again =
-        Prepared { outcome: PreparedOutcome::Ignore("not ours".into()), released_by: Some("agreed by telephone".into()), ..held(seq) };
+    let again = Prepared {
+        outcome: PreparedOutcome::Ignore("not ours".into(), Vec::new()),
+        released_by: Some("agreed by telephone".into()),
+        ..held(seq)
+    };
     assert!(ledger.file(vec![again]).await);
     let trace = reader.trace(seq).unwrap().unwrap();
     assert_eq!((trace.entry.standing.as_str(), trace.entry.reason.as_str()), ("ignored", "not ours"));

@@ -11,6 +11,9 @@ use crate::journal::{Admission, Entry, Journal};
 use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::routing::Directory;
 
+mod orders;
+mod reviews;
+
 /// A ledger with a hub's store, the region's record and a parents' record to pay, and children A and B on record.
 struct Site {
     folder: tempfile::TempDir,
@@ -64,9 +67,14 @@ impl Site {
     }
 
     async fn file_all(&mut self, statements: Vec<Value>) -> Seq {
+        let statements = statements.into_iter().map(|statement| serde_json::from_value(statement).unwrap()).collect();
+        self.file_as("lab", PreparedOutcome::File(statements)).await
+    }
+
+    async fn file_as(&mut self, source: &str, outcome: PreparedOutcome) -> Seq {
         self.next += 1;
         let entry = Entry {
-            source: SourceName::new("lab"),
+            source: SourceName::new(source),
             format: Format::Hl7v2,
             kind: "ORU^R01".into(),
             control_id: format!("T{}", self.next),
@@ -75,10 +83,15 @@ impl Site {
             admission: Admission::Accepted,
         };
         let seq = self.ledger.append(entry).await.unwrap().seq();
-        let statements = statements.into_iter().map(|statement| serde_json::from_value(statement).unwrap()).collect();
-        let prepared = Prepared {
+        let prepared = self.prepared(seq, source, outcome);
+        assert!(self.ledger.file(vec![prepared]).await);
+        seq
+    }
+
+    fn prepared(&self, seq: Seq, source: &str, outcome: PreparedOutcome) -> Prepared {
+        Prepared {
             seq,
-            source: SourceName::new("lab"),
+            source: SourceName::new(source),
             control_id: format!("T{}", self.next),
             arrived_us: 1_769_932_800_000_000,
             rank: 2,
@@ -86,11 +99,16 @@ impl Site {
             bundle: BundleHash::new("none"),
             findings: String::new(),
             contents: Vec::new(),
-            outcome: PreparedOutcome::File(statements),
+            outcome,
             released_by: None,
-        };
+            apart: false,
+        }
+    }
+
+    /// A person releases a held entry.
+    async fn release(&self, seq: Seq, source: &str, outcome: PreparedOutcome) {
+        let prepared = Prepared { released_by: Some("test".to_owned()), ..self.prepared(seq, source, outcome) };
         assert!(self.ledger.file(vec![prepared]).await);
-        seq
     }
 
     fn reader(&self) -> LedgerReader {
@@ -218,7 +236,7 @@ async fn a_deletion_of_the_message_takes_back_all_that_came_under_its_key() {
     let mut site = Site::new().await;
     site.file(delete).await;
     let late = site.file(new).await;
-    assert_eq!(site.stands(), ["review E1 gone"]);
+    assert_eq!(site.stands(), ["hearing E1 gone", "nipe N1 gone", "review E1 gone", "review R2 gone"]);
     let trace = site.trace(late);
     assert_eq!((trace.entry.standing.as_str(), trace.events[0].superseded), ("filed", true));
 }
@@ -332,14 +350,14 @@ async fn a_correction_inside_a_sample_replaces_the_conditions_it_names_and_loses
         let expected = ("CF 04 final, PKU 08 corrected, SCD 04 wrong_patient".to_owned(), "CF 04, PKU 08".to_owned());
         assert_eq!(site.outcomes(), expected, "order {order:?}");
     }
-    // A later whole version goes over all of it, whenever the rest comes.
+    // A later version of the card goes over what it names, whenever the rest comes, and takes nothing away.
     let whole = sample("12:00", &[("PKU", "03", "final")]);
     for messages in [[&first, &corrects, &whole], [&whole, &corrects, &first], [&corrects, &whole, &first]] {
         let mut site = Site::new().await;
         for message in messages {
             site.file(message.clone()).await;
         }
-        assert_eq!(site.outcomes(), ("PKU 03 final".to_owned(), "PKU 03".to_owned()));
+        assert_eq!(site.outcomes(), ("CF 04 final, PKU 03 final, SCD 04 final".to_owned(), "CF 04, PKU 03, SCD 04".to_owned()));
     }
 }
 
@@ -478,6 +496,7 @@ async fn a_code_counts_once_for_each_message_and_not_again_when_it_is_read_again
         contents: Vec::new(),
         outcome: PreparedOutcome::Hold("unmapped-code".into()),
         released_by: released.then(|| "test".to_owned()),
+        apart: false,
     };
     let mut seqs = Vec::new();
     for number in 0..2 {

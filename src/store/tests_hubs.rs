@@ -102,6 +102,7 @@ impl Site {
             contents: Vec::new(),
             outcome: PreparedOutcome::File(vec![serde_json::from_value(statement).unwrap()]),
             released_by: None,
+            apart: false,
         };
         assert!(self.ledger.file(vec![prepared]).await);
         let held = self.reader().held().unwrap();

@@ -352,7 +352,7 @@ impl Ledger {
         told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
     }
 
-    async fn act(&self, act: Act) -> Result<(), StoreError> {
+    pub(super) async fn act(&self, act: Act) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
         let stopped = || StoreError { text: "the ledger's writer has stopped".into(), exit: 74 };
         self.commands.send(Command::Act(act, done)).await.map_err(|_| stopped())?;

@@ -482,3 +482,30 @@ async fn what_a_person_decides_stands_until_it_is_cleared_and_who_left_waits_unt
     assert_eq!(waiting(), Vec::<String>::new());
     assert_eq!(running.stop().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_written_directory_is_refused_with_its_line_and_the_old_one_goes_on() {
+    let mut broker = Process::new(None, "");
+    broker.start().await;
+    let file = broker.folder.path().join("mappings/directories/postcodes.csv");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.find("E8 4RP").unwrap() + 3]).unwrap();
+    let told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_chis-broker")).args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let line = whole[..whole.find("E8 4RP").unwrap()].lines().count() + 1;
+    let expected = format!("directories/postcodes.csv:{line}:1: the file ends in the middle of this line");
+    for (code, text) in
+        [told(&["reload", "--admin", &format!("http://{}", broker.admin)]), told(&["directories", "check", "--config", &broker.config()])]
+    {
+        assert_eq!(code, 78, "{text}");
+        assert!(text.contains(&expected), "{text}");
+    }
+    // Only the home says where this child belongs, and its postcode is no longer in the file.
+    broker.send(&[lives("A1", 1, "20260106101500", "NE").replace("F84001", "Z99999")]).await;
+    assert_eq!(store(&broker.data(), "NE")[&nhs_number(1)]["record"]["hub"]["basis"], "address");
+    std::fs::write(&file, &whole).unwrap();
+    let (code, report) = broker.command(&["directories", "check", "--config", &broker.config(), "--json"]);
+    assert_eq!((code, &report["authorities"], &report["authorities_missing"]), (0, &Value::from(33), &Value::from(Vec::<String>::new())));
+}

@@ -161,6 +161,22 @@ fn an_ignored_message_says_why_and_where_that_is_written() {
 }
 
 #[test]
+fn an_ignored_message_names_its_persons_where_the_rule_asks_whether_they_are_known_and_says_nothing_else_of_them() {
+    let ignore = "[[ignore]]\nwhen = 'PV1-2 = \"B\"'\nreason = \"an adult\"\nunless_known = true\n";
+    let text = format!("{}{ignore}", with_child("language = { from = 'PID-15' }\nbirth.date = { from = 'PID-7', as = \"date\" }"));
+    let pid = "PID|||||||NODATE||||||||en";
+    let reading = bundle(&[("t.toml", &text)]).read(&v2(&a28(&[pid, "PV1||B"])), false);
+    assert_eq!(reading.outcome, Outcome::Ignored("an adult [mappings/t.toml:23]".to_owned()));
+    assert_eq!(reading.statements.iter().map(|said| said.child.language.as_deref()).collect::<Vec<_>>(), [Some("en")]);
+    assert!(reading.findings.is_empty(), "{:?}", reading.findings);
+    // The same message where the rule does not hold has them.
+    let reading = bundle(&[("t.toml", &text)]).read(&v2(&a28(&[pid, "PV1||I"])), false);
+    assert!(!reading.findings.is_empty());
+    let wrong = text.replace("unless_known = true", "unless_known = \"yes\"");
+    assert!(mistakes(&[("t.toml", &wrong)])[0].contains("`unless_known` must be true or false"), "{:?}", mistakes(&[("t.toml", &wrong)]));
+}
+
+#[test]
 fn the_hash_knows_every_byte_and_name() {
     let text = with_child("sex = { value = \"1\" }");
     let hash = |list: &[(&str, &str)]| bundle(list).hash().clone();

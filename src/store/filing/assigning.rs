@@ -59,7 +59,7 @@ pub(in crate::store) fn assign_all(
     let statement = Statement { event: header, ..Statement::default() };
     for (place, change) in (0..).zip(changes) {
         let row = seq.0 * own::STATEMENTS + place;
-        let one = One { connection, prepared: &prepared, whole: &statement, statement: &statement, rules, ledger, row };
+        let one = One { connection, prepared: &prepared, whole: &statement, statement: &statement, rules, ledger, row, decided: false };
         owed.extend(one.assign(change, act.reason).map_err(as_sql)?);
     }
     Ok(owed)
@@ -78,6 +78,7 @@ fn prepared(seq: Seq, act: &ActOf<'_>) -> Prepared {
         outcome: PreparedOutcome::File(Vec::new()),
         contents: Vec::new(),
         released_by: None,
+        apart: false,
     }
 }
 

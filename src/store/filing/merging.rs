@@ -28,7 +28,7 @@ use crate::store::movers;
 use crate::store::transfers::{self, Moving, Role};
 
 /// Tables whose rows go over to the survivor; their events still name the child they were said of.
-const GO_OVER: [&str; 2] = ["aggregate", "safeguarding"];
+const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
 
 impl One<'_> {
     /// Files a merge, renaming or link.
