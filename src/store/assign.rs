@@ -123,12 +123,17 @@ const EXAMPLES_MAX: usize = 3;
 
 /// What the directory says of a child now; none where it says what is on record, or where the record goes no further.
 pub(super) fn decided_anew(directory: &Directory, record: &Record, today: civil::Date) -> Option<HubAssignment> {
-    if matches!(record.child.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated)) {
+    if !goes_on(record) {
         return None;
     }
     let before = record.child.hub.as_ref();
     let route = directory.decide(&record.child, before, today);
     (before != Some(&route)).then_some(route)
+}
+
+/// Of a record that was merged, sealed or invalidated nothing more goes out.
+fn goes_on(record: &Record) -> bool {
+    !matches!(record.child.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated))
 }
 
 /// What holds for a child once a person has decided.
@@ -151,12 +156,13 @@ impl Ledger {
     /// Decides by hand which hub a child belongs to, or clears such a decision; or only says what that would do.
     pub async fn assign(&self, act: AssignAct, reason: &str, now: Timestamp) -> Result<AssignEffect, StoreError> {
         let reason = reason.to_owned();
-        let missing = format!("no child {} is on record", act.child);
+        let missing = format!("no child {} is on record whose record goes on (it may be merged, sealed or invalidated)", act.child);
         let effect = self
             .act_for(move |connection, rules| {
                 let today = now.to_zoned(rules.zone.clone()).date();
                 let from = act.from.unwrap_or(today);
-                let Some(row) = Index(connection).by_id(act.child).map_err(sql_of)? else { return Ok(None) };
+                let row = Index(connection).by_id(act.child).map_err(sql_of)?.filter(|row| goes_on(&row.record));
+                let Some(row) = row else { return Ok(None) };
                 let directory = rules.directory.load();
                 let then = decided_by_hand(&directory, &row.record, act.hub.as_ref(), today);
                 let effect = AssignEffect {
@@ -254,7 +260,8 @@ fn apply_due(connection: &Connection, rules: &FilingRules, now: Timestamp) -> ru
     let count = due.len();
     for (id, child, hub, from, reason) in due {
         connection.execute("UPDATE hub_override SET applied_us = ?2 WHERE id = ?1", params![id, now.as_microsecond()])?;
-        let Some(row) = Index(connection).by_row(child).map_err(sql_of)? else { continue };
+        let row = Index(connection).by_row(child).map_err(sql_of)?.filter(|row| goes_on(&row.record));
+        let Some(row) = row else { continue };
         let hub = Some(hub).filter(|hub| !hub.is_empty()).map(HubName::new);
         let route = decided_by_hand(&directory, &row.record, hub.as_ref(), today);
         if row.record.child.hub.as_ref() == Some(&route) {

@@ -49,9 +49,11 @@ impl LedgerReader {
     pub fn movers(&self, hub: Option<&str>, since: Option<Timestamp>) -> Result<Vec<MoverRow>, StoreError> {
         let sql = "SELECT m.child, m.event, c.hub, c.uuid, m.way, m.hub, m.since_us, m.why, m.taken_by, m.taken_us, m.stores
             FROM mover m JOIN child c ON c.id = m.child
-            WHERE (?1 IS NULL OR m.hub = ?1) AND c.status NOT IN ('merged', 'sealed', 'invalidated', 'deceased', 'stillborn')
+            WHERE (?1 IS NULL OR m.hub = ?1) AND (?2 OR m.taken_us IS NULL AND NOT (m.way <> 'out' AND EXISTS(
+                SELECT 1 FROM debt d JOIN destination n ON n.id = d.destination WHERE d.event = m.event AND d.child = m.child
+                AND d.state = 'delivered' AND instr(' ' || m.stores || ' ', ' ' || n.name || ' ')))) AND c.status NOT IN ('merged', 'sealed', 'invalidated', 'deceased', 'stillborn')
             ORDER BY m.since_us, m.child";
-        let noted = self.list(sql, [hub], |row| {
+        let noted = self.list(sql, rusqlite::params![hub, since.is_some()], |row| {
             let uuid: Vec<u8> = row.get(3)?;
             let (child, event, now, stores) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(10)?);
             let row = MoverRow {
