@@ -3,7 +3,7 @@
 //! # The tour
 //!
 //! What everyone shares: [`names`], [`clock`]. What is pure: [`hl7`], [`fhir`], [`canon`], [`mapping`]. The way of a message:
-//! [`intake`], [`journal`], [`mapping`], [`identity`], [`routing`], [`outbox`], [`destinations`]; [`store`] keeps all of it.
+//! [`intake`], [`journal`], [`mapping`], [`identity`], [`routing`], [`failsafe`], [`outbox`], [`destinations`]; [`store`] keeps all of it.
 //! Beside it: [`conformance`]. Around it: [`config`], [`broker`], [`console`], [`cli`], and [`observe`] for all that is said aloud.
 
 pub mod names;
@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod intake;
 pub mod identity;
 pub mod routing;
+pub mod failsafe;
 pub mod outbox;
 pub mod destinations;
 pub mod store;

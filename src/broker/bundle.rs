@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+use super::failsafe::Watching;
 use crate::config::{self, Settings};
+use crate::failsafe::Rules;
 use crate::mapping::{Bundle, Diagnostic, Files};
 use crate::routing::Directory;
 use crate::store::{Ledger, LedgerReader, StoreError};
@@ -20,6 +22,8 @@ pub struct Loaded {
     pub files: Files,
     /// Hubs, practices, postcodes.
     pub directory: Directory,
+    /// What the failsafe watches.
+    pub failsafe: Rules,
 }
 
 /// Why the files of the configuration cannot become active: each mistake on a line of its own.
@@ -39,7 +43,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, Refused> {
     };
     let bundle = compile(&files, dir)?;
     let directory = config::directory(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
-    Ok(Loaded { bundle, files, directory })
+    let failsafe = config::failsafe(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
+    Ok(Loaded { bundle, files, directory, failsafe })
 }
 
 fn compile(files: &Files, dir: Option<&Path>) -> Result<Bundle, Refused> {
@@ -71,11 +76,18 @@ pub struct Active {
     pub bundle: Arc<ArcSwap<Bundle>>,
     /// Hubs, practices, postcodes.
     pub directory: Arc<ArcSwap<Directory>>,
+    /// What the failsafe watches.
+    pub failsafe: Arc<ArcSwap<Rules>>,
     /// Why the files on disk are not active; empty when they are.
     pub stale: ArcSwap<Vec<String>>,
 }
 
 impl Active {
+    /// What children are looked at by.
+    pub fn watching(&self, settings: &Settings) -> Watching {
+        Watching { rules: Arc::clone(&self.failsafe), directory: Arc::clone(&self.directory), stores: Arc::new(settings.stores()) }
+    }
+
     /// Loads anew and swaps all of it, or keeps all of the old. Gives the hash that is active.
     pub async fn reload(&self, settings: &Settings, ledger: &Ledger, now: Timestamp) -> Result<String, Refused> {
         let outcome = match load(settings) {
@@ -94,6 +106,7 @@ impl Active {
         ledger.keep_bundle(&hash, &loaded.files, now).await?;
         self.bundle.store(Arc::new(loaded.bundle));
         self.directory.store(Arc::new(loaded.directory));
+        self.failsafe.store(Arc::new(loaded.failsafe));
         Ok(hash.to_string())
     }
 }

@@ -1,103 +1,158 @@
-//! When a daily job is due: a local time of Europe/London, each day once, days that were missed too, in order.
+//! Daily jobs at a local time of Europe/London, each done exactly once for a hub and a day.
 //!
-//! # Invariants
+//! # What always holds
 //!
-//! - A day has one moment for each local time, also on the two days on which the clocks change: a time that does not exist is taken
-//!   where the gap ends, one that exists twice is its first.
-//! - Which days were done is on record, written in the transaction that did them (see `store`); this only says which are missing.
+//! - What a job makes in the ledger ([`Made`]) and the row that says "done" are one transaction: a crash leaves both or neither. What
+//!   it makes elsewhere it makes under the same name when it runs again.
+//! - All days since the last one that was done are caught up, in their order: after a night on which the broker stood still, too.
+//! - A day has one 06:00 and one 23:59 also when the clocks change. A time that is jumped over is the one after the jump; of one
+//!   that comes twice the first is meant.
+//!
+//! # Not here
+//!
+//! Which jobs there are, and the clock: both are given.
 
+use jiff::Timestamp;
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use tokio::runtime::Handle;
 
-/// Days that are caught up in one go; the rest in the next.
-pub const CATCH_UP_MAX: usize = 31;
+use crate::failsafe::day::{date_of, local};
+use crate::names::HubName;
+use crate::store::{Ledger, LedgerReader, Made, StoreError};
 
-/// A time of day at which something is due.
-#[derive(Clone, Debug)]
-pub struct Daily {
-    at: Time,
-    zone: TimeZone,
+/// Something that is done once a day for each hub.
+pub trait Job: Send {
+    /// Its name in the ledger; never changed.
+    fn name(&self) -> &'static str;
+    /// The local time.
+    fn at(&self) -> Time;
+    /// For whom.
+    fn hubs(&self) -> Vec<HubName>;
+    /// Does it for a day. What it gives back is written together with the note that it is done.
+    ///
+    /// # Errors
+    ///
+    /// It could not be done: it is tried again.
+    fn run(&mut self, hub: &HubName, day: Date, now: Timestamp) -> Result<Made, StoreError>;
 }
 
-impl Daily {
-    /// At this time in Europe/London.
-    pub fn london(at: Time) -> Self {
-        Self { at, zone: TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC) }
+/// The days of which a job is to be done at `now`, in order: those after `last`; today alone where nothing was ever done.
+pub fn days_due(last: Option<Date>, at: Time, now: Timestamp) -> Vec<Date> {
+    let today = date_of(now);
+    let newest = if local(today, at) <= now { Some(today) } else { today.yesterday().ok() };
+    let (Some(newest), Some(last)) = (newest, last) else {
+        return newest.filter(|day| *day == today).into_iter().collect();
+    };
+    let mut days = Vec::new();
+    let mut day = last;
+    while day < newest {
+        let Ok(next) = day.tomorrow() else { break };
+        day = next;
+        days.push(day);
+    }
+    days
+}
+
+/// The first moment after `now` at which a job of this time is due.
+pub fn next_moment(at: Time, now: Timestamp) -> Timestamp {
+    let today = local(date_of(now), at);
+    if now < today { today } else { date_of(now).tomorrow().map_or(Timestamp::MAX, |tomorrow| local(tomorrow, at)) }
+}
+
+/// The jobs, and when one of them is due next.
+pub struct Calendar {
+    jobs: Vec<Box<dyn Job>>,
+    ledger: Ledger,
+    runtime: Handle,
+    next: Option<Timestamp>,
+}
+
+impl Calendar {
+    /// A calendar that has not looked yet.
+    pub fn new(jobs: Vec<Box<dyn Job>>, ledger: Ledger, runtime: Handle) -> Self {
+        Self { jobs, ledger, runtime, next: None }
     }
 
-    /// The moment of a day.
-    pub fn moment(&self, day: Date) -> Timestamp {
-        // A date that is at the end of all time has no zone; it is never due.
-        day.to_datetime(self.at).to_zoned(self.zone.clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
-    }
-
-    /// The last day whose moment has come.
-    pub fn last(&self, now: Timestamp) -> Date {
-        let today = now.to_zoned(self.zone.clone()).date();
-        if self.moment(today) <= now { today } else { today.checked_sub(1.day()).unwrap_or(today) }
-    }
-
-    /// The days after `done` whose moments have come, oldest first, each with its moment; at most [`CATCH_UP_MAX`].
-    pub fn due(&self, done: Date, now: Timestamp) -> Vec<(Date, Timestamp)> {
-        let last = self.last(now);
-        let mut days = Vec::new();
-        let mut day = done;
-        while days.len() < CATCH_UP_MAX {
-            match day.checked_add(1.day()) {
-                Ok(next) if next <= last => day = next,
-                _ => break,
-            }
-            days.push((day, self.moment(day)));
+    /// Does what is due; gives how many days of jobs were done.
+    ///
+    /// # Errors
+    ///
+    /// A job failed, or the ledger did: it is tried again at the next tick, from where it stands.
+    pub fn tick(&mut self, reader: &LedgerReader, now: Timestamp) -> Result<usize, StoreError> {
+        if self.next.is_some_and(|next| now < next) {
+            return Ok(0);
         }
-        days
+        let mut done = 0;
+        for job in &mut self.jobs {
+            let last = reader.jobs_done(job.name())?;
+            for hub in job.hubs() {
+                for day in days_due(last.get(&hub).copied(), job.at(), now) {
+                    let made = job.run(&hub, day, now)?;
+                    self.runtime.block_on(self.ledger.job_done(job.name(), &hub, day, now, made))?;
+                    tracing::info!(job = job.name(), hub = %hub, day = %day, "calendar.done");
+                    done += 1;
+                }
+            }
+        }
+        self.next = self.jobs.iter().map(|job| next_moment(job.at(), now)).min();
+        Ok(done)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
-    use jiff::civil::{date, time};
 
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
+    const SIX: Time = Time::constant(6, 0, 0, 0);
+    const LAST_MINUTE: Time = Time::constant(23, 59, 0, 0);
 
-    /// The days that are due, as `2026-01-05@…Z`.
     #[track_caller]
-    fn check(daily: &Daily, done: Date, now: &str, expected: &[&str]) {
-        let due: Vec<String> = daily.due(done, at(now)).into_iter().map(|(day, moment)| format!("{day}@{moment}")).collect();
-        assert_eq!(due, expected, "{now}");
+    fn check(last: Option<Date>, at: Time, now: &str, expected: &[&str]) {
+        let days: Vec<String> = days_due(last, at, now.parse().unwrap()).iter().map(ToString::to_string).collect();
+        assert_eq!(days, expected, "{now}");
     }
 
     #[test]
-    fn a_day_is_due_at_its_minute_and_not_a_second_before() {
-        let end = Daily::london(time(23, 59, 0, 0));
-        check(&end, date(2026, 1, 4), "2026-01-05T23:58:59Z", &[]);
-        check(&end, date(2026, 1, 4), "2026-01-05T23:59:00Z", &["2026-01-05@2026-01-05T23:59:00Z"]);
-        check(&end, date(2026, 1, 5), "2026-01-05T23:59:30Z", &[]);
+    fn a_day_is_due_from_its_local_second_and_every_missed_day_is_caught_up_in_order() {
+        check(Some(date(2026, 1, 5)), SIX, "2026-01-06T05:59:59Z", &[]);
+        check(Some(date(2026, 1, 5)), SIX, "2026-01-06T06:00:00Z", &["2026-01-06"]);
+        check(Some(date(2026, 1, 6)), SIX, "2026-01-06T06:00:00Z", &[]);
+        check(Some(date(2026, 1, 5)), SIX, "2026-01-09T07:00:00Z", &["2026-01-06", "2026-01-07", "2026-01-08", "2026-01-09"]);
+        check(Some(date(2026, 1, 5)), SIX, "2026-01-09T03:00:00Z", &["2026-01-06", "2026-01-07", "2026-01-08"]);
     }
 
     #[test]
-    fn days_that_were_missed_are_due_in_their_order() {
-        let end = Daily::london(time(23, 59, 0, 0));
-        let due = ["2026-01-05@2026-01-05T23:59:00Z", "2026-01-06@2026-01-06T23:59:00Z"];
-        check(&end, date(2026, 1, 4), "2026-01-07T12:00:00Z", &due);
-        assert_eq!(end.due(date(2025, 1, 1), at("2026-01-07T12:00:00Z")).len(), CATCH_UP_MAX);
-        check(&end, date(2026, 1, 9), "2026-01-07T12:00:00Z", &[]);
+    fn a_broker_that_never_did_it_begins_today() {
+        check(None, SIX, "2026-01-06T05:59:59Z", &[]);
+        check(None, SIX, "2026-01-06T10:00:00Z", &["2026-01-06"]);
     }
 
     #[test]
-    fn the_days_on_which_the_clocks_change_have_one_end() {
-        let end = Daily::london(time(23, 59, 0, 0));
-        // Forward on 29 March, back on 25 October.
-        let spring = ["2026-03-28@2026-03-28T23:59:00Z", "2026-03-29@2026-03-29T22:59:00Z", "2026-03-30@2026-03-30T22:59:00Z"];
-        check(&end, date(2026, 3, 27), "2026-03-31T00:00:00Z", &spring);
-        let autumn = ["2026-10-24@2026-10-24T22:59:00Z", "2026-10-25@2026-10-25T23:59:00Z"];
-        check(&end, date(2026, 10, 23), "2026-10-26T12:00:00Z", &autumn);
-        // A time in the gap, and one that comes twice.
-        let night = Daily::london(time(1, 30, 0, 0));
-        check(&night, date(2026, 3, 28), "2026-03-29T12:00:00Z", &["2026-03-29@2026-03-29T01:30:00Z"]);
-        check(&night, date(2026, 10, 24), "2026-10-25T12:00:00Z", &["2026-10-25@2026-10-25T00:30:00Z"]);
+    fn the_days_on_which_the_clocks_change_have_each_time_once() {
+        // 29 March 2026 has 23 hours, 25 October 25.
+        check(Some(date(2026, 3, 28)), SIX, "2026-03-29T04:59:59Z", &[]);
+        check(Some(date(2026, 3, 28)), SIX, "2026-03-29T05:00:00Z", &["2026-03-29"]);
+        check(Some(date(2026, 10, 24)), LAST_MINUTE, "2026-10-25T23:58:59Z", &[]);
+        check(Some(date(2026, 10, 24)), LAST_MINUTE, "2026-10-25T23:59:00Z", &["2026-10-25"]);
+        // 01:30 does not exist on the one, and exists twice on the other.
+        let half_past_one = Time::constant(1, 30, 0, 0);
+        check(Some(date(2026, 3, 28)), half_past_one, "2026-03-29T01:29:59Z", &[]);
+        check(Some(date(2026, 3, 28)), half_past_one, "2026-03-29T01:30:00Z", &["2026-03-29"]);
+        check(Some(date(2026, 10, 24)), half_past_one, "2026-10-25T00:30:00Z", &["2026-10-25"]);
+        check(Some(date(2026, 10, 25)), half_past_one, "2026-10-25T01:30:00Z", &[]);
+    }
+
+    #[test]
+    fn the_next_moment_is_the_one_at_which_a_day_becomes_due() {
+        for now in ["2026-03-28T12:00:00Z", "2026-03-29T05:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T23:59:59Z", "2026-12-31T23:30:00Z"]
+        {
+            let now: Timestamp = now.parse().unwrap();
+            let next = next_moment(SIX, now);
+            let last = days_due(None, SIX, now).pop().or_else(|| date_of(now).yesterday().ok());
+            let just_before = next - jiff::SignedDuration::from_micros(1);
+            assert_eq!((days_due(last, SIX, just_before).len(), days_due(last, SIX, next).len()), (0, 1), "{now}");
+        }
     }
 }

@@ -10,14 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Time;
 use jiff::{Timestamp, ToSpan};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Present;
-use super::calendar::Daily;
+use super::calendar::days_due;
 use crate::clock;
 use crate::config::{BirthsConfig, BirthsFormat, Settings};
+use crate::failsafe::day::{date_of, local};
 use crate::store::{BIRTHS_JOB, BirthRow, BirthsList, JOB_BATCH, Ledger, LedgerReader, StoreError};
 
 /// How often it is asked what is due.
@@ -37,7 +39,7 @@ pub fn start(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("daily".into()).spawn(move || {
         let _present = present;
-        let daily = DailyWork { end: Daily::london(settings.births.at), ledger, settings, runtime };
+        let daily = DailyWork { end: settings.births.at, ledger, settings, runtime };
         loop {
             let rest = match daily.turn(clock::now()) {
                 Ok(rest) => rest,
@@ -57,7 +59,8 @@ pub fn start(
 }
 
 struct DailyWork {
-    end: Daily,
+    /// When a day ends.
+    end: Time,
     ledger: Ledger,
     settings: Arc<Settings>,
     runtime: Handle,
@@ -83,10 +86,12 @@ impl DailyWork {
 
     fn births(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
         let Some(done) = reader.last_done(BIRTHS_JOB)? else {
-            let before = self.end.last(now);
+            let today = date_of(now);
+            let before = if local(today, self.end) <= now { today } else { today.yesterday().unwrap_or(today) };
             return self.runtime.block_on(self.ledger.begin_calendar(BIRTHS_JOB, before, now));
         };
-        for (day, ended) in self.end.due(done, now) {
+        for day in days_due(Some(done), self.end, now) {
+            let ended = local(day, self.end);
             let lists = self.runtime.block_on(self.ledger.list_births(day, ended, now))?;
             tracing::info!(day = %day, lists, "births.listed");
         }

@@ -20,7 +20,7 @@ use crate::canon::EventKind;
 use crate::clock;
 use crate::mapping::{Bundle, Input, Level, Outcome, Reading};
 use crate::names::SourceName;
-use crate::store::{Ledger, LedgerReader, Prepared, PreparedOutcome, StoreError, UnfiledEntry};
+use crate::store::{Ledger, LedgerReader, Prepared, PreparedOutcome, ReadAgain, StoreError, UnfiledEntry};
 
 /// Entries read in one go.
 const BATCH: usize = 128;
@@ -50,6 +50,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// How the ledger reads a message again that waited for its child.
+    pub fn again(&self) -> ReadAgain {
+        let reader = self.clone();
+        Arc::new(move |entry| reader.prepare(entry))
+    }
+
     /// Reads one entry. A message that makes the reading panic is held by itself.
     pub fn prepare(&self, entry: &UnfiledEntry) -> Prepared {
         let bundle = self.bundle.load();
@@ -62,7 +68,7 @@ impl Reader {
             received: Timestamp::from_microsecond(entry.arrived_us).ok(),
         };
         let started = clock::tick();
-        let reading = catch_unwind(AssertUnwindSafe(|| bundle.read(&input, false)));
+        let reading = catch_unwind(AssertUnwindSafe(|| bundle.read_from(Some(entry.source.as_str()), &input, false)));
         let mapping = reading.as_ref().ok().and_then(|reading| reading.mapping.clone());
         let named = mapping.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         metrics::histogram!("chis_mapping_duration_seconds", "mapping" => named).record(started.elapsed());

@@ -122,6 +122,7 @@ impl Importer {
             sources: Arc::new(profiles(settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
+        ledger.read_again(reader.again()).await?;
         let ends = CancellationToken::new();
         let missing = Arc::new(AtomicBool::new(false));
         let roll = Roll { ends: ends.clone(), missing: Arc::clone(&missing) };

@@ -10,13 +10,16 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+mod daily;
+pub mod desk;
 pub mod calendar;
 pub mod extract;
-mod daily;
+pub mod failsafe;
 pub mod filer;
 pub mod import;
 mod operations;
 pub mod payer;
+pub mod report;
 mod service;
 
 use std::collections::HashMap;
@@ -127,6 +130,7 @@ impl Running {
             sources: Arc::new(profiles(&settings)),
             allow_test_numbers: settings.allow_test_numbers,
         };
+        ledger.read_again(reader.again()).await?;
         let roll = Roll { ends: work_ends.clone(), missing: Arc::new(AtomicBool::new(false)) };
         let missing = Arc::clone(&roll.missing);
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
@@ -134,6 +138,9 @@ impl Running {
         let payers = start_payers(&settings, &ledger, &roll, &mut threads)?;
         let daily = daily::start(ledger.clone(), Arc::clone(&settings), work_ends.clone(), Handle::current(), roll.present());
         threads.push(daily.map_err(|error| no_thread(&error))?);
+        if settings.failsafe.watch {
+            threads.push(start_watching(&settings, &active, &ledger, &roll)?);
+        }
         let opening = Opening {
             config: settings.intake.clone(),
             sources: settings.sources.clone(),
@@ -229,13 +236,14 @@ async fn reload(active: &Active, settings: &Settings, ledger: &Ledger, controls:
 }
 
 fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
-    let active = |bundle, directory, stale: &[String]| Active {
+    let active = |bundle, (directory, failsafe), stale: &[String]| Active {
         bundle: Arc::new(ArcSwap::from_pointee(bundle)),
         directory: Arc::new(ArcSwap::from_pointee(directory)),
+        failsafe: Arc::new(ArcSwap::from_pointee(failsafe)),
         stale: ArcSwap::from_pointee(stale.to_vec()),
     };
     match bundle::load(settings) {
-        Ok(loaded) => Ok((active(loaded.bundle, loaded.directory, &[]), loaded.files, Vec::new())),
+        Ok(loaded) => Ok((active(loaded.bundle, (loaded.directory, loaded.failsafe), &[]), loaded.files, Vec::new())),
         Err(refused) => {
             // A feed on yesterday's mapping at night is safer than none.
             let Some((last, files)) = bundle::last_good(&settings.store.data) else {
@@ -243,7 +251,12 @@ fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, V
             };
             let directory = crate::config::directory(settings)
                 .map_err(|errors| StartError { text: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), exit: 78 })?;
-            Ok((active(last, directory, &refused.mistakes), files, refused.mistakes))
+            // Clocks by other limits than the site's are better than none; what is wrong with its own is among the mistakes.
+            let shipped = || crate::config::failsafe(&Settings::default());
+            let failsafe = crate::config::failsafe(settings)
+                .or_else(|_| shipped())
+                .map_err(|errors| StartError { text: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), exit: 78 })?;
+            Ok((active(last, (directory, failsafe), &refused.mistakes), files, refused.mistakes))
         }
     }
 }
@@ -255,6 +268,16 @@ fn rule(destination: &crate::destinations::Config) -> DestinationRule {
         Kind::Fhir { profile: Profile::Record, .. } => Recipient::Record,
     };
     DestinationRule { name: DestinationName::new(&destination.name), recipient }
+}
+
+/// The failsafe and the calendar.
+fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &Roll) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let watching = active.watching(settings);
+    let data = settings.store.data.clone();
+    let nightly = report::Nightly { data: data.clone(), folder: settings.reports(), at: settings.failsafe.at, watching: watching.clone() };
+    let calendar = calendar::Calendar::new(vec![Box::new(nightly)], ledger.clone(), Handle::current());
+    let started = failsafe::start(watching, (ledger.clone(), data), calendar, roll.ends.clone(), Handle::current(), roll.present());
+    started.map_err(|error| no_thread(&error))
 }
 
 fn start_payers(

@@ -9,13 +9,15 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::bundle::Active;
+use super::failsafe::Watching;
 use super::filer::Reader;
 use crate::clock;
 use crate::config::Settings;
+use crate::failsafe::ClockState;
 use crate::intake::Controls;
 use crate::mapping::Finding;
 use crate::names::{ChildId, Format, HubName, Seq, SourceName};
-use crate::store::{AssignAct, AssignEffect, Ledger, LedgerReader, Prepared, ReassignPlan, StoreError, UnfiledEntry};
+use crate::store::{AssignAct, AssignEffect, DeskAct, Effect, Ledger, LedgerReader, Prepared, ReassignPlan, StoreError, UnfiledEntry};
 
 /// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
 pub trait Operations: Send + Sync + 'static {
@@ -37,6 +39,11 @@ pub trait Operations: Send + Sync + 'static {
     /// audit under `reason` before it is done.
     fn release_code(&self, _table: &str, _code: &str, _reason: &str) -> Result<Released, StoreError> {
         Err(StoreError { text: "this broker has no tables".into(), exit: 70 })
+    }
+
+    /// Does what a person decided of identity, or with `is_trial` tells what it would do. In the audit under `reason`.
+    fn decide(&self, _act: DeskAct, _reason: &str, _is_trial: bool) -> Result<Effect, StoreError> {
+        Err(StoreError { text: "this broker decides nothing".into(), exit: 70 })
     }
 
     /// Puts a held debt back into its lane. In the audit under `reason` before it is done.
@@ -81,6 +88,16 @@ pub trait Operations: Send + Sync + 'static {
     /// Notes who has a child that left. False where it waits for nobody.
     fn taken(&self, _child: ChildId, _by: &str, _reason: &str) -> Result<bool, StoreError> {
         Err(no_hubs())
+    }
+
+    /// What children are looked at by; none: this broker has no failsafe.
+    fn watching(&self) -> Option<Watching> {
+        None
+    }
+
+    /// Ends a clock of a child by hand, or only says how it stands. In the audit under `reason`.
+    fn close_clock(&self, _child: ChildId, _kind: &str, _reason: &str, _dry_run: bool) -> Result<&'static str, StoreError> {
+        Err(StoreError { text: "this broker has no failsafe".into(), exit: 70 })
     }
 
     /// The character set of a source whose messages do not name theirs, so that they are explained as they were read.
@@ -129,6 +146,8 @@ impl Operations for BrokerOperations {
         let stale = self.active.stale.load();
         let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
+        degraded.extend(self.controls.folder_notes());
+        degraded.extend(self.active.failsafe.load().degraded(crate::failsafe::day::date_of(clock::now())));
         degraded
             .extend(clock::followed().map(|file| format!("the clock is a test clock: {}, which says {}", file.display(), clock::now())));
         degraded
@@ -175,6 +194,10 @@ impl Operations for BrokerOperations {
         let sources = if released.waiting.is_empty() { None } else { Some(sources.into_iter().collect()) };
         self.runtime.block_on(self.ledger.resolve_miss(table, code, sources, clock::now()))?;
         Ok(released)
+    }
+
+    fn decide(&self, act: DeskAct, reason: &str, is_trial: bool) -> Result<Effect, StoreError> {
+        self.runtime.block_on(self.ledger.decide(act, reason, is_trial, clock::now()))
     }
 
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {
@@ -227,6 +250,29 @@ impl Operations for BrokerOperations {
 
     fn mappings_folder(&self) -> Option<String> {
         self.settings.mappings.dir.as_ref().map(|dir| dir.display().to_string())
+    }
+
+    fn watching(&self) -> Option<Watching> {
+        Some(self.active.watching(&self.settings))
+    }
+
+    fn close_clock(&self, child: ChildId, kind: &str, reason: &str, dry_run: bool) -> Result<&'static str, StoreError> {
+        let missing = |text: String| StoreError { text, exit: 66 };
+        let (reader, watching, now) = (self.reader()?, self.active.watching(&self.settings), clock::now());
+        let row = reader.child_row(child)?.ok_or_else(|| missing(format!("no child {child} is on record")))?;
+        let look = reader.look(row, &watching.directory.load(), &watching.stores)?;
+        let look = look.ok_or_else(|| missing(format!("the record of child {child} cannot be read")))?;
+        let clocks = crate::failsafe::clocks(&look.facts, &watching.rules.load(), now).clocks;
+        let found = clocks.into_iter().find(|clock| clock.kind == kind);
+        let clock = found.ok_or_else(|| missing(format!("{kind} is not kept for this child; `due explain` shows what is")))?;
+        if !(clock.state == ClockState::Pending || clock.state.needs_somebody()) {
+            let text = format!("{kind} is {} and needs nobody", clock.state.word());
+            return Err(StoreError { text, exit: 64 });
+        }
+        if !dry_run {
+            self.runtime.block_on(self.ledger.close_clock(row, kind, clock.started, reason, now))?;
+        }
+        Ok(clock.state.word())
     }
 
     fn charset(&self, source: &str) -> Option<String> {

@@ -343,9 +343,10 @@ impl BirthFacts {
         matches!(self.live_still.as_deref(), Some("2" | "3" | "4"))
     }
 
-    /// True where more than one baby was born, or the order says so.
+    /// True where more than one baby was born, or the order says so; 8 and 9 are no order (identity rules, section 5).
     pub fn is_multiple(&self) -> bool {
-        self.multiple == Some(true) || self.births_in_confinement.is_some_and(|n| n > 1) || self.birth_order.is_some_and(|n| n > 1)
+        let order = self.birth_order.is_some_and(|order| (2..8).contains(&order));
+        self.multiple == Some(true) || self.births_in_confinement.is_some_and(|n| n > 1) || order
     }
 }
 

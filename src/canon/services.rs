@@ -326,46 +326,6 @@ pub struct EpisodeOfCare {
     pub status: Option<String>,
 }
 
-/// Where a failsafe clock stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClockState {
-    /// Running.
-    #[default]
-    Pending,
-    /// What was due has come.
-    Satisfied,
-    /// Does not apply to this child.
-    Excluded,
-    /// Too late.
-    Breached,
-    /// Stopped for a reason.
-    Suspended,
-}
-
-/// A failsafe clock of one child.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FailsafeClock {
-    /// `NBS_RESULT`.
-    pub kind: String,
-    /// When it began.
-    pub started: Option<Instant>,
-    /// When to warn.
-    pub warn_at: Option<Instant>,
-    /// When it is due.
-    pub due_at: Option<Instant>,
-    /// When it is breached.
-    pub breach_at: Option<Instant>,
-    /// Where it stands.
-    pub state: ClockState,
-    /// Why it stands there.
-    pub reason: Option<String>,
-    /// The event that satisfied it.
-    pub satisfied_by: Option<crate::names::EventId>,
-}
-
 /// A failsafe alert as a task (NEMS failsafe alert).
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -385,6 +345,12 @@ pub struct FailsafeTask {
     pub owner_ods: Option<String>,
     /// When it is due.
     pub due: Option<Instant>,
+    /// Which service: `HV`, `CHO`, `maternity`, `school_nursing`.
+    pub service: Option<String>,
+    /// The clock that ran out, where it is one of our own.
+    pub clock: Option<String>,
+    /// Why it ended, where it did.
+    pub closed: Option<String>,
     /// Status.
     pub status: Option<String>,
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
+use super::identity::{ChildCommand, IdentityCommand};
 use crate::observe::LogFormat;
 
 /// Carries HL7 v2 and FHIR messages from hospitals, laboratories and the Spine to the child health hubs.
@@ -39,8 +40,14 @@ pub enum Command {
     /// Messages: list, show, trace, explain
     #[command(subcommand)]
     Msg(MsgCommand),
-    /// Shows one child: the record, who said what, and its events
+    /// Shows one child: the record, who said what, and its events; or seals it
     Child(Child),
+    /// Who a child is, where a person must decide: list, show, link, unlink, resolve
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// What should have come and did not: what is late or near, and why
+    #[command(subcommand)]
+    Due(DueCommand),
     /// Hubs: what their stores hold, who is responsible for whom, movers, births
     #[command(subcommand)]
     Hub(HubCommand),
@@ -259,6 +266,9 @@ pub struct MapTry {
     /// Character set where MSH-18 is empty
     #[arg(long, value_name = "NAME")]
     pub charset: Option<String>,
+    /// Read it as from this source of the configuration, for files with sender = { source = "…" }
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
     /// Refuse NHS numbers of the 999 range, as a broker with a file of its own does
     #[arg(long)]
     pub no_test_numbers: bool,
@@ -363,6 +373,9 @@ pub struct Reveal {
     /// Show what messages say; the reason is written down
     #[arg(long, value_name = "REASON")]
     pub reveal: Option<String>,
+    /// Show it though the record is sealed; written down
+    #[arg(long, requires = "reveal")]
+    pub sealed: bool,
 }
 
 /// `msg …`.
@@ -488,7 +501,11 @@ pub struct MsgDocument {
 
 /// `child`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Child {
+    /// What to do with it, beside showing it.
+    #[command(subcommand)]
+    pub act: Option<ChildCommand>,
     /// Our id of the child
     #[arg(value_name = "ID", required_unless_present = "find")]
     pub child: Option<uuid::Uuid>,
@@ -663,9 +680,12 @@ pub struct TableAdd {
     pub code: String,
     /// What it means; one of the meanings that the table has
     pub to: String,
-    /// Into this site's own table instead of everybody's
+    /// Into the table of this site alone: the name of its folder below sites/
     #[arg(long)]
     pub site: Option<String>,
+    /// The row is meant for every sender: no warning that --site is not there
+    #[arg(long, conflicts_with = "site")]
+    pub all_senders: bool,
     /// The code in words
     #[arg(long, value_name = "TEXT")]
     pub display: Option<String>,
@@ -738,6 +758,77 @@ pub struct Status {
 /// `reload`.
 #[derive(Args, Debug)]
 pub struct Reload {
+    /// The running broker's admin door
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub admin: String,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `due …`.
+#[derive(Debug, Subcommand)]
+pub enum DueCommand {
+    /// Lists what is late or near of a hub's children
+    List(DueList),
+    /// Why the clocks of a child stand as they do: facts, rules with their source, dates
+    Explain(DueExplain),
+    /// Ends a clock by hand: letters that went, a child that was looked at
+    Close(DueClose),
+}
+
+/// `due list`.
+#[derive(Args, Debug)]
+pub struct DueList {
+    /// The hub
+    #[arg(long, value_name = "NAME")]
+    pub hub: String,
+    /// As it stands at the end of this day, by what is known now: 2026-01-05; without it as it stands now
+    #[arg(long, value_name = "DATE")]
+    pub day: Option<String>,
+    /// Only this clock: NBS_RESULT
+    #[arg(long, value_name = "KIND")]
+    pub clock: Option<String>,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `due explain`.
+#[derive(Args, Debug)]
+pub struct DueExplain {
+    /// Our id of the child
+    #[arg(value_name = "CHILD")]
+    pub child: uuid::Uuid,
+    /// Only this clock: NBS_RESULT
+    #[arg(value_name = "CLOCK")]
+    pub clock: Option<String>,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `due close`.
+#[derive(Args, Debug)]
+pub struct DueClose {
+    /// Our id of the child
+    #[arg(value_name = "CHILD")]
+    pub child: uuid::Uuid,
+    /// The clock
+    #[arg(value_name = "CLOCK")]
+    pub clock: String,
+    /// Why; written down
+    #[arg(long)]
+    pub reason: String,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The running broker's admin door
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
     pub admin: String,

@@ -114,6 +114,7 @@ async fn send_all(map: &MapCoverage, sources: &BTreeMap<String, Vec<PathBuf>>, d
     let mut settings =
         Settings::embedded(data, Some(any), Some(any), Some(any)).map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
     settings.mappings.dir = map.dir.clone();
+    settings.failsafe.watch = false;
     let pattern = settings.sources.first().cloned().ok_or_else(|| Failure::new(exit::BUG, "the trial set-up has no source"))?;
     settings.sources.clear();
     for (number, name) in sources.keys().enumerate() {
@@ -188,7 +189,8 @@ fn look(data: &Path, bundle: &Bundle) -> Result<Told, Failure> {
             let kind = if row.kind.is_empty() { "(none)".to_owned() } else { row.kind.clone() };
             let fields = match Format::from_word(&row.format) {
                 Some(format) if row.standing != "refused" => {
-                    bundle.coverage(&Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None })
+                    let input = Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None };
+                    bundle.coverage_from(Some(&row.source), &input)
                 }
                 _ => Vec::new(),
             };
@@ -326,7 +328,8 @@ fn markdown(told: &Told, out: &mut Out) -> std::io::Result<()> {
     )?;
     writeln!(
         out,
-        "Filled fields of HL7 v2 messages that a mapping reads: {} used, {} looked at and left by a rule, {} read by no rule.\n",
+        "Filled fields (HL7 v2) and elements with a value (FHIR) of messages that a mapping reads: {} used, {} looked at and left by a rule,\n\
+         {} read by no rule.\n",
         sums.used, sums.looked_at, sums.unmapped
     )?;
     writeln!(out, "## By source and type\n\n| {} |", HEADS.join(" | "))?;
@@ -363,9 +366,10 @@ fn markdown(told: &Told, out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `PID-3` before `PID-11`.
+/// `PID-3` before `PID-11`; elements of FHIR by their names.
 fn by_number(place: &str) -> (String, usize) {
-    let (segment, rest) = place.split_once('-').unwrap_or((place, ""));
+    let of_segment = place.split_once('-').filter(|(segment, _)| segment.len() == 3 && segment.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let (segment, rest) = of_segment.unwrap_or((place, ""));
     (segment.to_owned(), rest.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::conformance::{Lint, Report, Severity};
 use crate::mapping::Input;
 use crate::names::{Format, Seq};
-use crate::store::{EntryFilter, LedgerReader};
+use crate::store::EntryFilter;
 
 /// Entries read from the ledger in one go.
 const PAGE: usize = 500;
@@ -28,7 +28,9 @@ pub fn lint(lint: &LintSender, out: &mut Out) -> Outcome {
     let mut linter = Lint::new(&bundle);
     let mut take = |format: Format, body: &[u8], name: &str| {
         let charset = lint.charset.as_deref();
-        linter.take(&Input { format, body, default_charset: charset, allow_test_numbers: !lint.no_test_numbers, received: None }, name);
+        let allow_test_numbers = !lint.no_test_numbers;
+        let input = Input { format, body, default_charset: charset, allow_test_numbers, received: None };
+        linter.take_from(lint.source.as_deref(), &input, name);
     };
     match &lint.source {
         Some(name) => of_source(lint, name, &mut take)?,
@@ -102,7 +104,7 @@ fn of_source(lint: &LintSender, name: &str, take: &mut impl FnMut(Format, &[u8],
         Some(data) => data.clone(),
         None => source::settings(lint.config.as_deref())?.store.data,
     };
-    let reader = LedgerReader::open(&data)?;
+    let reader = source::open(&data)?;
     let since = clock::now().checked_sub((24 * lint.last).hours()).map_err(|_| Failure::new(exit::USAGE, "--last reaches too far back"))?;
     let mut before = None;
     let mut read = 0;

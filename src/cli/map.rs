@@ -62,7 +62,7 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
             allow_test_numbers: !map.no_test_numbers,
             received: None,
         };
-        let reading = bundle.read(&input, true);
+        let reading = bundle.read_from(map.source.as_deref(), &input, true);
         if reading.outcome == Read::Held {
             code = exit::FOUND;
         }

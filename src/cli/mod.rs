@@ -15,10 +15,12 @@ mod arguments_hubs;
 mod check;
 mod coverage;
 mod demo;
+mod due;
 pub mod diagnostics;
 mod directories;
 mod files;
 mod hubs;
+mod identity;
 mod import;
 mod lint;
 mod map;
@@ -36,7 +38,7 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::arguments::{Cli, Command, ConfigCommand, HeldCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments::{Cli, Command, ConfigCommand, DueCommand, HeldCommand, MapCommand, MsgCommand, TableCommand};
 use self::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use self::output::Out;
 
@@ -179,6 +181,10 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Msg(MsgCommand::Explain(one)) => read::explain(&one, out),
         Command::Msg(MsgCommand::Document(one)) => read::document(&one, out),
         Command::Child(child) => read::child(&child, out),
+        Command::Identity(command) => identity::run(&command, out),
+        Command::Due(DueCommand::List(list)) => due::list(&list, out),
+        Command::Due(DueCommand::Explain(explain)) => due::explain(&explain, out),
+        Command::Due(DueCommand::Close(close)) => due::close(&close, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
         Command::Hub(HubCommand::Timeline(timeline)) => hubs::timeline(&timeline, out),
         Command::Hub(HubCommand::Assign(assign)) => hubs::assign(&assign, out),

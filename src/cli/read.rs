@@ -11,6 +11,7 @@ use super::arguments::{
     Child, From, HeldFormat, HeldList, HeldRelease, HubExport, MsgDocument, MsgExplain, MsgList, MsgOne, MsgShow, Reconcile, Reload,
     Reveal, Status,
 };
+use super::identity::ChildCommand;
 use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
 use super::tables::{self, is_balanced, items};
@@ -54,10 +55,18 @@ pub fn show(one: &MsgShow, out: &mut Out) -> Outcome {
 
 /// Asks for child protection facts too, where that was said with a reason.
 fn ask(from: &From, query: &Query, (reveal, safeguarding): (&Reveal, bool)) -> Result<Value, Failure> {
-    let source = Source::of(from)?;
     match (&reveal.reveal, safeguarding) {
-        (Some(reason), true) => source.ask_safeguarding(query, reason),
-        (reason, _) => source.ask(query, reason.as_deref()),
+        (Some(reason), true) => Source::of(from)?.ask_safeguarding(query, reason),
+        _ => ask_with(from, query, reveal),
+    }
+}
+
+/// Asks with the right that was said: masked, with a reason, or with a reason for a sealed record.
+pub(super) fn ask_with(from: &From, query: &Query, reveal: &Reveal) -> Result<Value, Failure> {
+    let source = Source::of(from)?;
+    match &reveal.reveal {
+        Some(reason) if reveal.sealed => source.ask_sealed(query, reason),
+        reason => source.ask(query, reason.as_deref()),
     }
 }
 
@@ -116,6 +125,9 @@ fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// `child`.
 pub fn child(child: &Child, out: &mut Out) -> Outcome {
+    if let Some(ChildCommand::Seal(seal)) = &child.act {
+        return super::identity::seal(seal, out);
+    }
     let source = Source::of(&child.from)?;
     let Some(id) = child.child else {
         let mut identifier = String::new();
@@ -135,8 +147,7 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let reveal = child.reveal.reveal.as_deref();
-    let why = child.why.as_ref().map(|field| source.ask(&Query::Why(id, field.clone()), reveal)).transpose()?;
+    let why = child.why.as_ref().map(|field| ask_with(&child.from, &Query::Why(id, field.clone()), &child.reveal)).transpose()?;
     if let Some(why) = why.as_ref().filter(|_| child.why.as_deref() != Some("")) {
         if child.from.json {
             out.json(why)?
@@ -145,7 +156,7 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let mut value = source.ask(&Query::Child(id), reveal)?;
+    let mut value = ask_with(&child.from, &Query::Child(id), &child.reveal)?;
     if let (Some(fields), Some(value)) = (why.as_ref().and_then(|why| why.get("why")), value.as_object_mut()) {
         value.insert("why".to_owned(), fields.clone());
     }

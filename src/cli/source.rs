@@ -11,8 +11,9 @@ use super::hubs::HubQuery;
 use super::{Failure, diagnostics, exit, output, send};
 use crate::clock;
 use crate::config::{self, Arguments, Settings};
+use crate::console::identity::{self, Asked};
 use crate::console::views::{self, Sight};
-use crate::console::{REVEAL_HEADER, SAFEGUARDING_HEADER};
+use crate::console::{REVEAL_HEADER, SAFEGUARDING_HEADER, SEALED_HEADER};
 use crate::names::{ChildId, Seq};
 use crate::store::{EntryFilter, LedgerReader};
 
@@ -50,6 +51,10 @@ pub enum Query {
     Misses(Option<String>, Option<String>),
     /// What waits for a person.
     Held,
+    /// What a person must decide of identity: everybody's, or a role's.
+    Identity(Option<String>),
+    /// One of that with who could be meant, or with one child.
+    IdentityItem(Asked, Option<ChildId>),
     /// The account.
     Reconcile(Option<String>, Option<String>),
     /// About hubs.
@@ -61,6 +66,8 @@ pub enum Query {
 enum Right<'a> {
     /// Values out of messages.
     Reveal(&'a str),
+    /// Values of a sealed record.
+    Sealed(&'a str),
     /// Child protection facts too.
     Safeguarding(&'a str),
 }
@@ -68,7 +75,7 @@ enum Right<'a> {
 impl<'a> Right<'a> {
     fn reason(self) -> &'a str {
         match self {
-            Self::Reveal(reason) | Self::Safeguarding(reason) => reason,
+            Self::Reveal(reason) | Self::Sealed(reason) | Self::Safeguarding(reason) => reason,
         }
     }
 }
@@ -93,6 +100,11 @@ impl Source {
         self.ask_as(query, Some(Right::Safeguarding(reason)))
     }
 
+    /// Asks for a sealed record.
+    pub fn ask_sealed(&self, query: &Query, reason: &str) -> Result<Value, Failure> {
+        self.ask_as(query, Some(Right::Sealed(reason)))
+    }
+
     fn ask_as(&self, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
         if right.is_some_and(|right| right.reason().trim().is_empty()) {
             return Err(Failure::new(exit::USAGE, "--reveal needs a reason"));
@@ -115,11 +127,15 @@ pub fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
 }
 
 fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
-    let reader = LedgerReader::open(data)?;
+    let reader = open(data)?;
     let sight = match right {
         Some(Right::Safeguarding(reason)) => {
             write_down(data, &format!("{}, child protection facts too", subject(query)), reason)?;
             Sight::Safeguarding
+        }
+        Some(Right::Sealed(reason)) => {
+            write_down(data, &format!("{}, though sealed", subject(query)), reason)?;
+            Sight::Sealed
         }
         Some(Right::Reveal(reason)) => {
             write_down(data, &subject(query), reason)?;
@@ -139,10 +155,27 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Find(identifier) => views::find(&reader, identifier),
         Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
         Query::Held => views::held(&reader, &|_| None, sight),
+        Query::Identity(role) => identity::list(&reader, role.as_deref()),
+        Query::IdentityItem(asked, with) => identity::show(&reader, *asked, *with, &|_| None, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
         Query::Hubs(query) => query.ask(&reader, sight),
     };
     Ok(value?)
+}
+
+/// The ledger of a folder; where there is none, says how to name another.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read.
+pub fn open(data: &Path) -> Result<LedgerReader, Failure> {
+    LedgerReader::open(data).map_err(|error| match error.exit {
+        exit::MISSING => {
+            let ways = "name the folder with --data DIR or the broker's configuration with --config FILE, or ask the running broker with --admin URL";
+            Failure::new(error.exit, format!("{}; {ways}", error.text))
+        }
+        _ => Failure::from(error),
+    })
 }
 
 fn subject(query: &Query) -> String {
@@ -152,7 +185,8 @@ fn subject(query: &Query) -> String {
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
         Query::Hubs(query) => query.subject(),
-        Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
+        Query::IdentityItem(asked, _) => format!("identity {asked}"),
+        Query::Identity(_) | Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
 }
 
@@ -175,9 +209,9 @@ pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> 
 }
 
 fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
-    let safeguarding = matches!(right, Some(Right::Safeguarding(_)));
+    let (safeguarding, sealed) = (matches!(right, Some(Right::Safeguarding(_))), matches!(right, Some(Right::Sealed(_))));
     let reveal = right.map(|right| right.reason().to_owned());
-    let get = |path: String| Request { reveal: reveal.clone(), safeguarding, ..Request::get(path) };
+    let get = |path: String| Request { reveal: reveal.clone(), safeguarding, sealed, ..Request::get(path) };
     let request = match query {
         Query::Entries(filter) => get(format!("/api/v1/entries?{}", pairs(filter))),
         Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
@@ -193,6 +227,10 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
         }
         Query::Held => get("/api/v1/held".into()),
         Query::Hubs(query) => get(query.path()),
+        Query::Identity(role) => get(format!("/api/v1/identity?{}", encoded(&[("role", role.clone())]))),
+        Query::IdentityItem(asked, with) => {
+            get(format!("/api/v1/identity/{asked}?{}", encoded(&[("with", with.map(|child| child.to_string()))])))
+        }
         Query::Reconcile(day, source) => get(format!("/api/v1/reconcile?{}", encoded(&[("day", day.clone()), ("source", source.clone())]))),
     };
     call(base, &request)
@@ -209,6 +247,7 @@ fn pairs(filter: &EntryFilter) -> String {
     ])
 }
 
+/// A query of these pairs.
 pub fn encoded(pairs: &[(&str, Option<String>)]) -> String {
     let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
     let said = pairs.iter().filter_map(|(key, value)| value.as_ref().map(|value| (*key, value.as_str())));
@@ -228,17 +267,19 @@ pub struct Request {
     pub reveal: Option<String>,
     /// Child protection facts too.
     pub safeguarding: bool,
+    /// Though the record is sealed.
+    pub sealed: bool,
 }
 
 impl Request {
     /// A question without values.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), body: None, reveal: None, safeguarding: false }
+        Self { method: "GET", path: path.into(), body: None, reveal: None, safeguarding: false, sealed: false }
     }
 
     /// An act.
     pub fn post(path: impl Into<String>, body: Value) -> Self {
-        Self { method: "POST", path: path.into(), body: Some(body), reveal: None, safeguarding: false }
+        Self { method: "POST", path: path.into(), body: Some(body), reveal: None, safeguarding: false, sealed: false }
     }
 }
 
@@ -276,6 +317,9 @@ pub fn call_text(base: &str, request: &Request) -> Result<(u16, String), Failure
         }
         if request.safeguarding {
             asked = asked.header(SAFEGUARDING_HEADER, "yes");
+        }
+        if request.sealed {
+            asked = asked.header(SEALED_HEADER, "yes");
         }
         let unreachable = |error: reqwest::Error| {
             let text = format!(

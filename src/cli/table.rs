@@ -112,6 +112,9 @@ pub fn add(add: &TableAdd, out: &mut Out) -> Outcome {
         more: add.set.iter().map(|(column, cell)| (column.as_str(), cell.as_str())).collect(),
     };
     let (file, text) = mapping::with_row(&files, &row).map_err(|why| Failure::new(exit::USAGE, why))?;
+    if add.site.is_none() && !add.all_senders {
+        super::say(&for_all(add));
+    }
     prove(&files, &prefix, (&dir, &file, &text))?;
     replace(&dir.join(&file), &text)?;
     let admin = match (&add.admin, &add.at.config) {
@@ -132,6 +135,7 @@ pub fn add(add: &TableAdd, out: &mut Out) -> Outcome {
         let mut released = released;
         if let Some(fields) = released.as_object_mut() {
             fields.insert("file".to_owned(), json!(file));
+            fields.insert("site".to_owned(), json!(add.site));
         }
         out.json(&released)?;
     } else {
@@ -139,6 +143,15 @@ pub fn add(add: &TableAdd, out: &mut Out) -> Outcome {
         told(&released, out)?;
     }
     Ok(exit::OK)
+}
+
+/// What whoever forgot `--site` should know. It is no refusal: scripts of before go on.
+fn for_all(add: &TableAdd) -> String {
+    format!(
+        "warning: without --site the row holds for EVERY sender: {:?} means {:?} in table {} whoever sends it. Another sender may mean something else \
+         by it. For one sender: --site SITE (its folder below sites/); for all, and no warning: --all-senders\n",
+        add.code, add.to, add.name
+    )
 }
 
 /// `table release`.

@@ -104,6 +104,11 @@ fn findings(value: &Value, out: &mut Out) -> io::Result<()> {
             text(finding, "text"),
             text(finding, "rule")
         )?;
+        if let Some(miss) = finding.get("miss").filter(|miss| miss.is_object()) {
+            let code = text(miss, "code");
+            let hidden = if code == crate::console::mask::HIDDEN { " (--reveal REASON shows it; so does `table misses`)" } else { "" };
+            writeln!(out, "  table   {} does not know the code {code}{hidden}", text(miss, "table"))?;
+        }
         let help = text(finding, "help");
         if !help.is_empty() && help != crate::console::mask::HIDDEN {
             writeln!(out, "  fix     {help}")?;
@@ -178,6 +183,9 @@ fn way(one: &Value) -> String {
 
 /// One child.
 pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()> {
+    if value.get("sealed").is_some() {
+        return writeln!(out, "child     {}  sealed; --sealed with --reveal REASON shows the record", text(value, "child"));
+    }
     writeln!(out, "child     {}  version {}", text(value, "child"), text(value, "version"))?;
     if let Some(record) = value.get("record") {
         writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
@@ -230,6 +238,9 @@ fn aggregate(aggregate: &Value, out: &mut Out) -> io::Result<()> {
 
 /// Child protection facts.
 pub fn safeguarding(value: &Value, out: &mut Out) -> io::Result<()> {
+    if value.get("sealed").is_some() {
+        return writeln!(out, "child     {}  sealed", text(value, "child"));
+    }
     writeln!(out, "child     {}", text(value, "child"))?;
     let rows = items(value, "safeguarding");
     if rows.is_empty() {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::exit;
 use super::tests::ran;
 use crate::broker::Operations;
+use crate::broker::failsafe::{Watching, looked_at};
 use crate::journal::{Admission, Entry, Journal};
 use crate::names::{BundleHash, Format, Seq, SourceName};
 use crate::routing::Directory;
@@ -110,6 +111,13 @@ async fn fill(ledger: &Ledger) {
     assert!(ledger.file(vec![filed, prepared(2, PreparedOutcome::Hold("unmapped-code".into()), finding)]).await);
 }
 
+/// The rules and hubs inside the program.
+fn watching() -> Watching {
+    let settings = crate::config::Settings::default();
+    let stores = [("NE".into(), "hub-ne".into())].into();
+    Watching::of(crate::config::failsafe(&settings).unwrap(), crate::config::directory(&settings).unwrap(), stores)
+}
+
 /// The admin door's broker: a ledger and nothing else.
 struct Door {
     ledger: Ledger,
@@ -131,6 +139,9 @@ impl Operations for Door {
     }
     fn reload(&self) -> Result<String, String> {
         Err("a.toml:1:1: wrong".into())
+    }
+    fn watching(&self) -> Option<Watching> {
+        Some(watching())
     }
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError> {
         self.runtime.block_on(self.ledger.audit(act, what, reason, crate::clock::now()))
@@ -291,4 +302,83 @@ fn a_document_is_written_to_a_file_for_a_reason_and_its_content_is_nowhere_else(
     assert_ne!(ran(&format!("msg document 4 --data {data} --out {}", site.folder.path().join("x").display())).0, exit::OK);
     let written = std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap();
     assert!(written.contains("document 1 of message 4"), "{written}");
+}
+
+#[test]
+fn where_there_is_no_ledger_it_is_said_how_to_name_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let failure = super::source::open(folder.path()).err().unwrap();
+    assert_eq!(failure.exit, exit::MISSING);
+    for way in ["--data DIR", "--config FILE", "--admin URL"] {
+        assert!(failure.text.contains(way), "{}", failure.text);
+    }
+}
+
+#[test]
+fn a_message_held_for_a_code_shows_its_table_and_the_fix_and_the_code_only_for_a_reason() {
+    let site = Site::new();
+    let finding = json!([{ "level": "hold", "code": "unmapped-code", "field": "child.sex", "at": "PID-8", "rule": "a.toml:4",
+        "text": "code \"Q7\" at PID-8 is not in table sex", "help": "add a row to tables/sex.csv", "miss": { "table": "sex", "code": "Q7" } }]);
+    assert!(site.runtime.block_on(site.ledger.file(vec![prepared(4, PreparedOutcome::Hold("unmapped-code".into()), finding)])));
+    for from in [format!("--data {}", site.data()), format!("--admin {}", site.door())] {
+        let (_, masked) = ran(&format!("held show 4 {from}"));
+        assert!(
+            masked.contains("table   sex does not know the code ***") && masked.contains("fix     add a row to tables/sex.csv"),
+            "{masked}"
+        );
+        assert!(!masked.contains("Q7"), "{masked}");
+        let (_, shown) = ran(&format!("held show 4 {from} --reveal complaint-17"));
+        assert!(shown.contains("table   sex does not know the code Q7"), "{shown}");
+    }
+}
+
+#[test]
+fn what_is_due_is_listed_and_explained_and_its_dates_only_for_a_reason() {
+    let site = Site::new();
+    let (data, door, child) = (site.data(), site.door(), site.child());
+    let none = format!("due list --hub NE --data {data}");
+    assert!(ran(&none).1.ends_with("0 clocks of hub NE\n"), "nobody has looked yet");
+    let (watching, now) = (watching(), "2026-01-23T00:00:00Z".parse().unwrap());
+    let reader = LedgerReader::open(site.folder.path()).unwrap();
+    let look = reader.look(1, &watching.directory.load(), &watching.stores).unwrap().unwrap();
+    let looked = looked_at(&look, &watching.rules.load(), now);
+    site.runtime.block_on(site.ledger.write_looks(vec![looked], Arc::clone(&watching.stores), now)).unwrap();
+    for from in [format!("--data {data}"), format!("--admin {door}")] {
+        let listed = json_of(ran(&format!("due list --hub ne --clock NBS_RESULT --json {from}")));
+        let row = &listed["clocks"][0];
+        assert_eq!(
+            (&row["child"], &row["clock"], &row["state"], &row["owner"]),
+            (&json!(child), &json!("NBS_RESULT"), &json!("breached"), &json!("maternity"))
+        );
+        assert_eq!((&row["breach_at"], &row["reason"]), (&json!("***"), &json!("***")));
+        let revealed = json_of(ran(&format!("due list --hub NE --clock NBS_RESULT --json --reveal weekly-round {from}")));
+        assert_eq!(revealed["clocks"][0]["breach_at"], "2026-01-23T00:00:00Z");
+        // At the end of another day, by what is known now: the day before, and long after.
+        let at = |day: &str| json_of(ran(&format!("due list --hub NE --day {day} --clock NBS_RESULT --json {from}")))["clocks"].clone();
+        assert_eq!(
+            (&at("2026-01-21")[0]["state"], &at("2026-01-22")[0]["state"]),
+            (&json!("pending"), &json!("pending")),
+            "late from the second after"
+        );
+        assert_eq!((&at("2026-01-23")[0]["state"], at("2027-02-01")), (&json!("breached"), json!([])), "too late to be mended");
+        assert_eq!(at("2026-01-10"), json!([]), "not yet near");
+        let explained = json_of(ran(&format!("due explain {child} NBS_RESULT --json {from}")));
+        let clock = &explained["clocks"][0];
+        assert_eq!((&clock["source"], &clock["breach_at"]), (&json!("G-NBS S01a"), &json!("***")));
+        assert_eq!((&explained["history"][0]["became"], &explained["tasks"][0]["escalation"]), (&json!("breached"), &json!("001")));
+        let text = ran(&format!("due explain {child} --reveal weekly-round {from}")).1;
+        for said in ["NBS_RESULT", "breach_at 2026-01-23T00:00:00Z", "rule: G-NBS S01a", "2026-01-05", "NBS_RESULT:  -> breached"] {
+            assert!(text.contains(said), "no {said:?} in {text}");
+        }
+        let masked = ran(&format!("due explain {child} {from}")).1;
+        assert!(!masked.contains("2026-01-"), "{masked}");
+        assert_eq!(ran(&format!("due list --hub XX {from}")).0, exit::USAGE);
+        assert_eq!(ran(&format!("due list --hub NE --clock NBS_RSULT {from}")).0, exit::USAGE);
+        assert_eq!(ran(&format!("due list --hub NE --day yesterday {from}")).0, exit::USAGE);
+        assert_eq!(ran(&format!("due explain {child} BCG {from}")).0, exit::MISSING);
+        assert_eq!(ran(&format!("due explain 0197a3c2-0000-7000-8000-000000000000 {from}")).0, exit::MISSING);
+    }
+    let written = std::fs::read_to_string(site.folder.path().join("audit/reveal.jsonl")).unwrap();
+    assert!(written.contains("due list of hub NE") && written.contains(&format!("clocks of child {child}")), "{written}");
+    assert_ne!(ran(&format!("due close {child} NBS_RESULT --reason x --admin {door}")).0, exit::OK, "this door has no failsafe thread");
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
+use crate::clock;
 use crate::destinations::Kind;
+use crate::failsafe::{Rules, RulesError, Texts};
 use crate::mapping::{Bundle, Diagnostic, Files, TestReport};
 use crate::routing::{Directory, RoutingError};
 
@@ -60,6 +62,10 @@ pub fn check(settings: &Settings) -> Checked {
         }
         Err(errors) => checked.diagnostics.extend(errors.into_iter().map(|error| from_routing(error, &prefix))),
     }
+    match failsafe(settings) {
+        Ok(rules) => checked.degraded.extend(rules.degraded(crate::failsafe::day::date_of(clock::now()))),
+        Err(errors) => checked.diagnostics.extend(errors.into_iter().map(|error| from_failsafe(error, &prefix))),
+    }
     checked
 }
 
@@ -108,6 +114,32 @@ pub fn directory(settings: &Settings) -> Result<Directory, Vec<RoutingError>> {
     })
 }
 
+/// The rules of the failsafe that the settings name. A file that the mappings folder does not have is the one inside the program: a
+/// site that was set up before there was a failsafe goes on.
+pub fn failsafe(settings: &Settings) -> Result<Rules, Vec<RulesError>> {
+    let shipped = Bundle::shipped();
+    let text = |name: &str| {
+        let own = settings.mappings.dir.as_ref().map(|dir| std::fs::read(dir.join(name)));
+        let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        let bytes = match own {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) if !missing(&error) => {
+                let message = format!("cannot be read ({error})");
+                return Err(RulesError { file: name.to_owned(), line: 1, column: 1, span: 0..0, message });
+            }
+            _ => shipped.get(name).cloned().unwrap_or_default(),
+        };
+        String::from_utf8(bytes).map_err(|error| {
+            let span = error.utf8_error().valid_up_to()..error.utf8_error().valid_up_to();
+            RulesError { file: name.to_owned(), line: 1, column: 1, span, message: "is not UTF-8; save it as UTF-8".to_owned() }
+        })
+    };
+    let texts = [text("failsafe.toml"), text("schedule.toml"), text("holidays.toml")];
+    let mistakes: Vec<RulesError> = texts.iter().filter_map(|text| text.as_ref().err().cloned()).collect();
+    let [Ok(failsafe), Ok(schedule), Ok(holidays)] = &texts else { return Err(mistakes) };
+    Rules::load(Texts { failsafe, schedule, holidays })
+}
+
 fn hubs(settings: &Settings, directory: &Directory, checked: &mut Checked) {
     let known: Vec<String> = directory.hubs().into_iter().map(|(hub, _title)| hub.to_string()).collect();
     checked.hubs = known.len();
@@ -149,6 +181,12 @@ fn from_routing(error: RoutingError, prefix: &str) -> Diagnostic {
         help: None,
         is_error: true,
     }
+}
+
+fn from_failsafe(error: RulesError, prefix: &str) -> Diagnostic {
+    let RulesError { file, line, column, span, message } = error;
+    let place = from_routing(RoutingError { file, line, column, span, message }, prefix);
+    Diagnostic { code: "F001", ..place }
 }
 
 fn plain(code: &'static str, file: &str, message: String, help: &str) -> Diagnostic {

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use check::{Checked, Samples, check, directory, samples_beside};
+pub use check::{Checked, Samples, check, directory, failsafe, samples_beside};
 pub use layers::{Arguments, environment};
 
 use crate::mapping::Diagnostic;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub admin: AdminConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[failsafe]`.
+    pub failsafe: FailsafeConfig,
     /// `[test]`.
     pub test: TestConfig,
     /// Where each destination stands in its file, so that what is found out later can point there too.
@@ -192,6 +194,24 @@ impl Default for LogConfig {
     }
 }
 
+/// `[failsafe]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FailsafeConfig {
+    /// Clocks are kept, tasks raised and reports written.
+    pub watch: bool,
+    /// Local time (Europe/London) of the nightly reports.
+    pub at: jiff::civil::Time,
+    /// Folder of the nightly reports. Absent: `reports` in the data folder.
+    pub reports: Option<PathBuf>,
+}
+
+impl Default for FailsafeConfig {
+    fn default() -> Self {
+        Self { watch: true, at: jiff::civil::Time::constant(6, 0, 0, 0), reports: None }
+    }
+}
+
 /// Settings as far as they could be read, with all that must be said about the files they came from.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -257,6 +277,20 @@ impl Settings {
             }
             _ => None,
         })
+    }
+
+    /// The folder of the nightly reports.
+    pub fn reports(&self) -> PathBuf {
+        self.failsafe.reports.clone().unwrap_or_else(|| self.store.data.join("reports"))
+    }
+
+    /// Which destination is the built-in store of which hub.
+    pub fn stores(&self) -> std::collections::HashMap<HubName, crate::names::DestinationName> {
+        let store = |destination: &destinations::Config| match &destination.kind {
+            destinations::Kind::Store { hub, .. } => Some((hub.clone(), crate::names::DestinationName::new(&destination.name))),
+            _ => None,
+        };
+        self.destinations.iter().filter_map(store).collect()
     }
 
     /// The file of a destination of kind `store`: `path` where it is given, else `hub-ne.db` in the data folder.

@@ -134,14 +134,19 @@ impl<'b> Lint<'b> {
 
     /// Looks at a message; `name` is how the caller finds it again (`file.hl7`, `message 17`).
     pub fn take(&mut self, input: &Input<'_>, name: &str) {
+        self.take_from(None, input, name);
+    }
+
+    /// As [`Self::take`], of a source of the configuration.
+    pub fn take_from(&mut self, source: Option<&str>, input: &Input<'_>, name: &str) {
         self.messages += 1;
         let mut issues = Vec::new();
         let (kind, refused) = match input.format {
             Format::Hl7v2 => self.form(input, &mut issues),
             _ => (String::new(), false),
         };
-        let reading = self.bundle.read(input, false);
-        let kind = if kind.is_empty() { reading.mapping.as_ref().map_or_else(|| "other".to_owned(), ToString::to_string) } else { kind };
+        let reading = self.bundle.read_from(source, input, false);
+        let kind = if kind.is_empty() { self.bundle.kind(input).unwrap_or_else(|| "unreadable".to_owned()) } else { kind };
         let count = self.types.entry(kind.clone()).or_default();
         count.messages += 1;
         match (&reading.outcome, refused) {
@@ -152,10 +157,18 @@ impl<'b> Lint<'b> {
         }
         let is_read = !refused && !matches!(reading.outcome, Outcome::Ignored(_));
         if is_read {
-            issues.extend(reading.findings.iter().filter_map(words::of_finding));
+            let form = if input.format == Format::Hl7v2 { words::Form::Hl7v2 } else { words::Form::Fhir };
+            let findings = match form {
+                words::Form::Hl7v2 => reading.findings.clone(),
+                words::Form::Fhir => self.bundle.findings_for_sender(input, &reading),
+            };
+            issues.extend(findings.iter().filter_map(|finding| words::of_finding(finding, form)));
         }
-        if is_read && reading.mapping.is_some() && input.format == Format::Hl7v2 {
-            self.beside_the_mapping(input, (&kind, &reading.statements), &mut issues);
+        if is_read && reading.mapping.is_some() {
+            if input.format == Format::Hl7v2 {
+                self.habits(input, &reading.statements, &mut issues);
+            }
+            self.note_unread(source, input, &kind);
         }
         self.count(issues, &kind, name);
     }
@@ -201,15 +214,19 @@ impl<'b> Lint<'b> {
         *self.control_ids.entry(id).or_insert(hash) != hash
     }
 
-    /// Habits, and the fields that nobody reads.
-    fn beside_the_mapping(&mut self, input: &Input<'_>, (kind, said): (&str, &[Statement]), issues: &mut Vec<Issue>) {
+    /// What a child health service needs and this message does not say.
+    fn habits(&mut self, input: &Input<'_>, said: &[Statement], issues: &mut Vec<Issue>) {
         let options = ReadOptions { default_charset: input.default_charset.map(str::to_owned), ..ReadOptions::default() };
         if let Ok(message) = Message::read(input.body, &options) {
             issues.extend(habits::of(&message).filter(|issue| !is_said_elsewhere(&issue.code, said)));
         }
+    }
+
+    /// The fields that nobody reads.
+    fn note_unread(&mut self, source: Option<&str>, input: &Input<'_>, kind: &str) {
         let unread: BTreeSet<String> = self
             .bundle
-            .coverage(input)
+            .coverage_from(source, input)
             .into_iter()
             .filter(|(_, coverage)| *coverage == Coverage::Unmapped)
             .map(|(place, _)| plain_place(&place))
@@ -332,6 +349,29 @@ mod tests {
             report.issues.iter().map(|seen| (seen.issue.place.as_str(), seen.examples.first().unwrap().as_str())).collect();
         assert!(whats.contains(&("MSH-12", "new")) && whats.contains(&("MSH", "letter")), "{whats:?}");
         assert!(report.types.values().all(|count| count.refused == count.messages));
+    }
+
+    #[test]
+    fn a_fhir_sender_is_told_of_resources_and_elements_and_of_what_nobody_reads() {
+        let bundle = bundle();
+        let mut lint = Lint::new(&bundle);
+        let sample = include_str!("../../samples/54-nems-contacts.xml");
+        let body = sample.replace("value=\"male\"", "value=\"Q\"").replace("<name value=\"INVENTED TEAM\"/>", "");
+        let body =
+            body.replace("<gender", "<maritalStatus><text value=\"x\"/></maritalStatus><gender").replace("value=\"EC-0001\"", "value=\"\"");
+        lint.take(
+            &Input { format: Format::Stu3Xml, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
+            "m",
+        );
+        let report = lint.report();
+        assert_eq!(report.types.keys().collect::<Vec<_>>(), ["professional-contacts-1"]);
+        let whats: Vec<&str> = report.issues.iter().map(|seen| seen.issue.what.as_str()).collect();
+        assert!(whats.contains(&"Patient.gender has the code Q, which table sex does not know"), "{whats:?}");
+        assert!(whats.contains(&"EpisodeOfCare.identifier.value is empty"), "{whats:?}");
+        let told: String = report.issues.iter().map(|seen| format!("{} {} ", seen.issue.what, seen.issue.change)).collect();
+        assert!(!told.contains(['$', '[']) && !told.contains("PID") && !told.contains("Bundle.entry"), "{told}");
+        let unread: Vec<&str> = report.unread.iter().map(|unread| unread.place.as_str()).collect();
+        assert!(unread.contains(&"Patient.maritalStatus.text") && !unread.contains(&"Patient.gender"), "{unread:?}");
     }
 
     #[test]

@@ -7,8 +7,17 @@ use crate::mapping::{Finding, Level};
 /// A code longer than this, or with blanks in it, is not quoted: it may be a name in the wrong place.
 const CODE_MAX: usize = 20;
 
+/// In whose words the sender is told what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Segments and fields.
+    Hl7v2,
+    /// Resources and elements.
+    Fhir,
+}
+
 /// An issue out of a finding; none for what only the hub has to do with.
-pub(super) fn of_finding(finding: &Finding) -> Option<Issue> {
+pub(super) fn of_finding(finding: &Finding, form: Form) -> Option<Issue> {
     let severity = match finding.level {
         Level::Hold => Severity::Must,
         Level::Warning => Severity::Should,
@@ -28,20 +37,32 @@ pub(super) fn of_finding(finding: &Finding) -> Option<Issue> {
         }
         "no-key" => (
             format!("nothing identifies the {}", record_word(&finding.field)),
-            format!("send an identifier: {}", identifier_places(&finding.field)),
+            format!("send an identifier: {}", identifier_places(&finding.field, form)),
         ),
         "zero-restored" => (format!("{at} has lost its leading zero"), "send the code as text, with its leading zero".to_owned()),
         "time-adjusted" => {
-            (format!("{at} {}", clause(finding).unwrap_or("was adjusted")), "send date and time as YYYYMMDDHHMMSS".to_owned())
+            let written = if form == Form::Fhir { "YYYY-MM-DDThh:mm:ss+zz:zz, with its offset" } else { "YYYYMMDDHHMMSS" };
+            (format!("{at} {}", clause(finding).unwrap_or("was adjusted")), format!("send date and time as {written}"))
         }
         "orphan" => (
             format!("{} stands before the segment it belongs to", plain_place(&finding.at)),
             "keep the order of segments: OBR before its OBX, PID before what is about that person".to_owned(),
         ),
         "no-mapping" => (finding.text.clone(), "agree with the hub what this message is for; nothing reads it".to_owned()),
+        "no-child" if form == Form::Fhir => (
+            finding.text.clone(),
+            "send the Patient with an identifier and the date of birth, and let every resource refer to it".to_owned(),
+        ),
         "no-child" => (finding.text.clone(), "send PID with an identifier and the date of birth".to_owned()),
         // What the hub's own files are unsure of is no fault of the sender.
         "two-mappings" | "not-canonical" | "no-event" => return None,
+        "check-failed" => {
+            let (record, check) = finding.text.split_once(" does not meet its check: ").unwrap_or(("the message", &finding.text));
+            (
+                format!("{record} does not fit the rest of the message; this has to hold: {check}"),
+                "send these so that they agree".to_owned(),
+            )
+        }
         "charset-guess" => (
             "the message has letters beyond ASCII and does not say its character set".to_owned(),
             "fill MSH-18 (Character Set): UNICODE UTF-8".to_owned(),
@@ -84,8 +105,11 @@ fn record_word(field: &str) -> &str {
     field.split('.').next().filter(|word| !word.is_empty()).unwrap_or("record")
 }
 
-fn identifier_places(field: &str) -> &'static str {
+fn identifier_places(field: &str, form: Form) -> &'static str {
     match record_word(field) {
+        "child" if form == Form::Fhir => {
+            "Patient.identifier with the NHS number (system https://fhir.nhs.uk/Id/nhs-number) or a local one with its system"
+        }
         "child" => "an NHS number or a local identifier in PID-3 (Patient Identifier List)",
         _ => "the sender's own id of it",
     }
@@ -101,7 +125,7 @@ mod tests {
     }
 
     fn said(finding: &Finding) -> (String, String) {
-        let issue = of_finding(finding).unwrap();
+        let issue = of_finding(finding, Form::Hl7v2).unwrap();
         (issue.what, issue.change)
     }
 

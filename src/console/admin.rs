@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Operations;
+use super::due::{self, Asked};
 use super::views::{self, Sight, ViewError};
+use crate::broker::failsafe::Watching;
 use crate::names::{ChildId, Seq};
 use crate::observe;
 use crate::store::{EntryFilter, LedgerReader, StoreError};
@@ -23,6 +25,9 @@ pub const REVEAL_HEADER: &str = "x-reveal-reason";
 
 /// `yes`: child protection facts are asked for too; only beside a reason.
 pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
+
+/// `yes`: a sealed record is asked for; only beside a reason.
+pub const SEALED_HEADER: &str = "x-reveal-sealed";
 
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -46,6 +51,9 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/children/{child}", get(child))
         .route("/api/v1/children/{child}/why", get(why))
         .route("/api/v1/children/{child}/safeguarding", get(safeguarding))
+        .route("/api/v1/children/{child}/clocks", get(clocks))
+        .route("/api/v1/children/{child}/clocks/{clock}/close", post(close_clock))
+        .route("/api/v1/due", get(due_list))
         .route("/api/v1/held", get(held))
         .route("/api/v1/held/{seq}/release", post(release))
         .route("/api/v1/debts/{debt}/release", post(release_debt))
@@ -55,6 +63,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
         .merge(super::hubs::routes())
+        .merge(super::identity::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(only_this_machine))
@@ -191,6 +200,54 @@ async fn safeguarding(State(broker): State<Broker>, Path(child): Path<uuid::Uuid
     look(broker, headers, what, move |reader, sight, _| views::safeguarding(reader, ChildId(child), sight)).await
 }
 
+async fn due_list(State(broker): State<Broker>, uri: Uri, headers: HeaderMap) -> Response {
+    let mut asked = Asked::default();
+    for (key, value) in query(&uri) {
+        match key.as_str() {
+            "hub" => asked.hub = value,
+            "day" => asked.day = Some(value),
+            "clock" => asked.clock = Some(value),
+            _ => return told(&ViewError::Asked("known here: hub, day, clock".into())),
+        }
+    }
+    let what = format!("due list of hub {}", asked.hub);
+    look(broker, headers, what, move |reader, sight, broker| due::list(reader, &watching(broker)?, &asked, sight)).await
+}
+
+async fn clocks(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri: Uri, headers: HeaderMap) -> Response {
+    let clock = query(&uri).into_iter().find(|(key, _)| key == "clock").map(|(_, clock)| clock);
+    let what = format!("clocks of child {child}");
+    look(broker, headers, what, move |reader, sight, broker| {
+        due::explain(reader, &watching(broker)?, (ChildId(child), clock.as_deref()), sight, crate::clock::now())
+    })
+    .await
+}
+
+fn watching(broker: &dyn Operations) -> Result<Watching, ViewError> {
+    broker.watching().ok_or_else(|| ViewError::Missing("this broker has no failsafe".into()))
+}
+
+/// Ends a clock by hand; with `dry_run` only says how it stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseClock {
+    reason: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn close_clock(State(broker): State<Broker>, Path((child, clock)): Path<(uuid::Uuid, String)>, body: Bytes) -> Response {
+    let asked = serde_json::from_slice::<CloseClock>(&body).ok().filter(|asked| !asked.reason.trim().is_empty());
+    let Some(asked) = asked else {
+        return refusal(StatusCode::BAD_REQUEST, "the body is {\"reason\": \"…\", \"dry_run\": false}, and the reason is not empty", 64);
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let was = broker.close_clock(ChildId(child), &clock, asked.reason.trim(), asked.dry_run)?;
+        Ok(json!({ "child": child, "clock": clock, "was": was, "closed": !asked.dry_run }))
+    });
+    respond(done.await)
+}
+
 async fn held(State(broker): State<Broker>, headers: HeaderMap) -> Response {
     look(broker, headers, "held list".to_owned(), |reader, sight, broker| views::held(reader, &|source| broker.charset(source), sight))
         .await
@@ -308,11 +365,16 @@ pub(super) async fn look(
         return refusal(StatusCode::BAD_REQUEST, "a reason for revealing is not empty", 64);
     }
     let asked = headers.contains_key(SAFEGUARDING_HEADER);
+    let sealed = headers.contains_key(SEALED_HEADER);
     let shown = tokio::task::spawn_blocking(move || {
         let sight = match reason {
             Some(reason) if asked => {
                 broker.audit("reveal-safeguarding", &what, &reason)?;
                 Sight::Safeguarding
+            }
+            Some(reason) if sealed => {
+                broker.audit("reveal-sealed", &what, &reason)?;
+                Sight::Sealed
             }
             Some(reason) => {
                 broker.audit("reveal", &what, &reason)?;

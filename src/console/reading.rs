@@ -73,7 +73,8 @@ impl<'r> Rereader<'r> {
         // As it was read: a broker that takes no test numbers said so of each.
         let findings = self.reader.trace(seq)?.map(|trace| trace.findings.to_string()).unwrap_or_default();
         let took_test_numbers = !findings.contains(TEST_NUMBER);
-        Ok(read(&bundle, hash, (format, &body, row.arrived.parse().ok()), (charset.as_deref(), took_test_numbers)))
+        let body = (format, body.as_slice(), row.arrived.parse().ok());
+        Ok(read((&bundle, hash), &row.source, body, (charset.as_deref(), took_test_numbers)))
     }
 
     /// True where listings say nothing of the entry but that it came.
@@ -108,7 +109,7 @@ impl<'r> Rereader<'r> {
         let charset = (self.charset)(&row.source);
         // A message that makes the reading panic is held by itself, and must not take a listing with it.
         let reread = catch_unwind(AssertUnwindSafe(|| {
-            read(&bundle, String::new(), (format, &body, row.arrived.parse().ok()), (charset.as_deref(), true))
+            read((&bundle, String::new()), &row.source, (format, &body, row.arrived.parse().ok()), (charset.as_deref(), true))
         }));
         Ok(reread.ok())
     }
@@ -135,9 +136,14 @@ impl<'r> Rereader<'r> {
 
 type Body<'b> = (Format, &'b [u8], Option<Timestamp>);
 
-fn read(bundle: &Bundle, hash: String, (format, body, received): Body<'_>, (charset, allow_test_numbers): (Option<&str>, bool)) -> Reread {
+fn read(
+    (bundle, hash): (&Bundle, String),
+    source: &str,
+    (format, body, received): Body<'_>,
+    (charset, allow_test_numbers): (Option<&str>, bool),
+) -> Reread {
     let input = Input { format, body, default_charset: charset, allow_test_numbers, received };
-    let reading = bundle.read(&input, true);
+    let reading = bundle.read_from(Some(source), &input, true);
     let says = reading.statements.iter().any(|said| !said.safeguarding.is_empty() || said.event.kind == EventKind::Safeguarding);
     let might = reading.outcome != Outcome::Mapped && reading.mapping.as_ref().is_some_and(|mapping| bundle.tells_of_safeguarding(mapping));
     let is_apart = crate::broker::filer::is_apart(bundle, &reading);

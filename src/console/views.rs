@@ -23,6 +23,8 @@ pub enum Sight {
     Masked,
     /// Shown, but child protection facts; the reason is in the audit already.
     Revealed,
+    /// Shown, though the record is sealed: asked for by name, and so written down.
+    Sealed,
     /// Child protection facts are shown too: asked for by name, and so written down.
     Safeguarding,
 }
@@ -88,13 +90,14 @@ fn is_apart(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight)
 /// One entry; its body only where it may be seen.
 pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
+    not_sealed(reader, seq, sight)?;
     if is_apart(reader, seq, charset, sight)? {
         return Ok(json!({ "entry": json(&restricted(row))?, "body": RESTRICTED }));
     }
     let body = match sight {
         Sight::Masked => mask::HIDDEN.to_owned(),
-        Sight::Revealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
-        Sight::Revealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
+        Sight::Revealed | Sight::Sealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
+        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
 }
@@ -110,6 +113,9 @@ pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
         trace.events.retain(|event| event.kind != RESTRICTED);
     }
     let mut value = json(&trace)?;
+    if sight == Sight::Revealed {
+        not_sealed(reader, seq, sight)?;
+    }
     if sight == Sight::Masked {
         hide_trace(&mut value);
     }
@@ -119,10 +125,31 @@ pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
 /// Texts of findings may quote; the time of an event may be an hour of birth.
 fn hide_trace(value: &mut Value) {
     if let Some(findings) = value.get_mut("findings") {
-        mask::hide(findings, QUOTES);
+        hide_quotes(findings);
     }
     if let Some(events) = value.get_mut("events") {
         mask::hide(events, &["at"]);
+    }
+}
+
+/// Hides what findings quote, wherever they are below. A code that a table does not know is a value of the message; which table that is, and
+/// where its row belongs, is not, and is what whoever works on it needs.
+fn hide_quotes(value: &mut Value) {
+    match value {
+        Value::Object(fields) if fields.get("miss").is_some_and(Value::is_object) => {
+            let keep = |key: &str| matches!(key, "miss" | "help");
+            fields.iter_mut().filter(|(key, _)| QUOTES.contains(&key.as_str()) && !keep(key)).for_each(|(_, field)| mask::mask(field, &[]));
+            if let Some(miss) = fields.get_mut("miss") {
+                mask::mask(miss, &["table"]);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                if QUOTES.contains(&key.as_str()) { mask::mask(field, &[]) } else { hide_quotes(field) }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_quotes),
+        _ => {}
     }
 }
 
@@ -133,9 +160,12 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset
         return Err(missing());
     }
     let kept = reader.document(seq, number)?.ok_or_else(missing)?;
+    not_sealed(reader, seq, sight)?;
     let size = kept.content.as_ref().map(Vec::len);
     let (said, content) = match sight {
-        Sight::Revealed | Sight::Safeguarding => (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes))),
+        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => {
+            (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes)))
+        }
         Sight::Masked => {
             (json!({ "mime": kept.document.mime, "status": kept.document.status }), kept.content.map(|_| mask::HIDDEN.to_owned()))
         }
@@ -146,6 +176,7 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    not_sealed(reader, seq, sight)?;
     if is_apart(reader, seq, charset, sight)? {
         return Ok(json!({ "seq": seq, "restricted": true, "values": [], "findings": [] }));
     }
@@ -162,7 +193,7 @@ pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_
         findings = json!([]);
     }
     if sight == Sight::Masked {
-        mask::hide(&mut findings, QUOTES);
+        hide_quotes(&mut findings);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
         return Err(ViewError::Missing(format!("message {seq} says nothing of `{field}`; without a field all are listed")));
@@ -202,6 +233,9 @@ pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
 
 /// One child: the record, who said what, and its events.
 pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    if sight != Sight::Sealed && reader.is_sealed(child)? {
+        return Ok(sealed(child));
+    }
     let mut view = reader.child(child)?.ok_or_else(|| no_child(child))?;
     if sight != Sight::Safeguarding {
         hide_apart(&mut view.said, &mut Rereader::new(reader, charset))?;
@@ -264,6 +298,9 @@ pub fn safeguarding(reader: &LedgerReader, child: ChildId, sight: Sight) -> Resu
     if sight != Sight::Safeguarding {
         return Err(ViewError::Forbidden("child protection facts are asked for with --safeguarding and --reveal REASON".into()));
     }
+    if reader.is_sealed(child)? {
+        return Ok(sealed(child));
+    }
     Ok(json!({ "child": child.to_string(), "safeguarding": json(&reader.safeguarding(child)?)? }))
 }
 
@@ -295,7 +332,7 @@ pub fn held(reader: &LedgerReader, charset: Charset<'_>, sight: Sight) -> Result
     }
     let (mut entries, mut reviews) = (json(&held)?, json(&reader.reviews(None)?)?);
     if sight == Sight::Masked {
-        mask::hide(&mut entries, QUOTES);
+        hide_quotes(&mut entries);
         mask::hide(&mut reviews, &["key"]);
     }
     Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)?, "reviews": reviews }))
@@ -316,6 +353,20 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
 
 pub(super) fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
+}
+
+/// All that is said of a sealed record (identity rules, section 8).
+pub(super) fn sealed(child: ChildId) -> Value {
+    json!({ "child": child.to_string(), "sealed": true })
+}
+
+/// What a message of a sealed record says is for whoever asks for sealed records.
+fn not_sealed(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<(), ViewError> {
+    if sight != Sight::Sealed && reader.is_of_a_sealed(seq)? {
+        let text = format!("message {seq} is of a sealed or closed record: --sealed with --reveal REASON shows it");
+        return Err(ViewError::Forbidden(text));
+    }
+    Ok(())
 }
 
 pub(super) fn no_child(child: ChildId) -> ViewError {
@@ -348,6 +399,19 @@ mod tests {
         );
         assert_eq!((&masked["from"], &masked["rule"]), (&json!("PID-8"), &json!("adt-person.toml:40")));
         assert_eq!(provenance(&one, Sight::Revealed)["steps"][0], "table tables/sex.csv:4");
+    }
+
+    #[test]
+    fn a_missing_code_is_hidden_and_its_table_and_the_way_out_are_not() {
+        let mut found = json!([{ "findings": [
+            { "level": "hold", "code": "unmapped-code", "text": "code \"Q\" at PID-8", "help": "add a row to tables/sex.csv", "miss": { "table": "sex", "code": "Q" } },
+            { "level": "hold", "code": "bad-value", "text": "\"Q\" at PID-7", "help": "mend Q" }
+        ] }]);
+        hide_quotes(&mut found);
+        assert!(!found.to_string().contains('Q'), "{found}");
+        let [miss, other] = [&found[0]["findings"][0], &found[0]["findings"][1]];
+        assert_eq!((&miss["help"], &miss["miss"]["table"]), (&json!("add a row to tables/sex.csv"), &json!("sex")));
+        assert_eq!((&other["help"], &other["code"]), (&json!("***"), &json!("bad-value")));
     }
 
     #[test]

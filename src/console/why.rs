@@ -28,6 +28,9 @@ pub fn why(
     charset: &dyn Fn(&str) -> Option<String>,
     sight: Sight,
 ) -> Result<Value, ViewError> {
+    if sight != Sight::Sealed && reader.is_sealed(child)? {
+        return Ok(views::sealed(child));
+    }
     let view = reader.child(child)?.ok_or_else(|| views::no_child(child))?;
     let said: BTreeMap<String, Said> = serde_json::from_value(view.said.clone()).unwrap_or_default();
     let kept: BTreeMap<String, Vec<Kept>> = serde_json::from_value(view.kept.clone()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The match: which child a statement is about (identity rules, sections 1 and 2).
 //!
 //! Steps 0 (a person whose identity is unknown), 1 (NHS number), 2 (local identifier) and 5 (new). Steps 3 and 4, which
-//! would match without an identifier, are not taken: what they would find waits for a person.
+//! match without an identifier of the child: [`super::birth`].
 //!
 //! # What always holds
 //!
@@ -12,6 +12,7 @@
 
 use jiff::{ToSpan, civil};
 
+use super::birth::local_ids_differ;
 use super::merge::status_of;
 use super::name::{is_placeholder, plain_name};
 use super::{ChildIndex, Evidence, IndexError, Match, Sketch, age_days, sex_agrees, stated};
@@ -21,11 +22,11 @@ use crate::names::ChildId;
 /// A date of birth may be put right by a day while the baby is younger than this.
 const CORRECTION_DAYS: i64 = 28;
 
-/// Decides (identity rules, section 2: steps 0, 1, 2, 5). `event.at` has to be filled: ages and plausibility are
-/// judged at that moment.
-pub fn decide(statement: &Statement, index: &dyn ChildIndex) -> Result<Match, IndexError> {
+/// Decides (identity rules, section 2). `event.at` has to be filled: ages and plausibility are judged at that moment. `child_first`:
+/// the source knows children by themselves and not through their mothers, so that step 4 may be taken.
+pub fn decide(statement: &Statement, child_first: bool, index: &dyn ChildIndex) -> Result<Match, IndexError> {
     let mut matching = Matching { statement, evidence: Vec::new() };
-    Ok(match matching.run(index)? {
+    Ok(match matching.run(child_first, index)? {
         Ok(Found::Known(child)) => Match::Known(child, matching.evidence),
         Ok(Found::New(status)) => Match::New(status, matching.evidence),
         Err(Hold { code, text }) => Match::Held { code, text: text.to_owned(), evidence: matching.evidence },
@@ -110,10 +111,15 @@ impl Matching<'_> {
         self.evidence.push(Evidence { step: step.to_owned(), text: text.to_owned() });
     }
 
-    fn run(&mut self, index: &dyn ChildIndex) -> Result<Result<Found, Hold>, IndexError> {
-        Ok(match self.find(index)? {
-            Ok((_, Some(sketch))) => Ok(Found::Known(sketch.id)),
-            Ok((number, None)) => self.new_child(number).map(Found::New),
+    fn run(&mut self, child_first: bool, index: &dyn ChildIndex) -> Result<Result<Found, Hold>, IndexError> {
+        let number = match self.find(index)? {
+            Ok((_, Some(sketch))) => return Ok(Ok(Found::Known(sketch.id))),
+            Ok((number, None)) => number,
+            Err(hold) => return Ok(Err(hold)),
+        };
+        Ok(match self.find_by_birth(child_first, index)? {
+            Ok(Some(child)) => Ok(Found::Known(child)),
+            Ok(None) => self.new_child(number).map(Found::New),
             Err(hold) => Err(hold),
         })
     }
@@ -274,6 +280,13 @@ impl Matching<'_> {
         }
         if order == Compared::Differs {
             return hold("identity-conflict", "the child with this NHS number is another one of the same birth");
+        }
+        // One number on two babies of one birth (canonical model, section 5).
+        if (said.birth.is_multiple() || known.birth.is_multiple()) && local_ids_differ(said, known) {
+            return hold(
+                "identity-conflict",
+                "this NHS number is on record for a baby of a multiple birth with another identifier of the same issuer",
+            );
         }
         let one_of = |fields: &[Compared]| birth == Compared::Agrees && fields.contains(&Compared::Agrees);
         let enough = match trust {
@@ -569,7 +582,7 @@ pub(super) mod tests {
 
     #[track_caller]
     fn check(shelf: &Shelf, statement: &str, expected: &str) {
-        let found = decide(&said(statement), shelf).unwrap();
+        let found = decide(&said(statement), false, shelf).unwrap();
         assert_eq!(outcome(&found), expected, "{statement}: {found:?}");
     }
 
@@ -648,7 +661,7 @@ pub(super) mod tests {
             check(&shelf, &format!("{} born={said_born}", at.replace("/01", "/02")), "identity-mismatch");
         }
         let shelf = on_record(&["nhs=9990000026/01 born=2026-01-05 family=EXAMPLE given=X"]);
-        let Match::Known(_, evidence) = decide(&said(&format!("{at} born=2026-01-06")), &shelf).unwrap() else { panic!("held") };
+        let Match::Known(_, evidence) = decide(&said(&format!("{at} born=2026-01-06")), false, &shelf).unwrap() else { panic!("held") };
         assert!(evidence.iter().any(|step| step.text.contains("corrected by one day")), "{evidence:?}");
     }
 
@@ -799,7 +812,7 @@ pub(super) mod tests {
             "nhs=9990000077/01 mrn=B9 born=2026-01-05 may-create",
             "nhs=9990000026/01 mrn=B1 born=2025-01-05",
         ] {
-            let (text, evidence) = match decide(&said(statement), &shelf).unwrap() {
+            let (text, evidence) = match decide(&said(statement), false, &shelf).unwrap() {
                 Match::Known(_, evidence) | Match::New(_, evidence) => (String::new(), evidence),
                 Match::Held { text, evidence, .. } => (text, evidence),
             };
@@ -809,7 +822,7 @@ pub(super) mod tests {
                 assert!(!told.contains(quoted), "{quoted} in {told}");
             }
         }
-        let Match::New(_, evidence) = decide(&said("nhs=9990000077/01 mrn=B9 born=2026-01-05 may-create"), &shelf).unwrap() else {
+        let Match::New(_, evidence) = decide(&said("nhs=9990000077/01 mrn=B9 born=2026-01-05 may-create"), false, &shelf).unwrap() else {
             panic!("known")
         };
         let steps: Vec<&str> = evidence.iter().map(|step| step.step.as_str()).collect();
@@ -818,7 +831,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_index_that_cannot_be_read_decides_nothing() {
-        assert!(decide(&said("nhs=9990000026/01 born=2026-01-05 may-create"), &Unreadable).is_err());
-        assert!(decide(&said("mrn=B1 born=2026-01-05 may-create"), &Unreadable).is_err());
+        assert!(decide(&said("nhs=9990000026/01 born=2026-01-05 may-create"), false, &Unreadable).is_err());
+        assert!(decide(&said("mrn=B1 born=2026-01-05 may-create"), false, &Unreadable).is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! # In this folder
 //!
 //! - [`decide`]: the match, step by step, each step with its evidence (identity rules, section 2).
+//! - `birth`: steps 3 and 4 of it, which find a child without an identifier of its own, and where they are forbidden.
 //! - [`merge`]: the record after a statement, field by field (canonical model, sections 1 and 4).
 //! - [`decide_change`]: what a merge, a renaming or a link does (section 3); [`unite`]: the record of two that are one child.
 //! - [`plain_name`], [`is_placeholder`]: names for comparison, and names that are none.
@@ -12,6 +13,7 @@
 //!
 //! - Nothing is filed by a name alone, and no likeness is ever weighed: a step hits or it does not.
 //! - Of several babies of one birth none is told from another by anything but its NHS number or local identifier.
+//! - After an adoption nothing leads from the new record to the old.
 //! - A record has at most one current NHS number.
 //! - The same statements give the same fields, in whatever order they came.
 //!
@@ -20,6 +22,7 @@
 //! No index and no clock: [`ChildIndex`] is asked, and time is the time of the event. Which hub is responsible is
 //! decided by routing. What becomes of the rows of two children that are one is the store's.
 
+mod birth;
 mod change;
 mod decide;
 mod kin;
@@ -33,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::canon::{Child, ChildStatus, NhsNumber, Sex};
 use crate::names::ChildId;
 
+pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, is_barred, likeness_marks, mothers_ids};
 pub use change::{Change, decide_change, identifiers_of};
 pub use decide::{decide, known_otherwise};
 pub use merge::{Record, merge, unite};
@@ -66,12 +70,28 @@ pub trait ChildIndex {
     fn is_a_relations(&self, _system: &str, _value: &str) -> Result<bool, IndexError> {
         Ok(false)
     }
+
+    /// Children whose mother has this identifier, born from the first to the last of these days. Sealed ones are not among them.
+    fn by_mother(&self, _system: &str, _value: &str, _days: (civil::Date, civil::Date)) -> Result<Vec<Sketch>, IndexError> {
+        Ok(Vec::new())
+    }
+
+    /// Children born on this day under one of these [`likeness_marks`]; whether they agree is for the caller to compare.
+    fn by_likeness(&self, _born: civil::Date, _marks: &[i64]) -> Result<Vec<Sketch>, IndexError> {
+        Ok(Vec::new())
+    }
+
+    /// True where the mother of this child has another one, born within so many days.
+    fn has_siblings(&self, _child: ChildId, _days: i64) -> Result<bool, IndexError> {
+        Ok(false)
+    }
 }
 
 /// Why it was decided so, step by step: kept with the event and shown by `child --why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `0 identity-unknown`, `1 nhs-number`, `2 local-id`, `5 new`, `6 identity-change`.
+    /// `0 identity-unknown`, `1 nhs-number`, `2 local-id`, `3 birth-triple`, `3 possible-match`, `4 demographic`, `5 new`,
+    /// `6 identity-change`, `7 person`.
     pub step: String,
     /// What was compared and how it came out. Names fields, does not quote values.
     pub text: String,

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::admission::Rules;
 use super::desk::Desk;
@@ -48,8 +49,9 @@ impl BatchRules {
 }
 
 /// Keeps and answers every message of a file on disk: a batch, or messages one after the other. Each is an entry once, however often
-/// the file is read. A single message without batch segments is answered by itself.
-pub(super) async fn settle_file<J: Journal>(desk: &Arc<Desk<J>>, raw: Bytes, rules: &BatchRules, mark: FileMark) -> SettledBatch {
+/// the file is read, also when it has grown meanwhile: the place of a message is all that stands up to its end, begun with `name`. A
+/// single message without batch segments is answered by itself.
+pub(super) async fn settle_file<J: Journal>(desk: &Arc<Desk<J>>, raw: Bytes, rules: &BatchRules, name: &Sha256) -> SettledBatch {
     let file = rules.split(&raw);
     let messages: Vec<Bytes> = file.batches.iter().flat_map(|batch| &batch.messages).map(|message| raw.slice_ref(message)).collect();
     let (is_count_wrong, stray_lines) = (file.is_count_wrong(), file.stray_lines);
@@ -57,7 +59,8 @@ pub(super) async fn settle_file<J: Journal>(desk: &Arc<Desk<J>>, raw: Bytes, rul
     observe::BatchReceived { messages: messages.len(), is_count_wrong, stray_lines }.say();
     drop(file);
 
-    let settled = settle_all(desk, messages, rules, Some(mark)).await;
+    let places = places(name, &messages);
+    let settled = settle_all(desk, messages.into_iter().zip(places), rules).await;
     let (told, mut answers): (Vec<Told>, Vec<Option<Answer>>) = settled.into_iter().unzip();
     let answer = match answers.iter().any(Option::is_some) {
         true if is_single => answers.pop().flatten().map(|answer| answer.bytes),
@@ -75,21 +78,34 @@ pub(super) async fn settle_batch<J: Journal>(desk: Arc<Desk<J>>, raw: Bytes, rul
     observe::BatchReceived { messages: messages.len(), is_count_wrong, stray_lines }.say();
     drop(file);
 
-    let settled = settle_all(&desk, messages, &rules, None).await;
+    let settled = settle_all(&desk, messages.into_iter().map(|message| (message, None)), &rules).await;
     let (told, answers): (Vec<Told>, Vec<Option<Answer>>) = settled.into_iter().unzip();
     let answer = answers.iter().any(Option::is_some).then(|| desk.answer_batch(&rules.split(&raw), answers));
     SettledBatch { told, answer }
 }
 
+/// Each message is marked by itself and all before it, so that what is written behind it later changes nothing of its place, and a
+/// message that was cut where the file ended has another place when its rest has come.
+fn places(name: &Sha256, messages: &[Bytes]) -> Vec<Option<Place>> {
+    let mut so_far = name.clone();
+    let place = |(number, message): (i64, &Bytes)| {
+        // Line ends behind the last message may come later and are no part of it.
+        let message = message.trim_ascii_end();
+        so_far.update((message.len() as u64).to_be_bytes());
+        so_far.update(message);
+        Some(Place { file: FileMark(so_far.clone().finalize().into()), number })
+    };
+    (1..).zip(messages).map(place).collect()
+}
+
 async fn settle_all<J: Journal>(
     desk: &Arc<Desk<J>>,
-    messages: Vec<Bytes>,
+    messages: impl Iterator<Item = (Bytes, Option<Place>)>,
     rules: &BatchRules,
-    file: Option<FileMark>,
 ) -> Vec<(Told, Option<Answer>)> {
     let mut under_way = InOrder::new();
-    let mut settled = Vec::with_capacity(messages.len());
-    for (number, message) in (1..).zip(messages) {
+    let mut settled = Vec::new();
+    for (message, place) in messages {
         if under_way.len() == UNDER_WAY_MAX {
             under_way.ready(&mut settled).await;
         }
@@ -101,7 +117,6 @@ async fn settle_all<J: Journal>(
         };
         let received = desk.receive(message, &looked_at);
         let desk = Arc::clone(desk);
-        let place = file.map(|file| Place { file, number });
         under_way.push(async move { desk.settle(received, place).await });
     }
     while !under_way.is_empty() {

@@ -2,27 +2,34 @@
 //!
 //! # The way of a file
 //!
-//!     folder -> (it stands still) -> rename to processing/ -> each message an entry, under the file's mark and its number
+//!     folder -> (it stands still) -> rename to processing/ -> each message an entry, under its place in the file
 //!            -> answers beside it -> rename to done/   (what cannot be read: the reason beside it, rename to failed/)
+//!
+//! A writer may go on after the settle time: it has the file open, and a rename is nothing to it. So a file is looked at before its first
+//! byte is read, after the last, before it ends, and for a while after that. One that changed stands still anew and is read again from its
+//! start; what stands where it stood is known, and what is new is taken.
 //!
 //! # Invariants
 //!
 //! - A crash between any two steps leaves a file that is taken up again from its start, and every message an entry once: the ledger
 //!   knows the places of a file ([`Place`]).
 //! - Files of a folder are taken one after the other, the oldest first, and the messages of each in their order.
+//! - A file that somebody writes, and a thing that is no file, keep no other file waiting.
 //! - Nothing is lost: a file is in the folder, in `processing`, in `done` or in `failed`. While the ledger takes nothing, it waits.
 //! - Reasons are fixed words and numbers; no file name reaches a log.
 //!
 //! # Not here
 //!
-//! When a file may be taken (`drop_watch`), moving (`shelf`), what a control file says (`control_file`).
+//! When a file may be taken (`drop_watch`), moving (`shelf`), which ended lately (`drop_ended`), what a control file says (`control_file`).
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -32,12 +39,13 @@ use super::admission::Rules;
 use super::batch::{BatchRules, settle_file};
 use super::control_file::{Transfer, read_control};
 use super::desk::Desk;
-use super::drop_watch::{Offer, Watch, ending, is_control, stem};
+use super::drop_ended::{Ended, EndedLately, Named};
+use super::drop_watch::{Offer, Stamp, Watch, ending, is_control, stem};
 use super::events::{self, EventDecision, ExaminedEvent, Syntax, Wanted, examine_event};
 use super::listener::IntakeError;
 use super::refusal::{Refusal, Told};
 use super::settings::{DropConfig, FhirRelease};
-use super::shelf::{End, Shelf};
+use super::shelf::{Body, End, Odd, Shelf};
 use super::sources::{Dialect, Source, family};
 use crate::fhir::Release;
 use crate::journal::{FileMark, Journal, Place};
@@ -49,12 +57,27 @@ const CONTROL_BYTES_MAX: usize = 256 * 1024;
 /// After the ledger took nothing, or the folder could not be worked on, so long is waited.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Things that are no files, as many as a note of readiness names.
+const NAMED_MAX: usize = 5;
+
+/// What is worth saying of a folder at readiness; empty where all is well.
+pub(super) type FolderNote = Arc<ArcSwap<Option<String>>>;
+
 /// One drop folder.
 pub(super) struct DropFolder<J> {
     desk: Arc<Desk<J>>,
     config: DropConfig,
     source: SourceName,
     folder: PathBuf,
+    note: FolderNote,
+}
+
+/// What is remembered between two looks at a folder.
+struct Seen {
+    incoming: Watch,
+    claimed: Watch,
+    ended: EndedLately,
+    odd: BTreeSet<Odd>,
 }
 
 /// What became of a file.
@@ -66,6 +89,22 @@ enum Taken {
     Failed { reason: String, answer: Option<Vec<u8>> },
     /// The ledger takes nothing now.
     NotNow,
+}
+
+/// How a look at a claimed file ended.
+enum Look {
+    /// It was read, and stood as the stamp says all the while.
+    Read { taken: Taken, mark: String, stamp: Stamp },
+    /// Somebody writes in it: it stays where it is until it stands still.
+    Growing,
+}
+
+/// How a file ends.
+struct Ending<'a> {
+    end: End,
+    stamp: Stamp,
+    answer: Option<&'a [u8]>,
+    reason: Option<&'a str>,
 }
 
 impl Taken {
@@ -95,15 +134,30 @@ impl<J: Journal> DropFolder<J> {
             place,
             remedy: "make the folder and give it to the broker's user; under systemd name it in ReadWritePaths=".into(),
         })?;
-        Ok(Self { desk: Arc::clone(desk), config: config.clone(), source, folder: config.folder.clone() })
+        Ok(Self { desk: Arc::clone(desk), config: config.clone(), source, folder: config.folder.clone(), note: FolderNote::default() })
+    }
+
+    /// Where its note for readiness stands.
+    pub(super) fn note(&self) -> FolderNote {
+        Arc::clone(&self.note)
+    }
+
+    fn nothing_seen(&self, shelf: &Shelf) -> Seen {
+        let settle = Duration::from_secs(self.config.settle_seconds);
+        Seen {
+            incoming: Watch::new(settle, self.config.control_files),
+            claimed: Watch::new(settle, false),
+            ended: EndedLately::read(shelf.list_of_ended(), (self.desk.clock.tick)()),
+            odd: BTreeSet::new(),
+        }
     }
 
     /// Takes files until the drain begins. Blocks; the one in hand is finished first.
     pub(super) fn keep(self, runtime: &Handle, drain: &CancellationToken) {
-        let mut watch = Watch::new(Duration::from_secs(self.config.settle_seconds), self.config.control_files);
+        let mut seen: Option<Seen> = None;
         let poll = Duration::from_secs(self.config.poll_seconds.max(1));
         while !drain.is_cancelled() {
-            let wait = match self.turn(&mut watch, runtime, drain) {
+            let wait = match self.turn(&mut seen, runtime, drain) {
                 Ok(true) => poll,
                 Ok(false) => PAUSE,
                 Err(error) => {
@@ -118,20 +172,29 @@ impl<J: Journal> DropFolder<J> {
     }
 
     /// Everything that is there now. False: the ledger takes nothing, so what is left waits.
-    fn turn(&self, watch: &mut Watch, runtime: &Handle, drain: &CancellationToken) -> io::Result<bool> {
+    fn turn(&self, seen: &mut Option<Seen>, runtime: &Handle, drain: &CancellationToken) -> io::Result<bool> {
         let shelf = Shelf::open(&self.folder)?;
-        self.turn_on(&shelf, watch, runtime, drain)
+        let seen = seen.get_or_insert_with(|| self.nothing_seen(&shelf));
+        self.turn_on(&shelf, seen, runtime, drain)
     }
 
-    fn turn_on(&self, shelf: &Shelf, watch: &mut Watch, runtime: &Handle, drain: &CancellationToken) -> io::Result<bool> {
+    fn turn_on(&self, shelf: &Shelf, seen: &mut Seen, runtime: &Handle, drain: &CancellationToken) -> io::Result<bool> {
+        self.take_back(shelf, &mut seen.ended)?;
         // What was claimed before comes first: it was older than anything that lies in the folder.
-        for offer in self.left_over(shelf)? {
-            if !self.take(shelf, &offer, runtime)? {
+        let claimed = shelf.claimed()?;
+        let mut odd: BTreeSet<Odd> = claimed.odd.iter().copied().collect();
+        let names: Vec<OsString> = claimed.files.iter().map(|file| file.name.clone()).collect();
+        let still = seen.claimed.look(claimed.files, (self.desk.clock.tick)());
+        for offer in self.left_over(shelf, &names, still)? {
+            if !self.take(shelf, &offer, &mut seen.ended, runtime)? {
                 return Ok(false);
             }
         }
-        let offers = watch.look(shelf.incoming()?, (self.desk.clock.tick)());
-        observe::FilesWaiting { source: &self.source, files: watch.waiting() }.say();
+        let incoming = shelf.incoming()?;
+        odd.extend(incoming.odd);
+        self.tell_odd(&mut seen.odd, odd);
+        let offers = seen.incoming.look(incoming.files, (self.desk.clock.tick)());
+        observe::FilesWaiting { source: &self.source, files: seen.incoming.waiting() }.say();
         for offer in offers {
             if drain.is_cancelled() {
                 return Ok(true);
@@ -142,28 +205,66 @@ impl<J: Journal> DropFolder<J> {
             if let Some(control) = &offer.control {
                 shelf.claim(control)?;
             }
-            if !self.take(shelf, &offer, runtime)? {
+            // It stood still where it lay; while it does, it need not prove that again.
+            seen.claimed.know_still(&offer.body, offer.stamp);
+            if !self.take(shelf, &offer, &mut seen.ended, runtime)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Files in `processing`, with their control files put beside them again.
-    fn left_over(&self, shelf: &Shelf) -> io::Result<Vec<Offer>> {
-        let names = shelf.claimed()?;
-        let mut offers = Vec::new();
-        for body in names.iter().filter(|name| !self.config.control_files || !is_control(name)) {
-            let control = self.config.control_files.then(|| self.control_of(shelf, &names, body)).transpose()?.flatten();
-            offers.push(Offer { body: body.clone(), control });
+    /// Says once of each thing that it is no file, and notes for readiness what there is.
+    fn tell_odd(&self, known: &mut BTreeSet<Odd>, odd: BTreeSet<Odd>) {
+        for Odd { kind, place, inode } in odd.difference(known).copied() {
+            observe::NoPlainFile { source: &self.source, folder: &self.folder, kind, place, inode }.say();
         }
-        if self.config.control_files {
-            for control in names.iter().filter(|name| is_control(name)) {
-                if !offers.iter().any(|offer| offer.control.as_ref() == Some(control)) {
-                    // Its body has ended already; only the last rename is missing.
-                    let end = if self.body_is_done(shelf, control) { End::Done } else { End::Failed };
-                    shelf.finish(control, end, &shelf.free_name(control, end))?;
-                }
+        if *known != odd {
+            self.note.store(Arc::new(note_of(&self.folder, &odd)));
+        }
+        *known = odd;
+    }
+
+    /// Files that ended and were written on after that go through `processing` again.
+    fn take_back(&self, shelf: &Shelf, ended: &mut EndedLately) -> io::Result<()> {
+        ended.look((self.desk.clock.tick)(), |one| {
+            let (body, end) = (&one.body, one.end);
+            match shelf.ended_stamp(&body.ended(), end) {
+                Ok(stamp) if stamp == one.stamp => return Ok(false),
+                Ok(_) => {}
+                // Cleared away, or something else lies there now.
+                Err(_) => return Ok(true),
+            }
+            if !shelf.take_back(&body.ended(), end, &body.name())? {
+                return Ok(false);
+            }
+            observe::FileGrew { source: &self.source }.say();
+            // What was said of it then is said anew.
+            shelf.remove(&beside(&body.ended(), REASON), end)?;
+            shelf.remove(&beside(&body.ended(), ANSWER), end)?;
+            if let Some(control) = &one.control {
+                // Where it is not there any more, the body says so in `failed`.
+                let _taken = shelf.take_back(&control.ended(), end, &control.name());
+            }
+            Ok(true)
+        })
+    }
+
+    /// Files in `processing` that stand still, with their control files put beside them again.
+    fn left_over(&self, shelf: &Shelf, names: &[OsString], still: Vec<Offer>) -> io::Result<Vec<Offer>> {
+        if !self.config.control_files {
+            return Ok(still);
+        }
+        let mut offers = Vec::new();
+        for offer in still.into_iter().filter(|offer| !is_control(&offer.body)) {
+            let control = self.control_of(shelf, names, &offer.body)?;
+            offers.push(Offer { control, ..offer });
+        }
+        for control in names.iter().filter(|name| is_control(name)) {
+            if !names.iter().any(|name| !is_control(name) && stem(name) == stem(control)) {
+                // Its body has ended already; only the last rename is missing.
+                let end = if self.body_is_done(shelf, control) { End::Done } else { End::Failed };
+                shelf.finish(control, end, &shelf.free_name(control, end))?;
             }
         }
         Ok(offers)
@@ -174,10 +275,9 @@ impl<J: Journal> DropFolder<J> {
         if let Some(control) = claimed.iter().find(|name| is_control(name) && self::stem(name) == stem) {
             return Ok(Some(control.clone()));
         }
-        let incoming = shelf.incoming()?.into_iter().map(|file| file.name).find(|name| is_control(name) && self::stem(name) == stem);
-        let Some(control) = incoming.filter(|name| shelf.is_incoming(name)) else { return Ok(None) };
-        shelf.claim(&control)?;
-        Ok(Some(control))
+        let incoming = shelf.incoming()?.files.into_iter().map(|file| file.name);
+        let Some(control) = incoming.into_iter().find(|name| is_control(name) && self::stem(name) == stem) else { return Ok(None) };
+        Ok(shelf.claim(&control)?.then_some(control))
     }
 
     fn body_is_done(&self, shelf: &Shelf, control: &OsStr) -> bool {
@@ -190,16 +290,27 @@ impl<J: Journal> DropFolder<J> {
     }
 
     /// Takes a claimed file to its end. False: the ledger takes nothing; the file stays claimed.
-    fn take(&self, shelf: &Shelf, offer: &Offer, runtime: &Handle) -> io::Result<bool> {
-        let (taken, mark) = self.read(shelf, offer, runtime)?;
+    fn take(&self, shelf: &Shelf, offer: &Offer, ended: &mut EndedLately, runtime: &Handle) -> io::Result<bool> {
+        let look = match self.read(shelf, offer, runtime) {
+            Ok(look) => look,
+            // This one cannot be read; the others can.
+            Err(error) => {
+                observe::FolderTrouble { source: &self.source, folder: &self.folder, error: &error }.say();
+                return Ok(true);
+            }
+        };
+        let Look::Read { taken, mark, stamp } = look else {
+            observe::FileGrew { source: &self.source }.say();
+            return Ok(true);
+        };
         match taken {
             Taken::NotNow => return Ok(false),
             Taken::Done { answer, messages, refused } => {
-                self.end(shelf, offer, End::Done, answer.as_deref(), None)?;
+                self.end(shelf, offer, ended, Ending { end: End::Done, stamp, answer: answer.as_deref(), reason: None })?;
                 observe::FileTaken { source: &self.source, mark: &mark, messages, refused }.say();
             }
             Taken::Failed { reason, answer } => {
-                self.end(shelf, offer, End::Failed, answer.as_deref(), Some(&reason))?;
+                self.end(shelf, offer, ended, Ending { end: End::Failed, stamp, answer: answer.as_deref(), reason: Some(&reason) })?;
                 observe::FileFailed { source: &self.source, mark: &mark, reason: &reason }.say();
             }
         }
@@ -207,51 +318,65 @@ impl<J: Journal> DropFolder<J> {
     }
 
     /// Writes what belongs beside the file and moves it, its control file last.
-    fn end(&self, shelf: &Shelf, offer: &Offer, end: End, answer: Option<&[u8]>, reason: Option<&str>) -> io::Result<()> {
+    fn end(&self, shelf: &Shelf, offer: &Offer, lately: &mut EndedLately, ending: Ending<'_>) -> io::Result<()> {
+        let Ending { end, stamp, answer, reason } = ending;
         let ended = shelf.free_name(&offer.body, end);
-        let beside = |what: &str| {
-            let mut name = ended.clone();
-            name.push(what);
-            name
-        };
+        let control = offer.control.as_ref().map(|control| (control, shelf.free_name(control, end)));
         if let Some(answer) = answer {
-            shelf.put(&beside(".ack.hl7"), end, answer)?;
+            shelf.put(&beside(&ended, ANSWER), end, answer)?;
         }
         if let Some(reason) = reason {
-            shelf.put(&beside(".reason.txt"), end, format!("{reason}\n").as_bytes())?;
+            shelf.put(&beside(&ended, REASON), end, format!("{reason}\n").as_bytes())?;
+        }
+        if let Some(body) = Named::of(&ended, &offer.body) {
+            let control = control.as_ref().and_then(|(control, ended)| Named::of(ended, control));
+            lately.note(Ended { end, body, control, stamp }, (self.desk.clock.tick)())?;
         }
         shelf.finish(&offer.body, end, &ended)?;
-        if let Some(control) = &offer.control {
-            shelf.finish(control, end, &shelf.free_name(control, end))?;
+        if let Some((control, ended)) = control {
+            shelf.finish(control, end, &ended)?;
         }
         Ok(())
     }
 
     /// Reads a claimed file and hands its messages over. With the beginning of its mark, for the log.
-    fn read(&self, shelf: &Shelf, offer: &Offer, runtime: &Handle) -> io::Result<(Taken, String)> {
-        let unread = |taken| Ok((taken, String::new()));
+    fn read(&self, shelf: &Shelf, offer: &Offer, runtime: &Handle) -> io::Result<Look> {
+        let unread = |taken, stamp| Ok(Look::Read { taken, mark: String::new(), stamp });
         if self.config.control_files {
-            let Some(control) = &offer.control else { return unread(Taken::failed("there is no control file for it")) };
-            let bytes = shelf.read(control, CONTROL_BYTES_MAX)?.unwrap_or_default();
+            let Some(control) = &offer.control else {
+                return unread(Taken::failed("there is no control file for it"), offer.stamp);
+            };
+            let bytes = match shelf.read(control, CONTROL_BYTES_MAX)? {
+                Body::Whole(bytes, _) => bytes,
+                Body::TooLong(_) => Vec::new(),
+                Body::Changing => return Ok(Look::Growing),
+            };
             if let Transfer::Failed(why) = read_control(&bytes) {
-                return unread(Taken::failed(why));
+                return unread(Taken::failed(why), offer.stamp);
             }
         }
-        let body = match shelf.read(&offer.body, self.config.file_bytes_max) {
-            Ok(Some(body)) => body,
-            Ok(None) => {
+        let (body, stamp) = match shelf.read(&offer.body, self.config.file_bytes_max) {
+            Ok(Body::Whole(body, stamp)) if stamp == offer.stamp => (body, stamp),
+            Ok(Body::Whole(..) | Body::Changing) => return Ok(Look::Growing),
+            Ok(Body::TooLong(stamp)) => {
                 let limit = self.config.file_bytes_max;
                 let reason = format!("longer than {limit} bytes (file_bytes_max); split it, or use `chis-broker import`");
-                return unread(Taken::failed(reason));
+                return unread(Taken::failed(reason), stamp);
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return unread(Taken::failed("the broker's user may not read it; correct its mode and put it into the folder again"));
+                let reason = "the broker's user may not read it; correct its mode and put it into the folder again";
+                return unread(Taken::failed(reason), offer.stamp);
             }
             Err(error) => return Err(error),
         };
         let mark = mark(&offer.body, &body);
         let shown = mark.0.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Ok((runtime.block_on(self.hand_over(&offer.body, Bytes::from(body), mark)), shown))
+        let taken = runtime.block_on(self.hand_over(&offer.body, Bytes::from(body), mark));
+        // Entries have their places: what was taken now is known when the file is read again.
+        if taken != Taken::NotNow && shelf.stamp(&offer.body)? != stamp {
+            return Ok(Look::Growing);
+        }
+        Ok(Look::Read { taken, mark: shown, stamp })
     }
 
     async fn hand_over(&self, name: &OsStr, body: Bytes, mark: FileMark) -> Taken {
@@ -262,7 +387,7 @@ impl<J: Journal> DropFolder<J> {
             return Taken::failed("empty");
         }
         match kind_of(name, &body, self.config.control_files) {
-            Some(Kind::Hl7v2) => self.hand_over_hl7(source, body, mark).await,
+            Some(Kind::Hl7v2) => self.hand_over_hl7(source, body, (&begun(name), mark)).await,
             Some(Kind::Fhir(syntax)) => self.hand_over_event(source, syntax, body, mark).await,
             None => Taken::failed(
                 "no format has this ending; .hl7 and .txt are HL7 v2, .xml and .json FHIR (.dat and .ctl: control_files = true)",
@@ -270,13 +395,13 @@ impl<J: Journal> DropFolder<J> {
         }
     }
 
-    async fn hand_over_hl7(&self, source: Arc<Source>, body: Bytes, mark: FileMark) -> Taken {
+    async fn hand_over_hl7(&self, source: Arc<Source>, body: Bytes, (name, mark): (&Sha256, FileMark)) -> Taken {
         let rules = BatchRules {
             candidates: vec![source],
             processing_ids: self.config.processing_ids.clone(),
             message_bytes_max: self.config.message_bytes_max,
         };
-        let settled = settle_file(&self.desk, body.clone(), &rules, mark).await;
+        let settled = settle_file(&self.desk, body.clone(), &rules, name).await;
         if settled.told.is_empty() {
             return self.keep_unreadable(body, &rules, mark).await;
         }
@@ -375,11 +500,40 @@ fn kind_of(name: &OsStr, body: &[u8], control_files: bool) -> Option<Kind> {
     }
 }
 
-/// Which file this is: its name and every byte of it.
-fn mark(name: &OsStr, body: &[u8]) -> FileMark {
+/// The answers to a file, written beside it.
+const ANSWER: &str = ".ack.hl7";
+/// What is written beside a file that failed.
+const REASON: &str = ".reason.txt";
+
+/// `a.hl7.reason.txt`
+fn beside(ended: &OsStr, what: &str) -> OsString {
+    let mut name = ended.to_owned();
+    name.push(what);
+    name
+}
+
+/// What readiness says of things that are no files.
+fn note_of(folder: &std::path::Path, odd: &BTreeSet<Odd>) -> Option<String> {
+    let named: Vec<String> =
+        odd.iter().take(NAMED_MAX).map(|Odd { kind, place, inode }| format!("{kind} {place} (find -inum {inode})")).collect();
+    let more = odd.len().saturating_sub(NAMED_MAX);
+    let rest = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let text =
+        || format!("in the drop folder {} are things that are no files and are left alone: {}{rest}", folder.display(), named.join(", "));
+    (!odd.is_empty()).then(text)
+}
+
+/// Which file this is, by its name; the places of its messages begin with it.
+fn begun(name: &OsStr) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(name.as_encoded_bytes());
     hash.update([0]);
+    hash
+}
+
+/// Which file this is: its name and every byte of it.
+fn mark(name: &OsStr, body: &[u8]) -> FileMark {
+    let mut hash = begun(name);
     hash.update(body);
     FileMark(hash.finalize().into())
 }

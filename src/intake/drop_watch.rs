@@ -15,22 +15,33 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// Endings of files that are still being written.
 const UNFINISHED: [&str; 7] = ["tmp", "part", "partial", "filepart", "crdownload", "writing", "swp"];
+
+/// What changes when somebody writes on in a file, or puts another one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub(super) inode: u64,
+    pub(super) bytes: u64,
+    /// Since 1970, by the clock of whoever keeps the file.
+    pub(super) modified: Option<Duration>,
+}
 
 /// A file as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) name: OsString,
-    pub(super) bytes: u64,
-    /// Since 1970, by the clock of whoever keeps the file.
-    pub(super) modified: Option<Duration>,
+    pub(super) stamp: Stamp,
 }
 
 /// A file to be taken, with its control file where there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     pub(super) body: OsString,
+    /// The body as it stood still.
+    pub(super) stamp: Stamp,
     pub(super) control: Option<OsString>,
 }
 
@@ -39,7 +50,8 @@ pub(super) struct Offer {
 pub(super) struct Watch {
     settle: Duration,
     control_files: bool,
-    seen: BTreeMap<OsString, (Listed, Instant)>,
+    /// Since when a file stands as it does; none: for long enough.
+    seen: BTreeMap<OsString, (Stamp, Option<Instant>)>,
 }
 
 impl Watch {
@@ -52,6 +64,11 @@ impl Watch {
         self.seen.len()
     }
 
+    /// A file that stood still already where it lay before.
+    pub(super) fn know_still(&mut self, name: &OsStr, stamp: Stamp) {
+        self.seen.insert(name.to_owned(), (stamp, None));
+    }
+
     /// Looks at a listing; gives what may be taken, oldest first, names deciding between equals.
     pub(super) fn look(&mut self, listing: Vec<Listed>, now: Instant) -> Vec<Offer> {
         let listing: Vec<Listed> = listing.into_iter().filter(|file| !is_left_alone(&file.name)).collect();
@@ -59,28 +76,28 @@ impl Watch {
         let mut ready: Vec<&Listed> = Vec::new();
         for file in &listing {
             match self.seen.get(&file.name) {
-                Some((known, since)) if known == file => {
-                    if self.settle <= now.duration_since(*since) {
+                Some((known, since)) if *known == file.stamp => {
+                    if since.is_none_or(|since| self.settle <= now.duration_since(since)) {
                         ready.push(file);
                     }
                 }
                 _ => {
-                    self.seen.insert(file.name.clone(), (file.clone(), now));
+                    self.seen.insert(file.name.clone(), (file.stamp, Some(now)));
                     if self.settle.is_zero() {
                         ready.push(file);
                     }
                 }
             }
         }
-        ready.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+        ready.sort_by(|a, b| (a.stamp.modified, &a.name).cmp(&(b.stamp.modified, &b.name)));
         if !self.control_files {
-            return ready.into_iter().map(|file| Offer { body: file.name.clone(), control: None }).collect();
+            return ready.into_iter().map(|file| Offer { body: file.name.clone(), stamp: file.stamp, control: None }).collect();
         }
         let controls: Vec<&OsString> = ready.iter().map(|file| &file.name).filter(|name| is_control(name)).collect();
         let bodies = ready.iter().filter(|file| !is_control(&file.name));
         let pairs = bodies.filter_map(|body| {
             let control = controls.iter().find(|control| stem(control) == stem(&body.name))?;
-            Some(Offer { body: body.name.clone(), control: Some((*control).clone()) })
+            Some(Offer { body: body.name.clone(), stamp: body.stamp, control: Some((*control).clone()) })
         });
         pairs.collect()
     }
@@ -121,7 +138,7 @@ mod tests {
         let listed = |text: &&str| {
             let parts: Vec<&str> = text.split(':').collect();
             let modified = Duration::from_secs(parts[2].parse().unwrap());
-            Listed { name: parts[0].into(), bytes: parts[1].parse().unwrap(), modified: Some(modified) }
+            Listed { name: parts[0].into(), stamp: Stamp { inode: 0, bytes: parts[1].parse().unwrap(), modified: Some(modified) } }
         };
         files.iter().map(listed).collect()
     }
@@ -156,6 +173,18 @@ mod tests {
         check(&mut watch, 0, &["a.hl7:10:0"], &[]);
         check(&mut watch, 1, &[], &[]);
         check(&mut watch, 2, &["a.hl7:10:0"], &[]);
+    }
+
+    #[test]
+    fn another_file_of_the_same_size_and_time_begins_anew_and_one_that_is_known_to_stand_still_does_not() {
+        let mut watch = Watch::new(Duration::from_secs(5), false);
+        let mut file = listing(&["a.hl7:10:0"]).remove(0);
+        watch.know_still(&file.name, file.stamp);
+        assert_eq!(watch.look(vec![file.clone()], at(0)).len(), 1);
+        file.stamp.inode = 7;
+        assert_eq!(watch.look(vec![file.clone()], at(1)).len(), 0);
+        assert_eq!(watch.look(vec![file.clone()], at(5)).len(), 0);
+        assert_eq!(watch.look(vec![file], at(6)).len(), 1);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::desk::{Clock, Desk, Patience};
-use super::drop::DropFolder;
+use super::drop::{DropFolder, FolderNote};
 use super::gate::{Full, Gate, Key, Pass};
 use super::http::{self, WebLine};
 use super::mllp::{Conversation, Ended, Line};
@@ -109,9 +109,15 @@ pub struct Controls {
     sources: Arc<ArcSwap<Sources>>,
     generation: Arc<AtomicU64>,
     tls: Vec<Arc<TlsDoor>>,
+    folders: Vec<FolderNote>,
 }
 
 impl Controls {
+    /// What lies in drop folders and can never be taken, a text for each folder where something does.
+    pub fn folder_notes(&self) -> Vec<String> {
+        self.folders.iter().filter_map(|note| note.load().as_ref().clone()).collect()
+    }
+
     /// Reads certificates, keys, CAs and revocation lists of all listeners again. New connections use the new ones; the peers of
     /// open ones are looked at again at their next message.
     ///
@@ -207,7 +213,12 @@ impl<J: Journal> Intake<J> {
     pub fn controls(&self) -> Controls {
         let mllp = self.mllp.iter().filter_map(|door| door.tls.clone());
         let http = self.http.iter().filter_map(|door| door.tls.clone());
-        Controls { sources: Arc::clone(&self.desk.sources), generation: Arc::clone(&self.desk.generation), tls: mllp.chain(http).collect() }
+        Controls {
+            sources: Arc::clone(&self.desk.sources),
+            generation: Arc::clone(&self.desk.generation),
+            tls: mllp.chain(http).collect(),
+            folders: self.drops.iter().map(DropFolder::note).collect(),
+        }
     }
 
     /// Opens the doors, until `drain` is cancelled and what was in hand then is answered.

@@ -22,6 +22,7 @@ mod budget;
 mod control_file;
 mod desk;
 mod drop;
+mod drop_ended;
 mod drop_watch;
 mod events;
 mod gate;

@@ -4,17 +4,22 @@
 //!
 //! - A file is in exactly one of the four places; it moves by one rename.
 //! - What we write beside a file is written under a hidden name, synced, and renamed: nobody reads half of it.
-//! - Nothing is overwritten: a name that is taken in `done` or `failed` gets a number.
+//! - Nothing is overwritten: a name that is taken in `done` or `failed` gets a number, one that is taken in `processing` waits.
+//! - Only plain files are files. A directory, a named pipe, a socket or a symbolic link is never moved, opened or followed: a link may
+//!   lead anywhere, and opening a pipe waits for ever.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::drop_watch::Listed;
+use serde::{Deserialize, Serialize};
+
+use super::drop_watch::{Listed, Stamp};
 
 /// Where a file may end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     Done,
     Failed,
@@ -29,6 +34,36 @@ impl End {
     }
 }
 
+/// Something that is no plain file, named by its number: names of files are in no log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Odd {
+    /// `a directory`
+    pub(super) kind: &'static str,
+    /// `in the folder`, `in processing`
+    pub(super) place: &'static str,
+    pub(super) inode: u64,
+}
+
+/// What lies in the folder or in `processing`.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) files: Vec<Listed>,
+    pub(super) odd: Vec<Odd>,
+}
+
+/// A claimed file that was read.
+pub(super) enum Body {
+    /// Every byte; it stood as the stamp says before the first and after the last.
+    Whole(Vec<u8>, Stamp),
+    /// Longer than the limit.
+    TooLong(Stamp),
+    /// Somebody wrote while it was read.
+    Changing,
+}
+
+/// The folders that are made in the folder.
+const FOLDERS: [&str; 3] = ["processing", "done", "failed"];
+
 /// See the file.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -41,7 +76,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// Makes the three folders where they are missing.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        for folder in ["processing", "done", "failed"] {
+        for folder in FOLDERS {
             fs::create_dir_all(root.join(folder))?;
         }
         Ok(Self {
@@ -60,33 +95,26 @@ impl Shelf {
         Ok(())
     }
 
-    /// The plain files that lie in the folder itself.
-    pub(super) fn incoming(&self) -> io::Result<Vec<Listed>> {
-        let mut listed = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            // It may have gone meanwhile.
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_file() {
-                let modified = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-                listed.push(Listed { name: entry.file_name(), bytes: metadata.len(), modified });
-            }
-        }
-        Ok(listed)
+    /// What lies in the folder itself; hidden things are not looked at.
+    pub(super) fn incoming(&self) -> io::Result<Listing> {
+        let mut listing = listed(&self.root, "in the folder", &FOLDERS)?;
+        listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
     }
 
-    /// What a run before this one had claimed and not finished, by name.
-    pub(super) fn claimed(&self) -> io::Result<Vec<OsString>> {
-        let mut names: Vec<OsString> =
-            fs::read_dir(self.root.join("processing"))?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
-        names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-        names.sort();
-        Ok(names)
+    /// What a run before this one had claimed and not finished, by name; hidden things are not looked at.
+    pub(super) fn claimed(&self) -> io::Result<Listing> {
+        let mut listing = listed(&self.root.join("processing"), "in processing", &[])?;
+        listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
     }
 
-    /// Takes a file out of the folder. False where it is not there (any more).
+    /// Takes a file out of the folder. False where it is not there (any more), or where its name is taken in `processing`: it waits.
     pub(super) fn claim(&self, name: &OsStr) -> io::Result<bool> {
         self.step()?;
+        if fs::symlink_metadata(self.processing(name)).is_ok() {
+            return Ok(false);
+        }
         match fs::rename(self.root.join(name), self.processing(name)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -98,12 +126,50 @@ impl Shelf {
         self.root.join("processing").join(name)
     }
 
-    /// A claimed file, at most `limit` bytes; `None` for one that is longer.
-    pub(super) fn read(&self, name: &OsStr, limit: usize) -> io::Result<Option<Vec<u8>>> {
-        let file = fs::File::open(self.processing(name))?;
+    /// A claimed file, at most `limit` bytes.
+    pub(super) fn read(&self, name: &OsStr, limit: usize) -> io::Result<Body> {
+        let before = self.stamp(name)?;
+        let mut file = fs::File::open(self.processing(name))?;
         let mut bytes = Vec::new();
-        file.take(u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
-        Ok((bytes.len() <= limit).then_some(bytes))
+        (&mut file).take(u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
+        if limit < bytes.len() {
+            return Ok(Body::TooLong(before));
+        }
+        let is_same = stamp(&file.metadata()?) == before && before.bytes == bytes.len() as u64;
+        Ok(if is_same { Body::Whole(bytes, before) } else { Body::Changing })
+    }
+
+    /// How a claimed file stands now.
+    pub(super) fn stamp(&self, name: &OsStr) -> io::Result<Stamp> {
+        plain_stamp(&self.processing(name))
+    }
+
+    /// How a file stands now that ended under this name.
+    pub(super) fn ended_stamp(&self, ended: &OsStr, end: End) -> io::Result<Stamp> {
+        plain_stamp(&self.root.join(end.folder()).join(ended))
+    }
+
+    /// Takes back a file that ended, under the name that it had. False where that name is taken in `processing`: it waits.
+    pub(super) fn take_back(&self, ended: &OsStr, end: End, name: &OsStr) -> io::Result<bool> {
+        self.step()?;
+        if fs::symlink_metadata(self.processing(name)).is_ok() {
+            return Ok(false);
+        }
+        fs::rename(self.root.join(end.folder()).join(ended), self.processing(name))?;
+        Ok(true)
+    }
+
+    /// Removes what was written beside the place where a file ended.
+    pub(super) fn remove(&self, name: &OsStr, end: End) -> io::Result<()> {
+        match fs::remove_file(self.root.join(end.folder()).join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the list of those that ended lately is kept.
+    pub(super) fn list_of_ended(&self) -> PathBuf {
+        self.root.join("processing/.ended.jsonl")
     }
 
     /// The name under which a claimed file will end, so that what is written beside it can carry it.
@@ -143,13 +209,50 @@ impl Shelf {
         Ok(())
     }
 
-    /// Is a file of this name in the folder itself?
-    pub(super) fn is_incoming(&self, name: &OsStr) -> bool {
-        self.root.join(name).is_file()
-    }
-
     /// Did a file of this name end so?
     pub(super) fn has_ended(&self, name: &OsStr, end: End) -> bool {
         self.root.join(end.folder()).join(name).exists()
     }
+}
+
+/// Plain files and the others. What goes while it is looked at is in neither.
+fn listed(folder: &Path, place: &'static str, except: &[&str]) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") || except.iter().any(|known| name == *known) {
+            continue;
+        }
+        // Of a link this is the link itself.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() {
+            listing.files.push(Listed { name, stamp: stamp(&metadata) });
+        } else {
+            listing.odd.push(Odd { kind: kind(&metadata.file_type()), place, inode: metadata.ino() });
+        }
+    }
+    listing.odd.sort();
+    Ok(listing)
+}
+
+fn kind(of: &fs::FileType) -> &'static str {
+    match of {
+        of if of.is_dir() => "a directory",
+        of if of.is_symlink() => "a symbolic link",
+        of if of.is_fifo() => "a named pipe",
+        of if of.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+fn stamp(metadata: &fs::Metadata) -> Stamp {
+    let modified = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    Stamp { inode: metadata.ino(), bytes: metadata.len(), modified }
+}
+
+/// Of a plain file, not of what a link leads to.
+fn plain_stamp(path: &Path) -> io::Result<Stamp> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_file() { Ok(stamp(&metadata)) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
 }

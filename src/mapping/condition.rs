@@ -8,8 +8,9 @@
 //!             | operand "fits" literal
 //!             | operand "in" "table(" literal ")"
 //!             | operand "in" column
-//! operand     = path | "text" | 'text' | number | column | "count(" path ")" | "length(" path ")" | "distinct(" path { "," path } ")"
+//! operand     = path | "text" | 'text' | number | column | "count(" path ")" | "length(" path ")" | "distinct(" value { "," value } ")"
 //!             | "days(" day "," day ")"
+//! value       = path | column
 //! column      = "column(" path "," literal "," literal ")"
 //! day         = path | "received()"
 //! ```
@@ -73,8 +74,8 @@ pub(super) enum Operand {
     Length(Path),
     /// Whole days from the first date to the second; nothing where one of them is no date.
     Days(Box<(Day, Day)>),
-    /// How many different values the paths find together.
-    Distinct(Vec<Path>),
+    /// How many different values these find together; an empty cell is none.
+    Distinct(Vec<Operand>),
     /// What a further column of a table says of the codes that a path finds.
     Column(Path, Box<Column>),
 }
@@ -155,6 +156,16 @@ impl Condition {
             Self::Compare(sides, _) => sides.0.paths().into_iter().chain(sides.1.paths()).collect(),
         }
     }
+
+    /// The tables that it asks.
+    pub fn tables(&self) -> Vec<&Table> {
+        match self {
+            Self::And(many) | Self::Or(many) => many.iter().flat_map(Self::tables).collect(),
+            Self::Not(inner) => inner.tables(),
+            Self::Listed(_, table) => vec![table],
+            Self::Exists(_) | Self::In(..) | Self::Fits(..) | Self::Compare(..) | Self::Among(..) => Vec::new(),
+        }
+    }
 }
 
 impl Operand {
@@ -178,7 +189,7 @@ impl Operand {
                 let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
                 such(days.as_deref().unwrap_or_default())
             }
-            Self::Distinct(paths) => such(&distinct(message, paths).to_string()),
+            Self::Distinct(values) => such(&distinct(message, values).to_string()),
             Self::Column(path, column) => {
                 let mut none = true;
                 let found = message.any(path, &mut |code| {
@@ -196,7 +207,7 @@ impl Operand {
             Self::Number(number) => number.is_finite() && such(*number),
             Self::Count(path) => such(exact(message.count(path))),
             Self::Length(path) => such(exact(length(message, path))),
-            Self::Distinct(paths) => such(exact(distinct(message, paths))),
+            Self::Distinct(values) => such(exact(distinct(message, values))),
             _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
     }
@@ -208,7 +219,7 @@ impl Operand {
     fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Path(path) | Self::Count(path) | Self::Length(path) | Self::Column(path, _) => vec![path],
-            Self::Distinct(paths) => paths.iter().collect(),
+            Self::Distinct(values) => values.iter().flat_map(Self::paths).collect(),
             Self::Days(dates) => [&dates.0, &dates.1].into_iter().filter_map(Day::path).collect(),
             Self::Text(_) | Self::Number(_) => Vec::new(),
         }
@@ -229,12 +240,14 @@ impl Day {
     }
 }
 
-/// How many different values some paths find together.
-fn distinct(message: &dyn Ask, paths: &[Path]) -> usize {
+/// How many different values some operands find together; what is empty is none.
+fn distinct(message: &dyn Ask, values: &[Operand]) -> usize {
     let mut seen = BTreeSet::new();
-    for path in paths {
-        message.any(path, &mut |text| {
-            seen.insert(text.to_owned());
+    for value in values {
+        value.any(message, &mut |text| {
+            if !text.is_empty() {
+                seen.insert(text.to_owned());
+            }
             false
         });
     }
@@ -246,6 +259,10 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
     let Some(path) = day.path() else { return message.received() };
     let mut day = None;
     message.any(path, &mut |text| {
+        if let Some(said) = day_month_year(text) {
+            day = said;
+            return true;
+        }
         let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
         let whole = match digits.len() {
             4 => format!("{digits}0101"),
@@ -256,6 +273,18 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
         true
     });
     day
+}
+
+/// `05/01/2026`, `5.1.2026`, as extracts write days; `None` for a text that begins with a year, `Some(None)` for no such day.
+fn day_month_year(text: &str) -> Option<Option<Date>> {
+    let mut parts = text.split(['/', '.', '-', ' ']);
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let fits = |part: &str, length: std::ops::RangeInclusive<usize>| {
+        length.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let number = |part: &str| part.parse::<i8>().ok();
+    let said = || Date::new(year.parse().ok()?, number(month)?, number(day)?).ok();
+    (fits(day, 1..=2) && fits(month, 1..=2) && fits(year, 4..=4)).then(said)
 }
 
 /// How many characters the first value of a path has.
@@ -279,7 +308,19 @@ fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dy
             right.any_number(message, &mut |b| a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)))
         });
     }
-    left.any(message, &mut |a| right.any(message, &mut |b| one(a, comparison, b)))
+    // A table's numbers are texts like the sender's.
+    let orders = !matches!(comparison, Comparison::Equal | Comparison::Unequal);
+    let by_number = orders && [left, right].into_iter().any(|side| matches!(side, Operand::Column(..)));
+    left.any(message, &mut |a| {
+        right.any(message, &mut |b| match (number(a), number(b)) {
+            (Some(a), Some(b)) if by_number => a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)),
+            _ => one(a, comparison, b),
+        })
+    })
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn one(a: &str, comparison: Comparison, b: &str) -> bool {
@@ -464,14 +505,18 @@ impl<'p> Parser<'p> {
         self.path().map(Day::Path)
     }
 
-    /// `path, path)` after `distinct(`.
-    fn paths(&mut self) -> Result<Vec<Path>, Mistake> {
-        let mut paths = vec![self.path()?];
+    /// `path, column(…))` after `distinct(`.
+    fn values(&mut self) -> Result<Vec<Operand>, Mistake> {
+        let mut values = vec![self.value()?];
         while self.sign(",") {
-            paths.push(self.path()?);
+            values.push(self.value()?);
         }
         self.closes()?;
-        Ok(paths)
+        Ok(values)
+    }
+
+    fn value(&mut self) -> Result<Operand, Mistake> {
+        if self.opens("column") { self.column() } else { self.path().map(Operand::Path) }
     }
 
     /// `path, "table", "column")` after `column(`.
@@ -524,7 +569,7 @@ impl<'p> Parser<'p> {
             return Ok(Operand::Days(Box::new(days)));
         }
         if self.opens("distinct") {
-            return Ok(Operand::Distinct(self.paths()?));
+            return Ok(Operand::Distinct(self.values()?));
         }
         if self.opens("column") {
             return self.column();
@@ -709,6 +754,10 @@ mod tests {
         let message = Fake(&[
             ("PID-8", "2"),
             ("PID-7", "20260401"),
+            ("PID-3", "10"),
+            ("DOB", "05/04/2026"),
+            ("DOD", "6.4.2026 10:00"),
+            ("DOX", "31-02-2026"),
             ("MSH-7", "202604290930+0100"),
             ("meta", "2026-04-02T01:00:00Z"),
             ("OBX", "a"),
@@ -735,13 +784,19 @@ mod tests {
         check("days(MSH-7, PID-7) = -28", true);
         check("days(PID-7, meta) = 1", true);
         check("days(PID-7, received()) = 2 and days(MSH-7, received()) < 0", true);
+        check("days(DOB, received()) = -2 and days(DOB, DOD) = 1 and days(PID-7, DOB) = 4", true);
+        check("days(DOX, received()) < 99 or days(DOX, received()) >= 99", false);
         check("distinct(OBX) = 2 and distinct(PID-8) = 1 and distinct(PID-9) = 0", true);
         check("distinct(OBX, PID-8) > 2 and distinct(PID-8, PID-8) < 2", true);
+        check("distinct(PID-8, column(PID-8, \"sex\", \"to\"), column(PID-7, \"sex\", \"to\")) = 1", true);
+        check("distinct(column(PID-8, \"sex\", \"display\"), PID-8) = 2", true);
         check("column(PID-8, \"sex\", \"display\") = 'Female'", true);
         check(
             "column(PID-8, \"sex\", \"to\") = PID-8 and column(PID-7, \"sex\", \"to\") = '' and column(PID-9, \"sex\", \"to\") = ''",
             true,
         );
+        check("PID-3 > column(PID-8, \"sex\", \"to\") and PID-3 > '2'", false);
+        check("PID-3 > column(PID-8, \"sex\", \"to\") and not PID-9 < column(PID-8, \"sex\", \"to\")", true);
         check("OBX in column(PID-8, \"sex\", \"note\") and not PID-8 in column(PID-8, \"sex\", \"note\")", true);
         check("PID-9 in column(PID-9, \"sex\", \"note\")", false);
         check("days(PID-8, MSH-7) >= 0 or days(PID-9, MSH-7) >= 0 or days(PID-9, MSH-7) < 0", false);

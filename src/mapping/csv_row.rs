@@ -136,7 +136,7 @@ pub(super) fn show_columns(columns: &[String], findings: &mut [Finding], provena
         let Some(column) = shown(&finding.at, columns) else { continue };
         finding.text = match finding.text.rsplit_once(&format!(" at {}", finding.at)) {
             Some((before, after)) => format!("{before} at {column}{after}"),
-            None => std::mem::take(&mut finding.text),
+            None => finding.text.replace(&format!("(see {})", finding.at), &format!("(see {column})")),
         };
         finding.at = column.into_owned();
         finding.bytes = None;

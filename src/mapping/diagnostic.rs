@@ -175,6 +175,10 @@ impl Report {
         let (line, column) = (source.line(span.start), source.column(span.start));
         self.said.borrow_mut().push(Diagnostic { code, file: source.shown.clone(), span, line, column, message, label, help, is_error });
     }
+    /// True where an error of this code was said.
+    pub fn has(&self, code: &str) -> bool {
+        self.said.borrow().iter().any(|said| said.code == code && said.is_error)
+    }
     /// Everything that was said, once each, in the order of files and lines.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         let mut all = self.said.into_inner();

@@ -23,7 +23,7 @@ use toml::de::DeTable;
 
 use super::condition::Condition;
 use super::diagnostic::{
-    EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean,
+    EXTENDS, LET, MISSING_KEY, Mistake, NAME, Report, SURPRISE, SYNTAX, Source, TABLE, UNKNOWN_FIELD, VERB, WRONG_KIND, did_you_mean,
 };
 use super::document::{Section, Text, entries, texts_of};
 use super::explain::Legend;
@@ -85,18 +85,25 @@ pub(super) struct Mapping {
     pub legend: Arc<Legend>,
     /// Fields that nobody has to read, and why: the table [`LEFT_FIELDS`].
     pub left: Option<Table>,
+    /// Modifier extensions that change nothing of what is read: the table [`MODIFIERS`].
+    pub modifiers: Option<Table>,
 }
 
 /// The table of fields that are left on purpose, for the report of what is read.
 pub(super) const LEFT_FIELDS: &str = "left-fields";
 
-/// A sender by MSH-3 and MSH-4.
+/// The table of modifier extensions that change nothing of what is read.
+pub(super) const MODIFIERS: &str = "modifier-extension";
+
+/// A sender by what its messages say of it, or by the name that the configuration has for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sender {
     /// MSH-3.
     pub application: Option<String>,
     /// MSH-4.
     pub facility: Option<String>,
+    /// The name of a `[[source]]`, which a certificate, an address or a folder stands for.
+    pub source: Option<String>,
 }
 
 /// One name of `[let]`.
@@ -146,7 +153,7 @@ pub(super) fn is_table(name: &str) -> bool {
 
 /// True for files that are mappings: every TOML file but the broker's own data beside them.
 pub(super) fn is_mapping(name: &str) -> bool {
-    name.ends_with(".toml") && !matches!(name, "hubs.toml" | "schedule.toml" | "failsafe.toml")
+    name.ends_with(".toml") && !matches!(name, "hubs.toml" | "schedule.toml" | "failsafe.toml" | "holidays.toml")
 }
 
 /// A mapping file before it is compiled.
@@ -176,12 +183,12 @@ pub(super) struct Parsed<'a> {
     table: toml::Spanned<DeTable<'a>>,
 }
 
-/// Parses all TOML files; a file with a syntax error is reported and still read as far as it goes.
+/// Parses all TOML files. Of a file that is no TOML the first mistake is said and no other: behind a forgotten bracket everything is one.
 pub(super) fn parse<'a>(sources: &'a [Source], report: &Report) -> Vec<Parsed<'a>> {
     let mappings = sources.iter().filter(|source| is_mapping(&source.name));
     let parsed = mappings.filter_map(|source| {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
-        for error in &errors {
+        if let Some(error) = errors.iter().min_by_key(|error| error.span().map(|span| span.start)) {
             let span = error.span().unwrap_or(0..0);
             let mistake = Mistake::new(SYNTAX, span, error.message().lines().collect::<Vec<_>>().join(", "));
             report.error(source, mistake.maybe_help(syntax_help(error.message())));
@@ -301,6 +308,10 @@ fn bases<'r, 'a>(raw: &Raw<'a>, raws: &'r [Raw<'a>], report: &Report) -> Option<
         // Said at the file itself; a base that extends wrongly says so where it is compiled.
         let at = raw.extends.as_ref().map_or(0..0, |extends| extends.span.clone());
         let Some(base) = raws.iter().find(|other| other.id.value == wanted.value) else {
+            // It may be in a file that could not be read; that was said there.
+            if report.has(SYNTAX) {
+                return None;
+            }
             let mistake = Mistake::new(EXTENDS, at, format!("there is no mapping with the id {:?}", wanted.value));
             report.error(raw.source, mistake.maybe_help(did_you_mean(wanted.value, raws.iter().map(|other| other.id.value))));
             return None;
@@ -502,6 +513,7 @@ fn assemble<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], parts: &Parts<'a>, sheets: &S
         extends: raw.extends.as_ref().map(|extends| extends.value.to_owned()),
         origin: Origin::of(raw.source, raw.id.span.start),
         left: find_table(LEFT_FIELDS),
+        modifiers: find_table(MODIFIERS),
         site,
         legend,
     })
@@ -572,6 +584,34 @@ fn find_table(name: &str, site: Option<&str>, named: &BTreeMap<String, String>, 
     (!found.is_empty()).then(|| Table { name: name.to_owned(), sheets: found })
 }
 
+/// Warns of tables of senders that no file asks: a row in one of them changes nothing.
+pub(super) fn unused_tables(mappings: &[Mapping], sources: &[Source], report: &Report) {
+    let of = |mapping: &Mapping| {
+        let rules = || mapping.records.iter().flat_map(|record| &record.rules);
+        let conditions = mapping.records.iter().flat_map(Record::conditions).chain(mapping.when.as_ref());
+        let conditions = conditions.chain(mapping.ignores.iter().map(|ignore| &ignore.when));
+        let tables = conditions.flat_map(Condition::tables).chain(rules().filter_map(|rule| rule.table.as_ref()).map(|(table, _)| table));
+        let sheets = tables.chain(&mapping.left).flat_map(|table| &table.sheets);
+        sheets.map(|sheet| sheet.file.clone()).collect::<Vec<_>>()
+    };
+    let used: std::collections::BTreeSet<String> = mappings.iter().flat_map(of).collect();
+    // Of a file that does not compile nobody knows what it asks.
+    let readable = sources.iter().filter(|source| is_mapping(&source.name)).count() == mappings.len();
+    let own = |source: &&Source| is_table(&source.name) && source.name.starts_with("sites/") && !used.contains(&source.name);
+    for source in sources.iter().filter(own).filter(|_| readable) {
+        let (folder, file) = source.name.rsplit_once("/tables/").unwrap_or_default();
+        let name = file.trim_end_matches(".csv");
+        let common: Vec<&str> = sources.iter().filter_map(|source| source.name.strip_prefix("tables/")?.strip_suffix(".csv")).collect();
+        let help = if common.contains(&name) {
+            format!("its rows hold for messages that a file of {folder} reads: add one there that extends the file with table {name:?}")
+        } else {
+            did_you_mean(name, common).unwrap_or_else(|| format!("no rule has table = {name:?}"))
+        };
+        let mistake = Mistake::new(SURPRISE, 0..0, format!("no mapping file of {folder} asks this table, so its rows change nothing"));
+        report.warn(source, mistake.help(help));
+    }
+}
+
 fn compile_lets(raws: &[RawLet<'_>], dialect: Dialect, report: &Report) -> (Vec<Let>, fhir::Scope) {
     let (mut lets, mut types) = (Vec::<Let>::new(), fhir::Scope::default());
     for raw in raws {
@@ -638,11 +678,15 @@ fn ignore(section: &Section<'_>, terms: &Terms<'_>) -> Option<Ignore> {
 
 fn sender(head: &Section<'_>, report: &Report) -> Option<Sender> {
     let section = head.section("sender", "`sender`", report)?;
-    section.closed(&["application", "facility"], report);
+    section.closed(&["application", "facility", "source"], report);
     let text = |key: &str| section.text(key, report).map(|text| text.value.to_owned());
-    let sender = Sender { application: text("application"), facility: text("facility") };
-    if sender.application.is_none() && sender.facility.is_none() {
-        report.error(head.source, Mistake::new(MISSING_KEY, section.span.clone(), "`sender` says neither `application` nor `facility`"));
+    let sender = Sender { application: text("application"), facility: text("facility"), source: text("source") };
+    if sender == (Sender { application: None, facility: None, source: None }) {
+        let mistake = Mistake::new(MISSING_KEY, section.span.clone(), "`sender` says neither `application` nor `facility` nor `source`");
+        report.error(
+            head.source,
+            mistake.help("write sender = { facility = \"RJ1\" }, as MSH-4 says it, or { source = \"NAME\" } of a [[source]]"),
+        );
     }
     Some(sender)
 }

@@ -70,6 +70,7 @@ mod eval;
 mod eval_fhir;
 mod eval_v2;
 mod explain;
+mod fhir_coverage;
 mod inline_test;
 mod inventory;
 mod load;
@@ -315,6 +316,7 @@ impl Bundle {
         let parsed = load::parse(&sources, &report);
         let mappings = load::compile(&parsed, &sheets, &report);
         select::clashes(&mappings, &sources, &report);
+        load::unused_tables(&mappings, &sources, &report);
         let said = report.into_diagnostics();
         if said.iter().any(|diagnostic| diagnostic.is_error) {
             return Err(said);
@@ -353,20 +355,39 @@ impl Bundle {
         self.mappings.iter().filter(|one| one.dialect == path::Dialect::Csv).map(|one| one.id.clone()).collect()
     }
 
-    /// Reads a message. Never panics on any input; `explain` fills provenance.
+    /// Reads a message of nobody in particular. Never panics on any input; `explain` fills provenance.
     pub fn read(&self, input: &Input<'_>, explain: bool) -> Reading {
+        self.read_from(None, input, explain)
+    }
+
+    /// Reads a message of a source of the configuration, for the files that say `sender = { source = "…" }`.
+    pub fn read_from(&self, source: Option<&str>, input: &Input<'_>, explain: bool) -> Reading {
         if input.format == Format::CanonicalJson {
             return canonical::read(input.body, input.allow_test_numbers);
         }
         match Document::read(input) {
-            Ok(document) => select::read(
-                &self.mappings,
-                &document,
-                How { allow_test_numbers: input.allow_test_numbers, explain, keep: false, received: input.received },
-            ),
+            Ok(document) => {
+                let how = How { allow_test_numbers: input.allow_test_numbers, explain, keep: false, received: input.received };
+                select::read(&self.mappings, (&document, source), how)
+            }
             Err(why) => {
                 select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new())
             }
+        }
+    }
+
+    /// What a message is called in `accepts`: `ADT^A28`, `pds-birth-notification-1`; `None` for one that cannot be read.
+    pub fn kind(&self, input: &Input<'_>) -> Option<String> {
+        Document::read(input).ok().map(|document| document.accepts()).filter(|kind| !kind.is_empty())
+    }
+
+    /// The findings of a reading as its sender understands them, who has no mapping file before him: a FHIR element is called by the type of
+    /// its resource, and no name of a `[let]` is in them.
+    pub fn findings_for_sender(&self, input: &Input<'_>, reading: &Reading) -> Vec<Finding> {
+        let spoke = reading.mapping.as_ref().and_then(|name| self.mappings.iter().find(|mapping| mapping.id == *name));
+        match (spoke, Document::read(input)) {
+            (Some(mapping), Ok(document)) => fhir_coverage::in_words_of_sender(mapping, &document, &reading.findings),
+            _ => reading.findings.clone(),
         }
     }
 
@@ -380,11 +401,18 @@ impl Bundle {
         self.mappings.iter().find(|mapping| mapping.id.as_str() == name).map(show::resolved)
     }
 
-    /// Every non-empty field of an HL7 v2 message and whether it was used. Empty for FHIR and where no mapping reads it.
+    /// Every field of an HL7 v2 message, or leaf element of a FHIR message, that has a value, and whether it was used. Empty for others,
+    /// and where no mapping reads it.
     pub fn coverage(&self, input: &Input<'_>) -> Vec<(String, Coverage)> {
-        let Ok(document @ Document::V2(_)) = Document::read(input) else { return Vec::new() };
-        match (select::choose(&self.mappings, &document), document) {
+        self.coverage_from(None, input)
+    }
+
+    /// As [`Self::coverage`], of a source of the configuration.
+    pub fn coverage_from(&self, source: Option<&str>, input: &Input<'_>) -> Vec<(String, Coverage)> {
+        let Ok(document) = Document::read(input) else { return Vec::new() };
+        match (select::choose(&self.mappings, (&document, source)), document) {
             (Ok(mapping), Document::V2(message)) => show::coverage(mapping, *message),
+            (Ok(mapping), document @ Document::Fhir(..)) => fhir_coverage::coverage(mapping, &document),
             _ => Vec::new(),
         }
     }

@@ -67,6 +67,16 @@ pub(super) struct Remark {
     pub origin: Origin,
 }
 
+impl Record {
+    /// All its conditions, those of its rules too.
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let own = self.when.iter().chain(self.check.iter().map(|(check, _)| check));
+        let own =
+            own.chain(self.remarks.iter().map(|remark| &remark.when)).chain(self.unique.iter().filter_map(|unique| unique.when.as_ref()));
+        own.chain(self.rules.iter().filter_map(|rule| rule.when.as_ref()))
+    }
+}
+
 /// Records of one owner that speak of the same thing must not contradict each other.
 #[derive(Clone, Debug)]
 pub(super) struct Unique {

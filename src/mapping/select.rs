@@ -22,7 +22,7 @@ use super::diagnostic::{Mistake, Report, SURPRISE, Source, TWO_FILES};
 use super::eval::{self, Evaluation, Options};
 use super::eval_fhir::{FhirView, STEPS_MAX};
 use super::eval_v2::V2View;
-use super::load::{Mapping, Sender};
+use super::load::{self, Mapping, Sender};
 use super::path::{Dialect, Path};
 use super::view::{View, holds};
 use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
@@ -36,6 +36,9 @@ use jiff::tz::TimeZone;
 const STANDS_ALONE: usize = 100;
 /// A file whose `when` holds comes before one without; among equals the one that says more of the sender.
 const WITH_WHEN: usize = 10;
+
+/// What the folders of senders begin with.
+const SITES: &str = "sites/";
 
 /// Places that a finding names where no file takes a message.
 const PLACES_NAMED_MAX: usize = 6;
@@ -93,7 +96,7 @@ impl Document {
     }
 
     /// Message type or event code; the type of the Bundle where there is no event, or of the resource that came alone.
-    fn accepts(&self) -> String {
+    pub fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
             Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
@@ -204,21 +207,65 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
     }
 }
 
+/// A document and the source that it came from, where one is known.
+pub(super) type Sent<'d> = (&'d Document, Option<&'d str>);
+
 /// Chooses a mapping for a document and reads it.
-pub(super) fn read(mappings: &[Mapping], document: &Document, how: How) -> Reading {
+pub(super) fn read(mappings: &[Mapping], sent: Sent<'_>, how: How) -> Reading {
+    let (document, _) = sent;
     let asked = Asked::new(document);
-    match chosen(mappings, document, &asked) {
-        Ok(mapping) => evaluated(mapping, document, &asked, how).reading,
+    match chosen(mappings, sent, &asked) {
+        Ok(mapping) => {
+            let mut reading = evaluated(mapping, document, &asked, how).reading;
+            if reading.findings.iter().any(|finding| finding.miss.is_some()) {
+                let folder = site_of(mappings, sent);
+                name_tables(mapping, folder.as_deref(), &mut reading.findings);
+            }
+            reading
+        }
         Err(reading) => *reading,
     }
 }
 
-/// The mapping that reads a document.
-pub(super) fn choose<'m>(mappings: &'m [Mapping], document: &Document) -> Result<&'m Mapping, Box<Reading>> {
-    chosen(mappings, document, &Asked::new(document))
+/// The folder of the sender's own files, `sites/rj1`, whatever types they are for.
+fn site_of(mappings: &[Mapping], (document, source): Sent<'_>) -> Option<String> {
+    let sender = OnceCell::new();
+    let mine = mappings.iter().filter(|mapping| mapping.sender.is_some() && mapping.dialect == document.dialect());
+    let said = mine.filter_map(|mapping| {
+        let said = rank(mapping, || sender.get_or_init(|| document.sender()), source)?;
+        Some((said, mapping.site.clone().filter(|site| site.starts_with(SITES))?))
+    });
+    said.max_by_key(|(said, _)| *said).map(|(_, site)| site)
 }
 
-fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
+/// Where the row of a missing code belongs: into the table of the sender before the table of all.
+fn name_tables(mapping: &Mapping, folder: Option<&str>, findings: &mut [Finding]) {
+    for finding in findings {
+        let Some(miss) = &finding.miss else { continue };
+        let common = format!("tables/{}.csv", miss.table);
+        let own = mapping.site.as_ref().filter(|site| site.starts_with(SITES)).map(|site| {
+            let rules = mapping.records.iter().flat_map(|record| &record.rules).filter_map(|rule| rule.table.as_ref());
+            let mut sheets = rules.map(|(table, _)| table).filter(|table| table.name == miss.table).flat_map(|table| &table.sheets);
+            sheets.find(|sheet| sheet.file != common).map_or_else(|| format!("{site}/{common}"), |sheet| sheet.file.clone())
+        });
+        finding.help = match (own, folder) {
+            (Some(own), _) => format!("add a row to {own} (this sender), or to {common} (every sender)"),
+            (None, Some(folder)) => format!(
+                "add a row to {common} (every sender); for this sender alone {folder} needs a file that extends {}, then the row goes to {folder}/{common}",
+                mapping.id
+            ),
+            // What the rule said.
+            (None, None) => continue,
+        };
+    }
+}
+
+/// The mapping that reads a document.
+pub(super) fn choose<'m>(mappings: &'m [Mapping], sent: Sent<'_>) -> Result<&'m Mapping, Box<Reading>> {
+    chosen(mappings, sent, &Asked::new(sent.0))
+}
+
+fn chosen<'m>(mappings: &'m [Mapping], (document, source): Sent<'_>, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
     if let Document::Csv(row) = document {
         return choose_named(mappings, &row.mapping);
     }
@@ -228,7 +275,8 @@ fn chosen<'m>(mappings: &'m [Mapping], document: &Document, asked_of: &Asked<'_>
         .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, &kind)));
     // Only the files of one sender ask who sent it.
     let sender = OnceCell::new();
-    let asked = accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender())).map(|rank| (mapping, rank)));
+    let asked =
+        accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender()), source).map(|rank| (mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     for (mapping, of_sender) in asked {
         if mapping.when.is_some() && !asked_of.hold(mapping) {
@@ -334,15 +382,22 @@ fn meet(a: &str, b: &str) -> bool {
         || a.strip_suffix('*').zip(b.strip_suffix('*')).is_some_and(|(a, b)| a.starts_with(b) || b.starts_with(a))
 }
 
-/// 0 for files of no sender, 1 or 2 for what a site file says of this one; `None`: another sender's file.
-fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String)) -> Option<usize> {
-    let Some(Sender { application: wanted_application, facility: wanted_facility }) = &mapping.sender else { return Some(0) };
-    let (application, facility) = sender();
+/// 0 for files of no sender, 1 to 3 for what a site file says of this one; `None`: another sender's file. What a message says of its sender
+/// is only asked where a file wants to know it.
+fn rank<'s>(mapping: &Mapping, sender: impl Fn() -> &'s (String, String), source: Option<&str>) -> Option<usize> {
+    let Some(Sender { application, facility, source: wanted_source }) = &mapping.sender else { return Some(0) };
     let mut said = 0;
-    for (wanted, sent) in [(wanted_application, application), (wanted_facility, facility)] {
+    if let Some(wanted) = wanted_source {
+        said += 1;
+        if source != Some(wanted.as_str()) {
+            return None;
+        }
+    }
+    for (wanted, sent) in [(application, 0), (facility, 1)] {
         if let Some(wanted) = wanted {
             said += 1;
-            if wanted != sent {
+            let (application, facility) = sender();
+            if wanted != if sent == 0 { application } else { facility } {
                 return None;
             }
         }
@@ -408,6 +463,11 @@ fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How
     };
     evaluation.reading.contents = contents.into_inner();
     hold_cut_contents(mapping, &mut evaluation.reading);
+    if let Document::Fhir(tree, _) = document
+        && !matches!(evaluation.reading.outcome, Outcome::Ignored(_))
+    {
+        hold_modified(mapping, tree, &mut evaluation.reading);
+    }
     evaluation
 }
 
@@ -450,6 +510,55 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
     };
     reading.findings.push(finding);
     reading.outcome = Outcome::Held;
+}
+
+/// Whoever does not understand a modifier extension must not use what contains it (FHIR STU3 and R4, extensibility, modifier extensions):
+/// every one holds, but for those that a table names.
+fn hold_modified(mapping: &Mapping, tree: &Value, reading: &mut Reading) {
+    let mut places = Vec::new();
+    modifiers(tree, "Bundle", mapping, &mut places);
+    for at in places {
+        reading.findings.push(Finding {
+            level: Level::Hold,
+            code: "modifier".to_owned(),
+            field: String::new(),
+            text: format!("{at} may change what is said there, and no rule reads it"),
+            at,
+            bytes: None,
+            rule: mapping.origin.shown(),
+            help: format!("ask the sender what it means; one that changes nothing here gets a row in tables/{}.csv", load::MODIFIERS),
+            miss: None,
+        });
+        reading.outcome = Outcome::Held;
+    }
+}
+
+/// Where a tree has modifier extensions that no table names.
+fn modifiers(tree: &Value, at: &str, mapping: &Mapping, places: &mut Vec<String>) {
+    match tree {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name != "modifierExtension" {
+                    if member.is_object() || member.is_array() {
+                        modifiers(member, &format!("{at}.{name}"), mapping, places);
+                    }
+                    continue;
+                }
+                let known = |one: &Value| {
+                    let url = one.get("url").and_then(Value::as_str).unwrap_or_default();
+                    mapping.modifiers.as_ref().is_some_and(|table| table.find(url, None).is_some())
+                };
+                let all_known = member.as_array().is_some_and(|all| all.iter().all(known));
+                if !all_known && places.len() < PLACES_NAMED_MAX {
+                    places.push(format!("{at}.{name}"));
+                }
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| {
+            modifiers(item, &format!("{at}[{number}]"), mapping, places);
+        }),
+        _ => {}
+    }
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).

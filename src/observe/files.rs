@@ -66,6 +66,43 @@ impl FolderTrouble<'_> {
     }
 }
 
+/// A file was written on after it had stood still for the settle time; it is read again, and what is new in it is taken.
+pub struct FileGrew<'a> {
+    /// Whose file.
+    pub source: &'a SourceName,
+}
+
+impl FileGrew<'_> {
+    /// Says it.
+    pub fn say(self) {
+        tracing::warn!(source = %self.source, remedy = "let the sender write elsewhere and rename, or raise settle_seconds", "file.grew");
+        counter!("chis_drop_grew_total", "source" => self.source.to_string()).increment(1);
+    }
+}
+
+/// Something in a folder is no plain file; it is left alone.
+pub struct NoPlainFile<'a> {
+    /// Whose folder.
+    pub source: &'a SourceName,
+    /// The folder of the configuration.
+    pub folder: &'a Path,
+    /// `a directory`
+    pub kind: &'static str,
+    /// `in processing`
+    pub place: &'static str,
+    /// Its number, for `find -inum`: names are in no log.
+    pub inode: u64,
+}
+
+impl NoPlainFile<'_> {
+    /// Says it.
+    pub fn say(self) {
+        let Self { source, folder, kind, place, inode } = self;
+        tracing::warn!(%source, folder = %folder.display(), kind, place, inode, "folder.no_plain_file");
+        counter!("chis_drop_trouble_total", "source" => source.to_string()).increment(1);
+    }
+}
+
 /// How many files wait in a folder.
 pub struct FilesWaiting<'a> {
     /// Whose folder.

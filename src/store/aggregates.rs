@@ -399,7 +399,7 @@ fn stored(connection: &Connection, (kind, publisher, key): (EventKind, &str, &st
     Ok(row.optional()?.map(|(child, parts): (i64, String)| (Some(child), read_parts(&parts))))
 }
 
-fn keep(
+pub(super) fn keep(
     connection: &Connection,
     (kind, publisher, key): (&str, &str, &str),
     child: i64,
@@ -461,6 +461,19 @@ impl Standing {
             add(&mut content, &event.statement, part);
         }
         Ok(Some(content))
+    }
+}
+
+impl Standing {
+    /// What stands, out of statements that were read before; a version whose statement is missing says nothing.
+    pub(super) fn content_of<'s>(&self, statement: impl Fn(i64) -> Option<&'s Statement>) -> Statement {
+        let mut content = Statement::default();
+        for part in self.parts.iter().filter(|part| !part.items.is_empty()) {
+            if let Some(said) = statement(part.event) {
+                add(&mut content, said, part);
+            }
+        }
+        content
     }
 }
 

@@ -11,8 +11,12 @@
 //! - An event's debts are made with it or never: `reconcile` counts both.
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
+mod acts;
 mod assigning;
+mod location;
 mod merging;
+mod seal;
+mod unmerge;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,11 +32,15 @@ use uuid::Uuid;
 use super::aggregates::{self, Order, Refusal};
 use super::apart;
 use super::births::Heard;
+use super::desk;
 use super::documents;
 use super::index::{ChildRow, Index};
+use super::kin;
 use super::misses::{self, Miss};
+use super::mothers;
 use super::movers;
 use super::parents;
+use super::retry;
 use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
@@ -46,6 +54,7 @@ use crate::names::{BundleHash, ChildId, DestinationName, EventId, HubName, Mappi
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
 pub(super) use assigning::{ActOf, Assigned, assign_all};
+pub(super) use location::for_hub;
 
 /// Statements of one entry that can be told apart by their event id.
 const STATEMENTS_MAX: usize = 1_024;
@@ -136,6 +145,8 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+pub(super) use acts::{Asked, perform};
+
 /// Files one entry; gives its standing and to whom debts were made. An error is the ledger's and undoes the whole turn.
 pub(super) fn file_one(
     connection: &Connection,
@@ -154,6 +165,8 @@ pub(super) fn file_one(
         }
         PreparedOutcome::Ignore(rule, about) => {
             let about = if before.decided { &[] } else { about.as_slice() };
+            let hers = mothers::hear(connection, prepared, about)?;
+            let rule = hers.as_ref().unwrap_or(rule);
             let standing = match known_otherwise(connection, about)? {
                 Some((code, text)) => {
                     let findings = add_finding(&prepared.findings, code, &format!("{text}; the rule that would ignore it: {rule}"), &[]);
@@ -164,6 +177,9 @@ pub(super) fn file_one(
             return Ok((standing, Vec::new()));
         }
     };
+    if let Some(rule) = mothers::hear(connection, prepared, statements)? {
+        return stand(connection, prepared, Standing::Ignored, &rule, &prepared.findings).map(|standing| (standing, Vec::new()));
+    }
     connection.prepare_cached("SAVEPOINT entry")?.execute([])?;
     // A message that makes us panic is held by itself; the next one is served.
     let filed = catch_unwind(AssertUnwindSafe(|| file_statements(connection, (prepared, before.decided), statements, rules)));
@@ -171,6 +187,7 @@ pub(super) fn file_one(
         Ok(Ok(filed)) => {
             let findings = add_findings(&prepared.findings, filed.findings);
             let standing = stand(connection, prepared, Standing::Filed, "", &findings)?;
+            retry::note(connection, prepared, None)?;
             connection.prepare_cached("RELEASE entry")?.execute([])?;
             return Ok((standing, filed.owed));
         }
@@ -190,6 +207,7 @@ pub(super) fn file_one(
     connection.execute_batch("ROLLBACK TO entry; RELEASE entry")?;
     let Held::Person { code, text, evidence } = held;
     let findings = add_finding(&prepared.findings, &code, &text, &evidence);
+    retry::note(connection, prepared, Some(&code))?;
     stand(connection, prepared, Standing::Held, &code, &findings).map(|standing| (standing, Vec::new()))
 }
 
@@ -220,8 +238,10 @@ fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Resu
         (None, None) => Ok(Some(Before::default())),
         (Some((state, why, findings)), Some(reason)) if state == "held" => {
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
-            let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
-            connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
+            if reason != retry::BY_ITSELF {
+                let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
+                connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
+            }
             Ok(Some(Before {
                 was_held: true,
                 missed: misses::of(&findings.unwrap_or_default()),
@@ -248,7 +268,7 @@ fn stand(connection: &Connection, prepared: &Prepared, standing: Standing, reaso
     Ok(standing)
 }
 
-fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) -> String {
+pub(super) fn add_finding(findings: &str, code: &str, text: &str, evidence: &[Evidence]) -> String {
     add_findings(findings, vec![serde_json::json!({ "level": "hold", "code": code, "text": text, "evidence": evidence })]).into_owned()
 }
 
@@ -315,14 +335,19 @@ fn file_statements(
         return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
     }
     let ledger = ledger_id(connection)?;
+    let decision = desk::decided(connection, prepared)?;
     let mut filed = Filed::default();
     for (place, statement) in statements.iter().enumerate() {
         // A message that does not say when it happened happened when it came.
         let whole = &timed(statement, prepared.arrived_us);
+        let whole = &match decision {
+            Some(decision) => Cow::Owned(acts::cleaned(connection, whole, decision)?),
+            None => Cow::Borrowed(&**whole),
+        };
         let public = if safeguarding::is_all(whole) || !whole.safeguarding.is_empty() { Some(safeguarding::public(whole)) } else { None };
         let row = prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64;
         let one = One { connection, prepared, whole, statement: public.as_ref().unwrap_or(whole), rules, ledger, row, decided };
-        let one = one.file()?;
+        let one = one.file(decision)?;
         filed.owed.extend(one.owed);
         filed.findings.extend(one.findings);
     }
@@ -361,6 +386,9 @@ fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
     Ok(Uuid::from_slice(&bytes).unwrap_or_default())
 }
 
+/// The child on record, or the status of a new one, and how that was found.
+type Matched = (Option<ChildRow>, Option<ChildStatus>, Vec<Evidence>);
+
 /// One statement on its way into the record.
 #[derive(Clone, Copy)]
 struct One<'a> {
@@ -378,18 +406,13 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    fn file(&self) -> Result<Filed, Failure> {
+    fn file(&self, decision: Option<desk::Decision>) -> Result<Filed, Failure> {
         if !self.statement.identity_changes.is_empty() {
             return self.change_alone();
         }
-        let index = Index(self.connection);
-        let (known, new_status, evidence) = match identity::decide(self.whole, &index).map_err(unindexed)? {
-            Match::Known(child, evidence) => {
-                let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
-                (Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence)
-            }
-            Match::New(status, evidence) => (None, Some(status), evidence),
-            Match::Held { code, text, evidence } => return Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
+        let (known, new_status, evidence) = match decision {
+            Some(decision) => acts::as_decided(self.connection, self.whole, decision)?,
+            None => self.matched()?,
         };
         let said = self.said();
         let order = Order { at_us: said.at_us, deleted: self.whole.event.action == Action::Delete, version: said.version, seq: said.seq };
@@ -448,6 +471,7 @@ impl One<'_> {
             reviews::open(self.connection, matter, from, now.as_microsecond())?;
         }
         safeguarding::keep(self.connection, self.whole, source, (child_row, self.row), order).map_err(refused)?;
+        self.ask_a_person(child_row, &evidence, (known.as_ref(), &record.child))?;
         self.keep_consents(child_row, &said)?;
         let event = FiledEvent {
             event: EventId(Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
@@ -476,6 +500,43 @@ impl One<'_> {
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(Filed { owed: owed.debts.into_iter().map(|(destination, _)| destination).collect(), findings })
+    }
+
+    /// What was filed and should all the same be looked at (identity rules, sections 2, 5 and 7; canonical model, section 4).
+    fn ask_a_person(&self, child: i64, evidence: &[Evidence], (known, after): (Option<&ChildRow>, &Child)) -> rusqlite::Result<()> {
+        let sex_differs = known.is_some_and(|row| !identity::sex_agrees(row.record.child.sex, self.statement.child.sex));
+        let is_marked = after.flags.birth_needs_review && known.is_none_or(|row| !row.record.child.flags.birth_needs_review);
+        let is_unclear = |child: &Child| child.birth.live_still.as_deref() == Some("5");
+        let kinds = [
+            ("possible-match", evidence.iter().any(|step| step.step == identity::POSSIBLE)),
+            ("sex-differs", sex_differs),
+            ("birth-or-death", is_marked),
+            // ZU7-2 5, "dead", is defined nowhere: born alive and died, or stillborn (identity rules, section 7).
+            ("born-dead", is_unclear(after) && !known.is_some_and(|row| is_unclear(&row.record.child))),
+            ("mother-moved", known.is_some_and(|row| mothers::moved_away(&row.record.child, after))),
+        ];
+        for (kind, _) in kinds.iter().filter(|(_, is_so)| *is_so) {
+            desk::ask(self.connection, kind, child, self.prepared.seq.0, clock::now().as_microsecond())?;
+        }
+        Ok(())
+    }
+
+    /// Which child it is about: the row of one on record, or where a new one would stand.
+    fn matched(&self) -> Result<Matched, Failure> {
+        let index = Index(self.connection);
+        match identity::decide(self.whole, self.is_child_first(), &index).map_err(unindexed)? {
+            Match::Known(child, evidence) => {
+                let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
+                Ok((Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence))
+            }
+            Match::New(status, evidence) => Ok((None, Some(status), evidence)),
+            Match::Held { code, text, evidence } => Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
+        }
+    }
+
+    /// The national record and practices know children by themselves; hospitals and laboratories meet them through their mothers.
+    fn is_child_first(&self) -> bool {
+        matches!(self.said().rank, 3 | 4)
     }
 
     /// A merge, renaming or link says nothing else: facts beside it would be lost, so it waits for a person.
@@ -534,10 +595,15 @@ impl One<'_> {
                 row.record.child.identifiers.iter().any(|k| k.system == identifier.system && k.value == identifier.value)
             });
             let is_key = identifier.system != NHS_NUMBER_SYSTEM || identifier.nhs_number().is_some();
-            if !known && is_key {
-                statement.execute(params![identifier.system, identifier.value, row])?;
+            if !known && is_key && statement.execute(params![identifier.system, identifier.value, row])? == 1 {
+                retry::wake(self.connection, identifier, false)?;
             }
         }
+        if known.is_none() && identity::is_barred(self.whole) {
+            kin::bar(self.connection, row)?;
+        }
+        kin::follow(self.connection, row, known.map(|row| &row.record.child), &record.child)?;
+        retry::wake_changed(self.connection, known.map(|row| &row.record.child), &record.child)?;
         let sql = "INSERT INTO relation_identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
         let mut statement = self.connection.prepare_cached(sql)?;
         for identifier in record.child.relations.iter().flat_map(|relation| &relation.identifiers) {
@@ -605,6 +671,7 @@ impl One<'_> {
             withheld,
             json(event)?.into_bytes()
         ])?;
+        super::failsafe::mark(self.connection, child)?;
         Ok(())
     }
 
@@ -635,7 +702,7 @@ pub(super) fn kind_word(kind: EventKind) -> String {
 }
 
 /// The serde word of a plain enum.
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
         _ => String::new(),

@@ -1,8 +1,10 @@
 //! Identity's view of the children in the ledger, inside the writer's transaction.
 
+use jiff::civil;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::kin;
 use crate::canon::{ChildStatus, NHS_NUMBER_SYSTEM, NhsNumber};
 use crate::identity::{ChildIndex, IndexError, Record, Sketch};
 use crate::names::ChildId;
@@ -46,8 +48,12 @@ impl Index<'_> {
                 None => break,
             }
         }
-        let status = row.record.child.status.unwrap_or(ChildStatus::Provisional);
-        Ok(Some(Sketch { id: ChildId(row.uuid), child: row.record.child, status }))
+        Ok(Some(sketch(row)))
+    }
+
+    fn sketches(&self, rows: &[i64]) -> Result<Vec<Sketch>, IndexError> {
+        let found = rows.iter().map(|row| self.by_row(*row));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(sketch).collect())
     }
 }
 
@@ -62,8 +68,34 @@ impl ChildIndex for Index<'_> {
 
     fn is_a_relations(&self, system: &str, value: &str) -> Result<bool, IndexError> {
         let sql = "SELECT 1 FROM relation_identifier WHERE system = ?1 AND value = ?2";
-        self.0.prepare_cached(sql).and_then(|mut statement| statement.exists(params![system, value])).map_err(unread)
+        let is_named = self.0.prepare_cached(sql).and_then(|mut statement| statement.exists(params![system, value])).map_err(unread)?;
+        Ok(is_named || kin::is_a_mothers(self.0, system, value).map_err(unread)?)
     }
+
+    fn by_mother(&self, system: &str, value: &str, days: (civil::Date, civil::Date)) -> Result<Vec<Sketch>, IndexError> {
+        self.sketches(&kin::of_mother(self.0, system, value, days).map_err(unread)?)
+    }
+
+    fn by_likeness(&self, born: civil::Date, marks: &[i64]) -> Result<Vec<Sketch>, IndexError> {
+        self.sketches(&kin::like(self.0, born, marks).map_err(unread)?)
+    }
+
+    fn has_siblings(&self, child: ChildId, days: i64) -> Result<bool, IndexError> {
+        let sql = "SELECT id FROM child WHERE uuid = ?1";
+        let row = self
+            .0
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([child.0.as_bytes().as_slice()], |row| row.get(0)).optional());
+        match row.map_err(unread)? {
+            Some(row) => kin::has_siblings(self.0, row, days).map_err(unread),
+            None => Ok(false),
+        }
+    }
+}
+
+fn sketch(row: ChildRow) -> Sketch {
+    let status = row.record.child.status.unwrap_or(ChildStatus::Provisional);
+    Sketch { id: ChildId(row.uuid), child: row.record.child, status }
 }
 
 type RawRow = (i64, Vec<u8>, i64, Vec<u8>);

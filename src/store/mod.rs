@@ -5,18 +5,26 @@
 //! ([`LedgerReader`]) have connections of their own and never disturb it.
 //!
 //! - `schema`: tables, opening, checkpoints.
+//! - `asked`: what people are asked, read.
+//! - `asking`: acts of people, done by the one writer.
 //! - `controls`: has this message come before?
 //! - `writer`: the loop of the one writer, and the journal it implements.
 //! - `filing`: what happens to a read message inside the transaction: which child, which hub, which debts.
 //! - `aggregates`: which version of what is said under a publisher's key stands.
 //! - `safeguarding`: child protection facts, apart from everything else.
 //! - `misses`: codes that no table knows.
+//! - `desk`: what a person may decide of identity, and what is asked of a person.
 //! - `documents`: contents of documents, by their hash.
 //! - `reviews`: what was filed and must still be looked at by a person.
 //! - `apart`: entries that listings say nothing of.
 //! - `parents`: what else on record forbids telling parents.
 //! - `index`: identity's view of the children.
+//! - `kin`: mothers and details, by which a child is found without an identifier of its own.
+//! - `mothers`: what is said of a mother herself.
 //! - `files`: which entry stands at which place of which file.
+//! - `retry`: messages that wait for their child.
+//! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
+//! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
@@ -25,20 +33,29 @@
 
 mod aggregates;
 mod apart;
+mod asked;
+mod asking;
 mod assign;
 mod births;
 mod calendar;
 mod controls;
+mod desk;
 mod files;
 mod documents;
+mod due;
+mod failsafe;
 mod filing;
+mod folding;
 mod hub;
 mod index;
+mod kin;
 mod misses;
+mod mothers;
 mod movers;
 mod own;
 mod parents;
 mod reader;
+mod retry;
 mod reviews;
 mod rows;
 mod safeguarding;
@@ -46,13 +63,18 @@ mod schema;
 mod transfers;
 mod writer;
 
+pub use asked::Candidate;
 pub use assign::{AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
 pub use births::{BIRTHS_JOB, BirthRow, BirthsList, UnknownRow};
+pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
+pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
+pub use failsafe::{ClockChange, Look, LookedAt, Made, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_births, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
+pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
@@ -63,3 +85,7 @@ mod tests;
 mod tests_filing;
 #[cfg(test)]
 mod tests_hubs;
+#[cfg(test)]
+mod tests_identity;
+#[cfg(test)]
+mod tests_scale;

@@ -14,6 +14,7 @@
 //!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!     file       files that messages came in, by the hash of name and content
+//!     watch, clock_open, clock_change, clock_closing, task, hub_move, job_done  the failsafe's and the calendar's (`failsafe.rs`)
 //!     review     what was filed and must be looked at by a person
 //!     apart      entries that listings say nothing of
 //!     placed     (file, place): which entry; it makes each message of a file an entry once
@@ -142,6 +143,10 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
     for tables in later {
         connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
+    connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::failsafe::TABLES).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
 }
@@ -150,10 +155,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
 pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
     let file = ledger_file(data);
     if !file.exists() {
-        return Err(StoreError {
-            text: format!("there is no ledger at {}: is this the data directory of a broker?", file.display()),
-            exit: 66,
-        });
+        return Err(StoreError { text: format!("there is no ledger at {}", file.display()), exit: 66 });
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file, flags).map_err(|error| broken(&file, &error))?;
@@ -364,7 +366,19 @@ PRAGMA user_version = 1;";
         assert_eq!((stands.event, stands.items.as_slice()), (5121, [("blood_spots".to_owned(), 0)].as_slice()));
         let [tombstone] = parts("26N2").try_into().unwrap();
         assert!(tombstone.order.deleted && tombstone.items.is_empty());
-        for table in ["merged", "safeguarding", "table_miss", "file", "placed", "document_body"] {
+        for table in [
+            "merged",
+            "safeguarding",
+            "table_miss",
+            "file",
+            "placed",
+            "document_body",
+            "kin",
+            "likeness",
+            "waiting",
+            "before_merge",
+            "identity_item",
+        ] {
             upgraded.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
         }
         drop(upgraded);

@@ -11,7 +11,7 @@
 //!
 //! - A transfer is part of the debt of the event that caused it: it stands in the child's lane, and is made with the event or never.
 //! - What a transfer names never changes: events are for ever, and each attempt to pay reads the same.
-//! - Where a child with a hidden address goes, only the hub that it goes to is told: the one that it leaves gets the fact and no event.
+//! - Where a child with a hidden address goes, only the hub that it goes to is told: the one that it leaves gets the event without places.
 //!
 //! # Not here
 //!
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aggregates::{self, Standing};
 use super::births::BirthsList;
+use super::filing::for_hub;
 use super::reader::LedgerReader;
 use super::rows::{HubPeriod, StoreError};
 use crate::canon::{EventKind, HubAssignment};
@@ -90,9 +91,9 @@ pub struct Transfer {
     pub role: Role,
     /// The child, by our id.
     pub child: String,
-    /// The event itself is not for this hub.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    withheld: bool,
+    /// The event as this hub may have it, where that is less than was filed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<Box<FiledEvent>>,
     /// Rows of all events that were filed before.
     events: Vec<i64>,
     /// What stands, by the events that said it.
@@ -137,6 +138,8 @@ impl Role {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Beside {
+    /// The event as this hub may have it, where that is less than was filed.
+    Told(Box<FiledEvent>),
     Transfer(Transfer),
     Births(BirthsList),
 }
@@ -176,8 +179,8 @@ pub struct Moved {
     pub transfer: Transfer,
     /// Identifies the transfer: the event that caused it.
     pub id: String,
-    /// That event; none where it is not for this hub.
-    pub event: Option<FiledEvent>,
+    /// That event, as this hub may have it.
+    pub event: FiledEvent,
     /// When it was filed, RFC 3339.
     pub filed: String,
     /// All that was filed before, in order.
@@ -210,8 +213,12 @@ impl Moving<'_> {
         let mut told = Vec::with_capacity(hubs.len());
         for hub in hubs {
             let body = match self.way(&hub) {
-                Some((way, role)) => Some(Beside::Transfer(self.transfer(connection, event, way, role)?).bytes()),
-                None => None,
+                Some((way, role)) => {
+                    let mut transfer = self.transfer(connection, event, way, role)?;
+                    transfer.told = for_hub(event, &hub, (self.route, self.directory)).map(Box::new);
+                    Some(Beside::Transfer(transfer).bytes())
+                }
+                None => for_hub(event, &hub, (self.route, self.directory)).map(|told| Beside::Told(Box::new(told)).bytes()),
             };
             told.push((hub, body));
         }
@@ -258,7 +265,7 @@ impl Moving<'_> {
             at: super::reader::moment(self.at_us),
             role,
             child: event.child_id.to_string(),
-            withheld: is_hidden,
+            told: None,
             events,
             items,
         })
@@ -346,6 +353,10 @@ impl LedgerReader {
             return Ok(seen.ok_or("the filed event cannot be read"));
         };
         match serde_json::from_slice::<Beside>(beside) {
+            Ok(Beside::Told(told)) => {
+                let role = Role::of(told.record.hub.as_ref(), hub);
+                Ok(Ok(StoreDelivery::Event(Box::new(seen_by(role, *told)))))
+            }
             Ok(Beside::Births(list)) => Ok(Ok(StoreDelivery::Births(Box::new(list)))),
             Ok(Beside::Transfer(transfer)) => {
                 let read = |bytes: &[u8]| event_of(bytes).map(|event| seen_by(transfer.role, event));
@@ -362,10 +373,17 @@ impl LedgerReader {
                 earlier.sort_by_key(|one| (one.child_id != event.child_id, one.version));
                 let items = self.read(|connection| snapshot(connection, &transfer.items))?;
                 let (id, filed) = (event.event.to_string(), event.filed.to_string());
-                let event = Some(event).filter(|_| !transfer.withheld);
+                let event = match &transfer.told {
+                    Some(told) => seen_by(transfer.role, FiledEvent::clone(told)),
+                    None => event,
+                };
                 Ok(Ok(StoreDelivery::Moved(Box::new(Moved { transfer, id, event, filed, earlier, items }))))
             }
-            Err(_) => Ok(Err("what is to be delivered cannot be read")),
+            // As it was kept before moves were known.
+            Err(_) => match event_of(beside) {
+                Some(told) => Ok(Ok(StoreDelivery::Event(Box::new(told)))),
+                None => Ok(Err("what is to be delivered cannot be read")),
+            },
         }
     }
 

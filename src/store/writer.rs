@@ -28,6 +28,8 @@ use super::StoreError;
 use super::controls::Controls;
 use super::files::FileIds;
 use super::filing::{FilingRules, Prepared, file_one};
+use super::folding;
+use super::retry::{self, ReadAgain};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
@@ -49,10 +51,6 @@ const SENDERS_GONE: Duration = Duration::from_millis(50);
 /// When the write-ahead log has so many frames (64 MiB), the writer folds it and begins it again from its start. The file keeps
 /// its length: writing over it needs no new blocks, and so no commit of the file system's own journal.
 const WAL_FRAMES_MAX: i64 = 16_384;
-/// How often it is asked whether the log should be folded into the database beside the writer.
-const FOLD_EVERY: Duration = Duration::from_millis(500);
-/// It is folded when so many frames (32 MiB) are not in the database yet, and when the writer has nothing to do.
-const FOLD_FRAMES: i64 = 8_192;
 /// Bodies of this size and more are compressed.
 const ZSTD_BYTES_MIN: usize = 4 * 1024;
 /// Given up when the disk is full, so that deliveries can still be noted.
@@ -82,7 +80,7 @@ struct Append {
 /// Debt, attempts so far, outcome.
 type Settled = Vec<(i64, u32, Settlement)>;
 
-type Act = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+pub(super) type Act = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Command {
     Append(Box<Append>),
@@ -99,9 +97,9 @@ pub struct Ledger {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    data: PathBuf,
-    rules: FilingRules,
+pub(super) struct Shared {
+    pub(super) data: PathBuf,
+    pub(super) rules: FilingRules,
     draining: AtomicBool,
     broken: AtomicBool,
     full: AtomicBool,
@@ -110,14 +108,16 @@ struct Shared {
     /// Highest entry committed.
     appended: AtomicI64,
     /// Turns done: the watchdog looks at it.
-    turns: AtomicU64,
+    pub(super) turns: AtomicU64,
     /// Frames in the write-ahead log when it was last folded.
-    wal_frames: AtomicI64,
+    pub(super) wal_frames: AtomicI64,
     new_entries: tokio::sync::Notify,
     /// For each destination, counts up when debts were made or put back.
     debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<u64>>,
     outcomes: Mutex<HashMap<i64, Vec<oneshot::Sender<Standing>>>>,
-    stopped: tokio_util::sync::CancellationToken,
+    /// How an entry that waited for its child is read again.
+    read_again: std::sync::OnceLock<ReadAgain>,
+    pub(super) stopped: tokio_util::sync::CancellationToken,
 }
 
 impl Ledger {
@@ -152,6 +152,7 @@ impl Ledger {
             new_entries: tokio::sync::Notify::new(),
             debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
             outcomes: Mutex::default(),
+            read_again: std::sync::OnceLock::new(),
             stopped: tokio_util::sync::CancellationToken::new(),
         });
         let writer =
@@ -164,7 +165,7 @@ impl Ledger {
                 stopped.cancel();
             })
             .map_err(|error| StoreError { text: format!("the writer cannot be started: {error}"), exit: 71 })?;
-        start_folding(Arc::clone(&shared))?;
+        folding::start(Arc::clone(&shared))?;
         Ok(Self { commands, shared })
     }
 
@@ -285,6 +286,12 @@ impl Ledger {
         }
     }
 
+    /// From now on messages that waited for their child are read by `read` and filed as soon as it comes. Asked once, at the start.
+    pub async fn read_again(&self, read: ReadAgain) -> Result<(), StoreError> {
+        let _first_stays = self.shared.read_again.set(Arc::clone(&read));
+        self.act(Box::new(move |connection| retry::adopt(connection, &read))).await
+    }
+
     /// Notes how attempts ended: debt, attempts so far, outcome. Resolves after the commit; false when it could not be noted.
     pub async fn settle(&self, settled: Vec<(i64, u32, Settlement)>) -> bool {
         let (done, wait) = oneshot::channel();
@@ -316,10 +323,23 @@ impl Ledger {
             audit(connection, now, "release-debt", &debt.to_string(), &reason)
         }))
         .await?;
+        self.debts_were_made();
+        Ok(())
+    }
+
+    /// Everybody who pays looks again.
+    pub(super) fn debts_were_made(&self) {
         for made in self.shared.debts_made.values() {
             made.send_modify(|count| *count += 1);
         }
-        Ok(())
+    }
+
+    pub(super) fn rules(&self) -> FilingRules {
+        self.shared.rules.clone()
+    }
+
+    pub(super) fn reads_again(&self) -> Option<ReadAgain> {
+        self.shared.read_again.get().cloned()
     }
 
     /// Notes that a table knows a code now: for everybody, or for these sources.
@@ -346,10 +366,15 @@ impl Ledger {
             Ok(())
         }))
         .await?;
-        for made in self.shared.debts_made.values() {
+        self.debts_were_made();
+        told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
+    }
+
+    /// Tells whoever pays these destinations that there may be something to pay.
+    pub(super) fn debts_were_made_to<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
+        for made in destinations.filter_map(|destination| self.shared.debts_made.get(destination)) {
             made.send_modify(|count| *count += 1);
         }
-        told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
     }
 
     pub(super) async fn act(&self, act: Act) -> Result<(), StoreError> {
@@ -554,6 +579,11 @@ impl Writer {
             // An act may have made entries of our own.
             self.last_seq = self.last_seq.max(super::own::last(&self.connection)?);
         }
+        if !turn.acts.is_empty() {
+            // An act may have made entries of our own.
+            let last: i64 = self.connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM entry")?.query_row([], |row| row.get(0))?;
+            self.last_seq = last;
+        }
         self.file_some(!turn.appends.is_empty(), put_back, &mut done)?;
         done.controls_laid = self.controls.lay(&self.connection)?;
         self.connection.execute_batch("COMMIT")?;
@@ -672,13 +702,26 @@ impl Writer {
             if !is_release {
                 through = Some(seq.0);
             }
+            self.try_ready(done)?;
             if budget <= started.elapsed() {
                 break;
             }
         }
+        if !put_back.is_empty() {
+            retry::give_up(&self.connection, clock::now().as_microsecond())?;
+        }
         if let Some(through) = through {
             let sql = "UPDATE meta SET value = max(value, ?1) WHERE key = 'filed_through'";
             self.connection.prepare_cached(sql)?.execute([through])?;
+        }
+        Ok(())
+    }
+
+    /// Files what waited for what was filed just now.
+    fn try_ready(&self, done: &mut Done) -> rusqlite::Result<()> {
+        for (seq, standing, owed) in retry::try_ready(&self.connection, &self.rules, self.shared.read_again.get())? {
+            done.standings.push((seq, standing));
+            done.owed.extend(owed);
         }
         Ok(())
     }
@@ -770,36 +813,6 @@ impl Writer {
     }
 }
 
-/// Folds the log into the database beside the writer, on a connection of its own.
-fn start_folding(shared: Arc<Shared>) -> Result<(), StoreError> {
-    let file = ledger_file(&shared.data);
-    let connection = Connection::open(&file).map_err(|error| broken(&file, &error))?;
-    super::schema::prepare(&connection, true).map_err(|error| broken(&file, &error))?;
-    let spawned = std::thread::Builder::new().name("ledger-folding".into()).spawn(move || {
-        let (mut seen, mut unfolded) = (0, false);
-        while !shared.stopped.is_cancelled() {
-            std::thread::sleep(FOLD_EVERY);
-            let turns = shared.turns.load(Ordering::Relaxed);
-            let is_idle = turns == seen;
-            seen = turns;
-            unfolded |= !is_idle;
-            let Ok((frames, folded)) = checkpoint(&connection, "NOOP") else { continue };
-            shared.wal_frames.store(frames, Ordering::Relaxed);
-            // Folding makes every commit wait for the disk, so it is done seldom, or when nobody waits.
-            if !unfolded || (!is_idle && frames - folded < FOLD_FRAMES) {
-                continue;
-            }
-            unfolded = false;
-            let outcome = checkpoint(&connection, "PASSIVE");
-            metrics::counter!("chis_store_checkpoints_total", "result" => if outcome.is_ok() { "ok" } else { "failed" }).increment(1);
-            if let Err(error) = outcome {
-                tracing::warn!(error = %error, "store.checkpoint: the log could not be folded in; it is tried again");
-            }
-        }
-    });
-    spawned.map(drop).map_err(|error| StoreError { text: format!("the checkpoint thread cannot be started: {error}"), exit: 71 })
-}
-
 fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settlement) -> rusqlite::Result<()> {
     let now = clock::now().as_microsecond();
     let (state, why, settled) = match settlement {
@@ -810,7 +823,11 @@ fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settle
         Settlement::Held { why } => ("held", why.as_str(), None),
     };
     let sql = "UPDATE debt SET state = ?2, attempts = ?3, why = ?4, settled_us = ?5 WHERE id = ?1 AND state = 'pending'";
-    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled])?;
+    if matches!(settlement, Settlement::Delivered | Settlement::Superseded) {
+        super::failsafe::mark_paid(connection, debt)?;
+    }
+    Ok(())
 }
 
 pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {
@@ -830,7 +847,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull)) || error.to_string().contains(EDQUOT)
 }
 
-fn control_key(source: &str, control_id: &str) -> i64 {
+pub(super) fn control_key(source: &str, control_id: &str) -> i64 {
     let mut hash = Sha256::new();
     hash.update(source.as_bytes());
     hash.update([0]);

@@ -211,5 +211,90 @@ async fn every_message_of_every_file_is_an_entry_once_however_often_the_broker_i
     assert_eq!(times.len(), FILES * EACH);
     let twice: Vec<_> = times.iter().filter(|(_, count)| 1 < **count).collect();
     assert!(twice.is_empty(), "an entry twice: {twice:?}");
-    assert_eq!(std::fs::read_dir(folder.join("processing")).unwrap().count(), 0);
+    let is_left = |entry: &std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+    assert_eq!(std::fs::read_dir(folder.join("processing")).unwrap().map(Result::unwrap).filter(is_left).count(), 0);
+}
+
+/// A broker of its own process over `home`, with one drop folder, `in`. Its configuration, and where its admin door is.
+fn configured(home: &Path, settle_seconds: u64) -> (std::path::PathBuf, std::net::SocketAddr) {
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (admin, config) = (port(), home.join("chis-broker.toml"));
+    std::fs::create_dir_all(home.join("in")).unwrap();
+    let text = format!(
+        "allow_test_numbers = true\n[store]\ndata = \"data\"\n[admin]\nlisten = \"{admin}\"\n[[intake.mllp]]\nlisten = \"{}\"\n\
+         [[intake.drop]]\nfolder = \"in\"\nsource = \"night\"\nsettle_seconds = {settle_seconds}\n[[source]]\nname = \"night\"\naccepts = [\"*\"]\n",
+        port()
+    );
+    std::fs::write(&config, text).unwrap();
+    (config, admin)
+}
+
+fn killed(mut broker: Child) {
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_goes_on_after_the_broker_took_its_file_and_was_killed_loses_no_message() {
+    use std::io::Write;
+    let home = tempfile::tempdir().unwrap();
+    let (config, _) = configured(home.path(), 0);
+    let (data, folder) = (home.path().join("data"), home.path().join("in"));
+    let messages: Vec<String> =
+        (0..EACH).map(|message| person(&format!("M{message}"), message, &format!("20260106101{message:03}"), "EXAMPLE")).collect();
+    let whole = messages.concat();
+    let mut writer = std::fs::File::create(folder.join("a.hl7")).unwrap();
+    let mut broker = start(&config);
+    let mut written = 0;
+    // A part ends in the middle of a message; each is taken whole, and the broker is killed before and after the next is written.
+    for part in 1..=6 {
+        let until = whole.len() * part / 6 - if part < 6 { 30 } else { 0 };
+        writer.write_all(&whole.as_bytes()[written..until]).unwrap();
+        written = until;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let begun = whole[..until].matches("MSH|").count() as i64;
+        let taken =
+            || LedgerReader::open(&data).and_then(|reader| reader.reconcile(None, None)).map_or(0, |account| account.lines[0].received);
+        while !data.join("ledger.db").exists() || std::panic::catch_unwind(taken).unwrap_or(0) < begun {
+            assert!(tokio::time::Instant::now() < deadline, "part {part} is taken");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if part % 2 == 0 {
+            there(&folder.join("done/a.hl7")).await;
+        }
+        killed(broker);
+        broker = start(&config);
+    }
+    there(&folder.join("done/a.hl7")).await;
+    let account = settled(&data).await;
+    assert_eq!(account.unaccounted, 0, "{account:?}");
+    killed(broker);
+    let reader = LedgerReader::open(&data).unwrap();
+    let filter = EntryFilter { limit: Some(100_000), ..EntryFilter::default() };
+    let mut bodies: HashMap<Vec<u8>, usize> = HashMap::new();
+    for row in reader.entries(&filter).unwrap() {
+        let (_, body) = reader.entry(Seq(row.seq)).unwrap().unwrap();
+        *bodies.entry(body.trim_ascii().to_vec()).or_default() += 1;
+    }
+    for message in &messages {
+        assert_eq!(bodies.get(message.trim().as_bytes()), Some(&1), "{message}");
+    }
+    assert!(bodies.len() <= EACH + 5, "besides the messages there are at most the halves of five");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_and_a_pipe_in_the_folder_are_said_at_readiness_and_the_files_beside_them_are_taken() {
+    let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
+    let home = tempfile::tempdir().unwrap();
+    let (config, admin) = configured(home.path(), 0);
+    let folder = home.path().join("in");
+    std::fs::create_dir_all(folder.join("processing/night.hl7")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("processing/pipe.hl7")).status().unwrap().success());
+    std::fs::write(folder.join("b.hl7"), person("B1", 1, "20260106101500", "EXAMPLE")).unwrap();
+    let broker = start(&config);
+    there(&folder.join("done/b.hl7")).await;
+    let ready = reqwest::get(format!("http://{admin}/readyz?verbose")).await.unwrap().text().await.unwrap();
+    assert!(ready.contains("ready, degraded") && ready.contains("a directory in processing") && ready.contains("a named pipe"), "{ready}");
+    assert!(!ready.contains("night.hl7"), "{ready}");
+    killed(broker);
 }

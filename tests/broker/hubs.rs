@@ -151,7 +151,8 @@ async fn where_a_hidden_child_went_only_its_new_hub_is_told() {
     settled(data.path()).await;
     let (north, south) = (&store(data.path(), "NE")[&nhs_number(1)], &store(data.path(), "SW")[&nhs_number(1)]);
     assert_eq!(south["record"]["flags"]["local_hiding"], true, "the test means a hidden child");
-    assert_eq!((events(north), ways(north)), (vec!["A1".to_owned()], vec!["transfer_out NE>".to_owned()]));
+    assert_eq!((events(north), ways(north)), (vec!["A1".to_owned(), "A2".to_owned()], vec!["transfer_out NE>".to_owned()]));
+    assert!(north["record"]["addresses"].is_null() && north["record"]["gp"].is_null(), "{}", north["record"]);
     assert!(!north.to_string().contains("SW18"), "the address it left for is in no store but its own hub's");
     assert_eq!((events(south), south["role"].as_str()), (vec!["A1".to_owned(), "A2".to_owned()], Some("responsible")));
     assert_eq!(running.stop().await, 0);

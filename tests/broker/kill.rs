@@ -38,6 +38,7 @@ fn start(data: &Path, mllp: SocketAddr) -> Child {
             "--admin",
             &free_port().to_string(),
         ])
+        .env("CHIS__FAILSAFE__WATCH", "false")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -6,9 +6,11 @@
 
 mod corpus;
 mod documents;
+mod failsafe;
 mod fhir;
 mod files;
 mod hubs;
+mod identity;
 mod import;
 mod kill;
 mod merges;

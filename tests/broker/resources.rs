@@ -1,13 +1,13 @@
 //! R4 Bundles of resources: each fact reaches the store of its own child's hub, and a half of a Bundle reaches nobody.
 
-use chis_broker::broker::Operations;
+use chis_broker::broker::Running;
 use chis_broker::journal::Standing;
 use chis_broker::names::Seq;
 use chis_broker::store::{LedgerReader, hub_export};
 use serde_json::Value;
 
 use crate::corpus::client;
-use crate::world::{broker, settled};
+use crate::world::{broker, settings, settled};
 
 fn sample(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/samples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -92,11 +92,39 @@ async fn a_vaccination_that_comes_alone_waits_for_its_child_and_is_filed_once() 
 
     assert_eq!(post(http, "", sample("70-r4-birth.json")).await.0, 200);
     settled(data.path()).await;
-    let operations = running.operations();
-    tokio::task::spawn_blocking(move || operations.release(Seq(1), "the birth has come").unwrap()).await.unwrap();
+    assert_eq!(reader.trace(Seq(1)).unwrap().unwrap().entry.standing, "filed", "the birth brought what waited for it");
     let (_, again) = post(http, "/Immunization", dose).await;
     assert!(again.to_string().contains("kept as entry 1"), "the same bytes are the same message: {again}");
     settled(data.path()).await;
     assert_eq!(stores(data.path()), ["sw 9990070016 birth ", "sw 9990070016 immunisation VACC-72"]);
     assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_for_a_source_reads_the_resources_of_that_source_and_of_no_other() {
+    for (of, religion) in [("the-unit", "own"), ("another-unit", "")] {
+        let (data, mappings) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, text) in chis_broker::mapping::Bundle::shipped() {
+            let path = mappings.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        std::fs::create_dir_all(mappings.path().join("sites/unit")).unwrap();
+        let site = format!(
+            "[mapping]\nid = \"unit/r4-record\"\nversion = \"1\"\nschema = 1\nextends = \"r4-record\"\nsender = {{ source = \"{of}\" }}\n\
+             [add.child]\nreligion = {{ value = \"own\" }}\n"
+        );
+        std::fs::write(mappings.path().join("sites/unit/r4-record.toml"), site).unwrap();
+        let mut settings = settings(data.path());
+        settings.mappings.dir = Some(mappings.path().to_owned());
+        settings.sources[0].name = "the-unit".to_owned();
+        let running = Running::start(settings, Vec::new()).await.unwrap();
+        assert_eq!(post(running.addresses.http[0], "", sample("74-r4-two-children.json")).await.0, 200);
+        settled(data.path()).await;
+        let reader = LedgerReader::open(data.path()).unwrap();
+        let child = reader.children_by_identifier("9990070024").unwrap()[0];
+        let record = serde_json::to_value(reader.child(child).unwrap().unwrap().record).unwrap();
+        assert_eq!(record["religion"].as_str().unwrap_or_default(), religion, "a file for {of}");
+        assert_eq!(running.stop().await, 0);
+    }
 }

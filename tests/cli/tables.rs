@@ -179,3 +179,23 @@ fn a_row_that_would_break_something_is_refused_and_changes_nothing() {
     assert_eq!((code, text.contains("the row stands in"), text.contains("table release sex")), (Some(69), true, true), "{text}");
     assert_eq!(std::fs::read_to_string(&table).unwrap(), format!("{before}W,2,,\n"));
 }
+
+#[test]
+fn a_row_for_every_sender_is_said_to_be_one_unless_that_was_meant() {
+    let site = Site::new();
+    let dir = site.at("mappings");
+    std::fs::create_dir_all(site.path("mappings/sites/rj1")).unwrap();
+    let own = "[mapping]\nid = \"rj1/adt\"\nversion = \"1\"\nschema = 1\nextends = \"adt-person\"\nsender = { facility = \"RJ1\" }\n";
+    std::fs::write(site.path("mappings/sites/rj1/adt.toml"), own).unwrap();
+    // No broker: the row is written, and the rest is said to be left.
+    let add = |code: &str, more: &[&str]| {
+        let base = ["table", "add", "sex", code, "1", "--dir", &dir, "--reason", "x", "--admin", "http://127.0.0.1:9"];
+        let (_, text) = refused(&[&base[..], more].concat());
+        assert!(text.contains("the row stands in"), "{text}");
+        text.contains("EVERY sender")
+    };
+    assert!(add("W1", &[]));
+    assert!(!add("W2", &["--all-senders"]));
+    assert!(!add("W3", &["--site", "rj1"]));
+    assert_eq!(refused(&["table", "add", "sex", "W4", "1", "--dir", &dir, "--reason", "x", "--all-senders", "--site", "rj1"]).0, Some(64));
+}

@@ -110,6 +110,31 @@ fn a_missing_date_and_an_unknown_code_hold_the_document() {
 }
 
 #[test]
+fn a_modifier_extension_anywhere_holds_but_for_those_that_a_table_names() {
+    let with = |patient: &Value, table: Option<&str>| {
+        let mut files = vec![("birth.toml", BIRTH), SEX];
+        files.extend(table.map(|table| ("tables/modifier-extension.csv", table)));
+        let body = document(patient);
+        let input =
+            Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None };
+        bundle(&files).read(&input, false)
+    };
+    let mut patient = patient();
+    patient["name"][1]["modifierExtension"] = json!([{ "url": "urn:not", "valueBoolean": true }]);
+    let reading = with(&patient, None);
+    assert_eq!(
+        said(&reading),
+        ["Hold Bundle.entry[1].resource.name[1].modifierExtension may change what is said there, and no rule reads it"]
+    );
+    assert_eq!((reading.outcome, reading.findings[0].code.as_str()), (Outcome::Held, "modifier"));
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Mapped);
+    patient["modifierExtension"] = json!([{ "url": "urn:not" }, { "url": "urn:other" }]);
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Held);
+    patient["modifierExtension"] = json!("nonsense");
+    assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Held);
+}
+
+#[test]
 fn names_that_the_release_does_not_have_are_refused_where_they_stand() {
     let said = mistakes(&[("birth.toml", &BIRTH.replace("$patient.birthDate", "$patient.birthdate")), SEX]);
     assert_eq!(said.len(), 1);
@@ -140,4 +165,97 @@ fn broken_documents_are_held_and_never_quoted() {
         assert_eq!(reading.outcome, Outcome::Held, "{body}");
         assert!(!reading.findings.iter().any(|finding| finding.text.contains("SECRET")), "{:?}", reading.findings);
     }
+}
+
+#[test]
+fn every_element_with_a_value_is_used_left_by_rule_or_unmapped() {
+    let mut patient = patient();
+    patient["text"] = json!({ "status": "generated", "div": "<div>x</div>" });
+    patient["maritalStatus"] = json!({ "text": "single" });
+    patient["extension"] = json!([{ "url": "https://fhir.example/Extension-Colour", "valueString": "red" }]);
+    patient["_birthDate"] = json!({ "extension": [{ "url": "https://fhir.example/birthTime", "valueDateTime": "2026-04-01T09:00:00Z" }] });
+    patient["active"] = json!("");
+    let left = (
+        "tables/left-fields.csv",
+        "from,to,display,note\n*.text,left,,a repeat\nPatient.extension(Extension-Colour),left,,x\n**.lastUpdated,left,,x\n",
+    );
+    let body = document(&patient);
+    let bundle = bundle(&[("birth.toml", BIRTH), SEX, left]);
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
+    let of = |how: Coverage| covered.iter().filter(|(_, one)| *one == how).map(|(place, _)| place.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        of(Coverage::Used),
+        [
+            "Bundle.type",
+            "MessageHeader.meta.lastUpdated",
+            "MessageHeader.event.system",
+            "MessageHeader.event.code",
+            "Patient.gender",
+            "Patient.birthDate",
+            "Patient.multipleBirthBoolean",
+            "Patient.identifier[0].system",
+            "Patient.identifier[0].value",
+            "Patient.name[0].use",
+            "Patient.name[0].family",
+            "Patient.name[0].given[0]",
+            "Patient.name[0].given[1]",
+            "Patient.name[1].family",
+        ]
+    );
+    assert_eq!(
+        of(Coverage::Ignored),
+        // The other identifier: a rule has its name, and took nothing from it.
+        [
+            "Patient.identifier[1].system",
+            "Patient.identifier[1].value",
+            "Patient.text.status",
+            "Patient.text.div",
+            "Patient.extension(Extension-Colour)[0].valueString"
+        ]
+    );
+    assert_eq!(of(Coverage::Unmapped), ["Patient.maritalStatus.text", "Patient.birthDate.extension(birthTime)[0].valueDateTime"]);
+}
+
+#[test]
+fn an_element_is_looked_at_where_any_path_has_its_name_inside_conditions_and_behind_references_too() {
+    let looked = r#"
+[let]
+patient = ["Bundle.entry.resource.ofType(Patient)[1]"]
+surgery = ["$patient.generalPractitioner.where(exists(display) and not reference = 'x').resolve()"]
+"#;
+    let text = BIRTH.replace("[let]\npatient = [\"Bundle.entry.resource.ofType(Patient)[1]\"]\n", looked).replace(
+        "sex = {",
+        "gp.practice_ods = { from = \"$surgery.identifier.where(system = 'https://fhir.nhs.uk/Id/ods-organization-code').value\" }\n\
+         birth.time = { from = \"$patient.birthDate.extension('https://fhir.example/birthTime').value\", as = \"datetime\", on_error = \"warn\", when = \"$patient.active = 'x'\" }\nsex = {",
+    );
+    let bundle = bundle(&[("birth.toml", &text), SEX]);
+    let mut patient = patient();
+    patient["generalPractitioner"] =
+        json!([{ "reference": "Organization/1", "display": "SURGERY", "identifier": { "period": { "start": "2026" } } }]);
+    patient["_birthDate"] = json!({ "extension": [{ "url": "https://fhir.example/birthTime", "valueDateTime": "2026-04-01T09:00:00Z" }] });
+    patient["active"] = json!(true);
+    let body = document(&patient);
+    let covered = bundle.coverage(&Input {
+        format: Format::Stu3Json,
+        body: body.as_bytes(),
+        default_charset: None,
+        allow_test_numbers: true,
+        received: None,
+    });
+    let how = |place: &str| covered.iter().find(|(known, _)| known == place).unwrap_or_else(|| panic!("{place}: {covered:?}")).1;
+    for place in [
+        "Patient.generalPractitioner[0].reference",
+        "Patient.generalPractitioner[0].display",
+        "Patient.birthDate.extension(birthTime)[0].valueDateTime",
+        "Patient.active",
+    ] {
+        assert_eq!(how(place), Coverage::Ignored, "{place}");
+    }
+    assert_eq!(how("Patient.generalPractitioner[0].identifier.period.start"), Coverage::Unmapped);
 }

@@ -380,3 +380,43 @@ fn all_mistakes_of_all_files_come_at_once_and_once() {
     codes.sort_unstable();
     assert_eq!(codes, ["M002", "M004", "M031", "M040", "M054"], "{said:?}");
 }
+
+#[test]
+fn a_forgotten_bracket_is_said_once_with_its_place_and_what_extends_the_file_says_nothing_more() {
+    let base = with_child("language = { from = ['PID-15', 'PID-16' }\nsex = { from = 'PID-8' }\nreligion = { from = 'PID-17' }");
+    let site = "[mapping]\nid = \"a/t\"\nversion = \"1\"\nschema = 1\nextends = \"t\"\nsender = { facility = \"RJ1\" }\n";
+    let said = mistakes(&[("t.toml", &base), ("sites/a/t.toml", site), ("tables/sex.csv", "from,to\nM,1\n")]);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].starts_with("M001 t.toml:20 "), "{said:?}");
+    // Another file is still checked.
+    let other = with_child("sexx = { value = \"1\" }")
+        .replace("id = \"t\"", "id = \"u\"")
+        .replace("ADT^A28", "ADT^A31")
+        .replace("ORU^R01", "ADT^A05");
+    let said = mistakes(&[("t.toml", &base), ("u.toml", &other)]);
+    assert_eq!(said.iter().map(|said| &said[..4]).collect::<Vec<_>>(), ["M001", "M020"], "{said:?}");
+}
+
+#[test]
+fn a_table_of_a_sender_that_no_file_asks_is_said_and_one_that_is_asked_is_not() {
+    let base = with_child("sex = { from = 'PID-8', table = \"sex\" }");
+    let site = "[mapping]\nid = \"a/t\"\nversion = \"1\"\nschema = 1\nextends = \"t\"\nsender = { facility = \"RJ1\" }\n";
+    let (common, own) = (("tables/sex.csv", "from,to\nM,1\n"), ("sites/a/tables/sex.csv", "from,to\nF,2\n"));
+    assert_eq!(mistakes(&[("t.toml", &base), common, own, ("sites/a/t.toml", site)]), [""; 0]);
+    assert_eq!(
+        mistakes(&[("t.toml", &base), common, own]),
+        [
+            "M090 sites/a/tables/sex.csv:1 no mapping file of sites/a asks this table, so its rows change nothing | its rows hold for messages that \
+          a file of sites/a reads: add one there that extends the file with table \"sex\""
+        ]
+    );
+    let slip = ("sites/a/tables/sxe.csv", "from,to\nF,2\n");
+    assert_eq!(
+        mistakes(&[("t.toml", &base), common, slip, ("sites/a/t.toml", site)]),
+        ["M090 sites/a/tables/sxe.csv:1 no mapping file of sites/a asks this table, so its rows change nothing | did you mean `sex`?"]
+    );
+    // One that only a condition asks is asked.
+    let asked = ("sites/a/tables/staff.csv", "from,to\nX,1\n");
+    let with = format!("{site}when = 'PID-10 in table(\"staff\")'\n");
+    assert_eq!(mistakes(&[("t.toml", &base), common, asked, ("sites/a/t.toml", &with)]), [""; 0]);
+}

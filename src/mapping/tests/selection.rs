@@ -143,7 +143,7 @@ family = { from = 'PID-5.1' }
         (Some("en"), Some("rel"), Some(crate::canon::Sex::Female))
     );
     let unknown = bundle.read(&v2(&body.replace("|F|", "|Q|")), false);
-    assert_eq!(unknown.findings[0].help, "add a row to tables/sex.csv, or sites/rj1/tables/sex.csv");
+    assert_eq!(unknown.findings[0].help, "add a row to sites/rj1/tables/sex.csv (this sender), or to tables/sex.csv (every sender)");
     let resolved = bundle.resolved("rj1/t").unwrap();
     assert!(resolved.contains("language = { value = \"cy\" }"), "{resolved}");
     let lines: Vec<&str> = resolved.lines().filter(|line| line.contains("# sites/rj1/t.toml:") || line.contains("# t.toml:")).collect();
@@ -199,4 +199,48 @@ fn what_the_reader_tolerated_is_said() {
     let codes: Vec<(&str, Level)> = reading.findings.iter().map(|finding| (finding.code.as_str(), finding.level)).collect();
     assert!(codes.contains(&("charset-guess", Level::Warning)) && codes.contains(&("line-is-no-segment", Level::Warning)), "{codes:?}");
     assert_eq!(reading.outcome, Outcome::Mapped);
+}
+
+#[test]
+fn a_missing_code_names_the_senders_own_table_also_where_a_common_file_reads_the_message() {
+    let base = with_child("sex = { from = 'PID-8', table = \"sex\" }");
+    let other = base
+        .replace("id = \"t\"", "id = \"rj1/o\"\nsender = { facility = \"RJ1\" }")
+        .replace("[\"ADT^A28\", \"ORU^R01\"]", "[\"ADT^A31\"]");
+    let table = ("tables/sex.csv", "from,to\n1,1\n");
+    let bundle = bundle(&[("t.toml", &base), ("sites/rj1/o.toml", &other), table]);
+    let help = |body: &str| bundle.read(&v2(body), false).findings[0].help.clone();
+    let theirs = a28(&["PID||||||||Q"]);
+    assert_eq!(
+        help(&theirs),
+        "add a row to tables/sex.csv (every sender); for this sender alone sites/rj1 needs a file that extends t, \
+         then the row goes to sites/rj1/tables/sex.csv"
+    );
+    assert_eq!(
+        help(&theirs.replace("^A28", "^A31")),
+        "add a row to sites/rj1/tables/sex.csv (this sender), or to tables/sex.csv (every sender)"
+    );
+    assert_eq!(help(&theirs.replace("|RJ1|", "|RJ2|")), "add a row to tables/sex.csv");
+}
+
+#[test]
+fn a_file_may_be_for_a_source_of_the_configuration_and_then_for_no_other() {
+    let base = with_child("language = { value = \"base\" }");
+    let site = |id: &str, sender: &str, word: &str| {
+        format!(
+            "[mapping]\nid = \"{id}\"\nversion = \"1\"\nschema = 1\nextends = \"t\"\nsender = {{ {sender} }}\n[override.child]\nlanguage = {{ value = \"{word}\" }}\n"
+        )
+    };
+    let (own, closer) = (site("a/t", "source = \"maternity\"", "own"), site("b/t", "source = \"maternity\", facility = \"RJ2\"", "closer"));
+    let bundle = bundle(&[("t.toml", &base), ("sites/a/t.toml", &own), ("sites/b/t.toml", &closer)]);
+    let body = a28(&["PID||"]);
+    let language =
+        |source: Option<&str>, body: &str| bundle.read_from(source, &v2(body), false).statements[0].child.language.clone().unwrap();
+    assert_eq!(language(Some("maternity"), &body), "own");
+    assert_eq!(language(Some("maternity"), &body.replace("|RJ1|", "|RJ2|")), "closer");
+    assert_eq!(language(Some("pas"), &body), "base");
+    assert_eq!(language(None, &body), "base");
+    let nothing = site("c/t", "", "x");
+    let said = mistakes(&[("t.toml", &base), ("sites/c/t.toml", &nothing)]);
+    assert!(said[0].contains("`sender` says neither `application` nor `facility` nor `source`"), "{said:?}");
 }

@@ -8,13 +8,13 @@
 //! # Invariants
 //!
 //! - Nothing is destroyed: the other's row, its identifiers and its events stay where they are, and `merged` names the
-//!   event that made the two one. What is needed to take it back is on record.
+//!   event that made the two one. What both were is kept beside it; `unmerge.rs` takes it back.
 //! - `merged.survivor` is never itself merged: a chain is one step long. `first_survivor` is what the message said.
 //! - Both records get an event, and the hubs of both get both events.
 
 use rusqlite::params;
 
-use super::{Failure, Held, One, Owed, json, move_status, unindexed};
+use super::{Failure, Held, One, Owed, json, location, move_status, unindexed};
 use crate::canon::{Child, ChildStatus, HubAssignment, Statement};
 use crate::clock;
 use crate::identity::{self, Change, Evidence, Record, Said};
@@ -25,7 +25,7 @@ use crate::store::births::Heard;
 use crate::store::filing::{Recipient, STATEMENTS_MAX};
 use crate::store::index::{ChildRow, Index};
 use crate::store::movers;
-use crate::store::transfers::{self, Moving, Role};
+use crate::store::transfers::{self, Beside, Moving, Role};
 
 /// Tables whose rows go over to the survivor; their events still name the child they were said of.
 const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
@@ -61,8 +61,16 @@ impl One<'_> {
         Statement { event: self.statement.event.clone(), child, ..Statement::default() }
     }
 
-    fn unite(&self, survivor: &ChildRow, other: ChildRow, said: &Said, evidence: &[Evidence]) -> Result<Vec<DestinationName>, Failure> {
+    pub(super) fn unite(
+        &self,
+        survivor: &ChildRow,
+        other: ChildRow,
+        said: &Said,
+        evidence: &[Evidence],
+    ) -> Result<Vec<DestinationName>, Failure> {
         self.one_account_only(survivor, &other, evidence)?;
+        self.not_apart(survivor, &other, evidence)?;
+        self.remember(survivor, &other)?;
         let record = identity::unite(&survivor.record, &other.record);
         let (record, _) = identity::merge(Some(&record), &self.identifiers_alone(), said);
         let left: Vec<HubAssignment> = other.record.child.hub.clone().into_iter().collect();
@@ -113,7 +121,7 @@ impl One<'_> {
     }
 
     /// The same statement as it is filed under the child that is gone: rows of an entry are taken from its end.
-    fn of_the_other(&self) -> Result<Self, Failure> {
+    pub(super) fn of_the_other(&self) -> Result<Self, Failure> {
         let (first, place) = (self.row - self.row % STATEMENTS_MAX as i64, self.row % STATEMENTS_MAX as i64);
         if STATEMENTS_MAX as i64 <= 2 * place {
             let text = format!("at most {} children are merged by one message", STATEMENTS_MAX / 2);
@@ -123,7 +131,7 @@ impl One<'_> {
     }
 
     /// Routes and keeps a record with its event and debts. `also`: whose hubs hear of it besides.
-    fn put(
+    pub(super) fn put(
         &self,
         known: Option<&ChildRow>,
         mut record: Record,
@@ -200,7 +208,9 @@ impl One<'_> {
                     let goes_over = event.record.status == Some(ChildStatus::Merged);
                     let beside = match goes_over {
                         true => transfers::of_a_merged_record(self.connection, moving, event, (&hub, role))?,
-                        false => None,
+                        false => {
+                            location::for_hub(event, &hub, (owing.route, owing.directory)).map(|told| Beside::Told(Box::new(told)).bytes())
+                        }
                     };
                     owed.debts.push((destination.name.clone(), beside));
                 }

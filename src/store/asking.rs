@@ -1,0 +1,58 @@
+//! The ledger's side of what people decide of identity: an act becomes an entry where it leaves events, and is done by the one writer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::StoreError;
+use super::desk::{DESK, DeskAct, Effect, refused};
+use super::filing::{Asked, perform};
+use super::writer::Ledger;
+use crate::journal::{Admission, Entry, Journal};
+use crate::names::{Format, SourceName};
+
+impl Ledger {
+    /// Does what a person decided, or with `is_trial` tells what it would do and leaves everything as it is. In the audit under `reason`.
+    ///
+    /// # Errors
+    ///
+    /// 64 where it cannot be done as asked, 66 where what was named is not there, 77 where the record is sealed; else the ledger's.
+    pub async fn decide(&self, act: DeskAct, reason: &str, is_trial: bool, now: Timestamp) -> Result<Effect, StoreError> {
+        let seq = match act.is_an_entry() && !is_trial {
+            true => self.note_act(&act, now).await?,
+            false => self.appended().0 + 1,
+        };
+        let told: Arc<Mutex<Option<Result<Effect, StoreError>>>> = Arc::default();
+        let (slot, rules, read) = (Arc::clone(&told), self.rules(), self.reads_again());
+        let asked = Asked { act, reason: reason.to_owned(), is_trial, seq };
+        self.act(Box::new(move |connection| {
+            let outcome = perform(connection, &rules, read.as_ref(), &asked)?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            Ok(())
+        }))
+        .await?;
+        let outcome = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let effect = outcome.ok_or_else(|| refused(74, "the ledger's writer has stopped"))??;
+        if effect.done {
+            self.debts_were_made();
+        }
+        Ok(effect)
+    }
+
+    /// Keeps the act in the journal. Until it is done it is nobody's; an act that was cut short stays so and can be asked for again.
+    async fn note_act(&self, act: &DeskAct, now: Timestamp) -> Result<i64, StoreError> {
+        let body = serde_json::to_vec(act).map_err(|error| refused(70, error.to_string()))?;
+        let entry = Entry {
+            source: SourceName::new(DESK),
+            format: Format::CanonicalJson,
+            kind: act.word().to_owned(),
+            control_id: uuid::Uuid::now_v7().to_string(),
+            body: Bytes::from(body),
+            arrived: now,
+            admission: Admission::Ignored("not-done".to_owned()),
+        };
+        let receipt = self.append(entry).await.map_err(|error| refused(74, error.to_string()))?;
+        Ok(receipt.seq().0)
+    }
+}
