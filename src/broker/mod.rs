@@ -10,6 +10,7 @@
 //! A drain goes the other way.
 
 pub mod bundle;
+mod daily;
 pub mod desk;
 pub mod calendar;
 pub mod extract;
@@ -135,6 +136,8 @@ impl Running {
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
         let mut threads = vec![filing.map_err(|error| no_thread(&error))?];
         let payers = start_payers(&settings, &ledger, &roll, &mut threads)?;
+        let daily = daily::start(ledger.clone(), Arc::clone(&settings), work_ends.clone(), Handle::current(), roll.present());
+        threads.push(daily.map_err(|error| no_thread(&error))?);
         if settings.failsafe.watch {
             threads.push(start_watching(&settings, &active, &ledger, &roll)?);
         }
@@ -289,7 +292,8 @@ fn start_payers(
         match &destination.kind {
             Kind::Store { hub, path } => {
                 let file = settings.store_file(hub, path.as_deref());
-                let paying = payer::start_store(name, file, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
+                let paying =
+                    payer::start_store((name, hub.clone()), file, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
             Kind::Fhir { concurrency, profile, .. } => {

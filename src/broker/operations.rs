@@ -16,8 +16,8 @@ use crate::config::Settings;
 use crate::failsafe::ClockState;
 use crate::intake::Controls;
 use crate::mapping::Finding;
-use crate::names::{ChildId, Format, Seq, SourceName};
-use crate::store::{DeskAct, Effect, Ledger, LedgerReader, Prepared, StoreError, UnfiledEntry};
+use crate::names::{ChildId, Format, HubName, Seq, SourceName};
+use crate::store::{AssignAct, AssignEffect, DeskAct, Effect, Ledger, LedgerReader, Prepared, ReassignPlan, StoreError, UnfiledEntry};
 
 /// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
 pub trait Operations: Send + Sync + 'static {
@@ -64,6 +64,31 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Notes that a person saw or did something; returns once it is kept.
     fn audit(&self, act: &str, what: &str, reason: &str) -> Result<(), StoreError>;
+
+    /// Decides by hand which hub a child belongs to, or shows what that would do. In the audit under `reason` before it is done.
+    fn assign(&self, _act: AssignAct, _reason: &str) -> Result<AssignEffect, StoreError> {
+        Err(no_hubs())
+    }
+
+    /// What looking at everybody again with the hubs and directories that are active would change.
+    fn reassign_plan(&self) -> Result<ReassignPlan, StoreError> {
+        Err(no_hubs())
+    }
+
+    /// Begins to look at everybody again; gives the job.
+    fn reassign(&self, _reason: &str) -> Result<i64, StoreError> {
+        Err(no_hubs())
+    }
+
+    /// Pauses, resumes or cancels a job: `paused`, `running`, `cancelled`. False where there is none that could be.
+    fn steer_job(&self, _job: i64, _state: &'static str, _reason: &str) -> Result<bool, StoreError> {
+        Err(no_hubs())
+    }
+
+    /// Notes who has a child that left. False where it waits for nobody.
+    fn taken(&self, _child: ChildId, _by: &str, _reason: &str) -> Result<bool, StoreError> {
+        Err(no_hubs())
+    }
 
     /// What children are looked at by; none: this broker has no failsafe.
     fn watching(&self) -> Option<Watching> {
@@ -196,6 +221,33 @@ impl Operations for BrokerOperations {
             .map_err(|refused| refused.to_string())
     }
 
+    fn assign(&self, act: AssignAct, reason: &str) -> Result<AssignEffect, StoreError> {
+        if let Some(hub) = &act.hub {
+            let known: Vec<String> = self.active.directory.load().hubs().iter().map(|(name, _)| name.to_string()).collect();
+            if hub.as_str() != HubName::OUT && !known.iter().any(|name| name == hub.as_str()) {
+                let text = format!("there is no hub {hub}; write one of {}, or {}", known.join(", "), HubName::OUT);
+                return Err(StoreError { text, exit: 66 });
+            }
+        }
+        self.runtime.block_on(self.ledger.assign(act, reason, clock::now()))
+    }
+
+    fn reassign_plan(&self) -> Result<ReassignPlan, StoreError> {
+        self.reader()?.reassign_plan(&self.active.directory.load(), clock::london_date(clock::now()))
+    }
+
+    fn reassign(&self, reason: &str) -> Result<i64, StoreError> {
+        self.runtime.block_on(self.ledger.begin_reassign(reason, clock::now()))
+    }
+
+    fn steer_job(&self, job: i64, state: &'static str, reason: &str) -> Result<bool, StoreError> {
+        self.runtime.block_on(self.ledger.steer_job(job, state, reason, clock::now()))
+    }
+
+    fn taken(&self, child: ChildId, by: &str, reason: &str) -> Result<bool, StoreError> {
+        self.runtime.block_on(self.ledger.taken(child, by, reason, clock::now()))
+    }
+
     fn mappings_folder(&self) -> Option<String> {
         self.settings.mappings.dir.as_ref().map(|dir| dir.display().to_string())
     }
@@ -245,6 +297,10 @@ impl BrokerOperations {
 /// How often, and how many times, it is asked whether all that came has been read: ten seconds in all.
 const READ_POLL: Duration = Duration::from_millis(20);
 const READ_POLLS_MAX: u32 = 500;
+
+fn no_hubs() -> StoreError {
+    StoreError { text: "this broker has no hubs".into(), exit: 70 }
+}
 
 fn stopped() -> StoreError {
     StoreError { text: "the ledger's writer has stopped".into(), exit: 74 }

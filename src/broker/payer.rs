@@ -20,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::Present;
 use crate::clock;
 use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
-use crate::names::DestinationName;
+use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
 
 /// Debts paid to a store in one transaction.
 const STORE_BATCH: usize = 256;
+/// Events of one transaction of a store, those that moves bring included.
+const STORE_EVENTS_MAX: usize = 2_048;
 /// After a pause, so long is waited for company before a store is written.
 const LINGER: Duration = Duration::from_millis(25);
 /// Debts looked at in one go for a receiver that takes them one by one.
@@ -39,7 +41,7 @@ const REST_MAX: Duration = Duration::from_secs(30);
 
 /// Starts the thread that pays a hub's store.
 pub fn start_store(
-    name: DestinationName,
+    (name, hub): (DestinationName, HubName),
     file: PathBuf,
     ledger: Ledger,
     drain: CancellationToken,
@@ -50,7 +52,7 @@ pub fn start_store(
         let _present = present;
         let mut failures = 0;
         loop {
-            let payer = StorePayer { name: &name, ledger: &ledger, drain: &drain, runtime: &runtime };
+            let payer = StorePayer { name: &name, hub: &hub, ledger: &ledger, drain: &drain, runtime: &runtime };
             match payer.run(&file, &mut failures) {
                 Ok(()) => return,
                 Err(error) => {
@@ -72,6 +74,7 @@ pub fn start_store(
 
 struct StorePayer<'a> {
     name: &'a DestinationName,
+    hub: &'a HubName,
     ledger: &'a Ledger,
     drain: &'a CancellationToken,
     runtime: &'a Handle,
@@ -89,7 +92,7 @@ impl StorePayer<'_> {
             let held: HashMap<i64, i64> = debts.held_lanes(self.name.as_str())?.into_iter().collect();
             let owed = debts.owed(self.name.as_str(), after, STORE_BATCH)?;
             let last = owed.last().map(|debt| debt.id);
-            let settled = self.pay(&mut store, owed, &held)?;
+            let settled = self.pay((&mut store, &debts), owed, &held)?;
             if let Some(noted) = noting.take() {
                 // What could not be noted is looked for again; the store knows the events and skips them.
                 after = if self.runtime.block_on(noted).unwrap_or(false) { after } else { 0 };
@@ -125,29 +128,41 @@ impl StorePayer<'_> {
     }
 
     /// Applies what may go in one transaction. An event that cannot be read is held; its lane stands behind it.
-    fn pay(&self, store: &mut HubStore, owed: Vec<OwedDebt>, held: &HashMap<i64, i64>) -> Result<Vec<(i64, u32, Settlement)>, StoreError> {
+    fn pay(
+        &self,
+        (store, debts): (&mut HubStore, &LedgerReader),
+        owed: Vec<OwedDebt>,
+        held: &HashMap<i64, i64>,
+    ) -> Result<Vec<(i64, u32, Settlement)>, StoreError> {
         let mut standing: HashSet<i64> =
             owed.iter().filter(|debt| held.get(&debt.child).is_some_and(|first| *first < debt.id)).map(|debt| debt.child).collect();
-        let mut events = Vec::with_capacity(owed.len());
+        let mut deliveries = Vec::with_capacity(owed.len());
         let mut settled = Vec::with_capacity(owed.len());
+        let mut weight = 0;
         for debt in owed {
             if standing.contains(&debt.child) {
                 continue;
             }
-            // Of a restricted child another hub is told less than was filed.
-            match serde_json::from_slice::<FiledEvent>(debt.body.as_deref().unwrap_or(&debt.event)) {
-                Ok(event) => {
-                    events.push(event);
+            match debts.store_delivery(self.hub, &debt.event, debt.body.as_deref())? {
+                Ok(delivery) => {
+                    weight += delivery.weight();
+                    deliveries.push(delivery);
                     settled.push((debt.id, debt.attempts + 1, Settlement::Delivered));
                 }
-                Err(_) => {
+                Err(why) => {
                     standing.insert(debt.child);
-                    settled.push((debt.id, debt.attempts + 1, Settlement::Held { why: "the filed event cannot be read".into() }));
+                    settled.push((debt.id, debt.attempts + 1, Settlement::Held { why: why.into() }));
                 }
             }
+            // A move brings a whole history; many of them are more than one transaction should hold.
+            if STORE_EVENTS_MAX <= weight {
+                store.deliver(Some(self.hub), &deliveries)?;
+                deliveries.clear();
+                weight = 0;
+            }
         }
-        if !events.is_empty() {
-            store.apply(&events)?;
+        if !deliveries.is_empty() {
+            store.deliver(Some(self.hub), &deliveries)?;
         }
         Ok(settled)
     }

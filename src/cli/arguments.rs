@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use super::identity::{ChildCommand, IdentityCommand};
 use crate::observe::LogFormat;
 
@@ -49,9 +50,15 @@ pub enum Command {
     /// What should have come and did not: what is late or near, and why
     #[command(subcommand)]
     Due(DueCommand),
-    /// What a hub's store holds
+    /// Hubs: what their stores hold, who is responsible for whom, movers, births
     #[command(subcommand)]
     Hub(HubCommand),
+    /// Work that goes through all children
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Postcode and practice files
+    #[command(subcommand)]
+    Directories(DirectoriesCommand),
     /// What waits for a person
     #[command(subcommand)]
     Held(HeldCommand),
@@ -607,13 +614,6 @@ pub struct Child {
     pub from: From,
 }
 
-/// `hub …`.
-#[derive(Debug, Subcommand)]
-pub enum HubCommand {
-    /// Writes what a hub's store holds, one child a line
-    Export(HubExport),
-}
-
 /// `hub export`.
 #[derive(Args, Debug)]
 pub struct HubExport {
@@ -815,7 +815,11 @@ pub struct TableRelease {
 
 /// `reconcile`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Reconcile {
+    /// Another account.
+    #[command(subcommand)]
+    pub other: Option<ReconcileCommand>,
     /// Only of this London day, 2026-01-05
     #[arg(long, value_name = "DATE")]
     pub day: Option<String>,

@@ -11,13 +11,16 @@
 //! What the commands show is made in [`crate::console::views`], so that the admin door says the same.
 
 mod arguments;
+mod arguments_hubs;
 mod check;
 mod city;
 mod coverage;
 mod demo;
 mod due;
 pub mod diagnostics;
+mod directories;
 mod files;
+mod hubs;
 mod identity;
 mod import;
 mod lint;
@@ -36,7 +39,8 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::arguments::{Cli, Command, ConfigCommand, DueCommand, HeldCommand, HubCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments::{Cli, Command, ConfigCommand, DueCommand, HeldCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use self::output::Out;
 
 /// Exit codes by name.
@@ -184,6 +188,17 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Due(DueCommand::Explain(explain)) => due::explain(&explain, out),
         Command::Due(DueCommand::Close(close)) => due::close(&close, out),
         Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
+        Command::Hub(HubCommand::Timeline(timeline)) => hubs::timeline(&timeline, out),
+        Command::Hub(HubCommand::Assign(assign)) => hubs::assign(&assign, out),
+        Command::Hub(HubCommand::Reassign(reassign)) => hubs::reassign(&reassign, out),
+        Command::Hub(HubCommand::Movers(movers)) => hubs::movers(&movers, out),
+        Command::Hub(HubCommand::Taken(taken)) => hubs::taken(&taken, out),
+        Command::Hub(HubCommand::Births(births)) => hubs::births(&births, out),
+        Command::Jobs(JobsCommand::List(list)) => hubs::jobs(&list, out),
+        Command::Jobs(JobsCommand::Pause(job)) => hubs::steer(&job, "pause", out),
+        Command::Jobs(JobsCommand::Resume(job)) => hubs::steer(&job, "resume", out),
+        Command::Jobs(JobsCommand::Cancel(job)) => hubs::steer(&job, "cancel", out),
+        Command::Directories(DirectoriesCommand::Check(check)) => directories::check(&check, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),
         Command::Held(HeldCommand::Release(release)) => read::release(&release, out),
@@ -192,7 +207,10 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Table(TableCommand::Misses(misses)) => table::misses(&misses, out),
         Command::Table(TableCommand::Add(add)) => table::add(&add, out),
         Command::Table(TableCommand::Release(release)) => table::release(&release, out),
-        Command::Reconcile(reconcile) => read::reconcile(&reconcile, out),
+        Command::Reconcile(reconcile) => match &reconcile.other {
+            Some(ReconcileCommand::Births(births)) => hubs::account(births, out),
+            None => read::reconcile(&reconcile, out),
+        },
         Command::Status(status) => read::status(&status, out),
         Command::Reload(reload) => read::reload(&reload, out),
     }

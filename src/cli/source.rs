@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arguments::From;
+use super::hubs::HubQuery;
 use super::{Failure, diagnostics, exit, output, send};
 use crate::clock;
 use crate::config::{self, Arguments, Settings};
@@ -56,6 +57,8 @@ pub enum Query {
     IdentityItem(Asked, Option<ChildId>),
     /// The account.
     Reconcile(Option<String>, Option<String>),
+    /// About hubs.
+    Hubs(HubQuery),
 }
 
 /// What is shown, and why.
@@ -155,6 +158,7 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Identity(role) => identity::list(&reader, role.as_deref()),
         Query::IdentityItem(asked, with) => identity::show(&reader, *asked, *with, &|_| None, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
+        Query::Hubs(query) => query.ask(&reader, sight),
     };
     Ok(value?)
 }
@@ -180,6 +184,7 @@ fn subject(query: &Query) -> String {
         Query::Document(seq, number) => format!("document {number} of message {seq}"),
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
+        Query::Hubs(query) => query.subject(),
         Query::IdentityItem(asked, _) => format!("identity {asked}"),
         Query::Identity(_) | Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
@@ -221,6 +226,7 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
             get(format!("/api/v1/tables/misses?{}", encoded(&[("table", table.clone()), ("source", source.clone())])))
         }
         Query::Held => get("/api/v1/held".into()),
+        Query::Hubs(query) => get(query.path()),
         Query::Identity(role) => get(format!("/api/v1/identity?{}", encoded(&[("role", role.clone())]))),
         Query::IdentityItem(asked, with) => {
             get(format!("/api/v1/identity/{asked}?{}", encoded(&[("with", with.map(|child| child.to_string()))])))

@@ -190,6 +190,9 @@ pub fn child(value: &Value, with_evidence: bool, out: &mut Out) -> io::Result<()
     if let Some(record) = value.get("record") {
         writeln!(out, "{}", serde_json::to_string_pretty(record)?)?;
     }
+    if with_evidence {
+        super::hubs::periods(items(value, "hubs"), out)?;
+    }
     for (condition, current) in value.get("outcomes").and_then(Value::as_object).into_iter().flatten() {
         outcome(condition, current, out)?;
     }

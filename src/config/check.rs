@@ -108,7 +108,10 @@ pub fn directory(settings: &Settings) -> Result<Directory, Vec<RoutingError>> {
     }
     let files = Bundle::shipped();
     let hubs = files.get("hubs.toml").map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-    Directory::load(&hubs, "hubs.toml", &|path| files.get(path).cloned().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound)))
+    Directory::load(&hubs, "hubs.toml", &|path| {
+        let bytes = files.get(path).cloned().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?;
+        Ok(Box::new(std::io::Cursor::new(bytes)))
+    })
 }
 
 /// The rules of the failsafe that the settings name. A file that the mappings folder does not have is the one inside the program: a

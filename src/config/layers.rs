@@ -202,7 +202,8 @@ fn scalar_table(layer: &Layer<'_>) -> toml::Table {
     let mut table = toml::Table::deserialize(toml::de::Deserializer::from(layer.pass.tree.clone())).unwrap_or_default();
     drop_lists(&mut table);
     let folder = layer.folder.clone().unwrap_or_default();
-    for (section, key) in [("store", "data"), ("mappings", "dir"), ("failsafe", "reports"), ("test", "clock")] {
+    let paths = [("store", "data"), ("mappings", "dir"), ("births", "folder"), ("failsafe", "reports"), ("test", "clock")];
+    for (section, key) in paths {
         if let Some(toml::Value::String(path)) = table.get_mut(section).and_then(|section| section.get_mut(key)) {
             *path = folder.join(&*path).display().to_string();
         }

@@ -62,6 +62,10 @@ pub struct Settings {
     /// `[[destination]]`: who is told.
     #[serde(rename = "destination")]
     pub destinations: Vec<destinations::Config>,
+    /// `[births]`: the lists at the end of each day.
+    pub births: BirthsConfig,
+    /// `[hubs]`.
+    pub hubs: HubsConfig,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[log]`.
@@ -108,6 +112,48 @@ impl Default for StoreConfig {
 pub struct MappingsConfig {
     /// Folder of the mapping files. Absent: those inside the program.
     pub dir: Option<PathBuf>,
+}
+
+/// `[births]` (routing rules, section 5).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BirthsConfig {
+    /// When the day ends, Europe/London.
+    pub at: jiff::civil::Time,
+    /// Where the lists are written as files too; absent: nowhere.
+    pub folder: Option<PathBuf>,
+    /// As what.
+    pub format: BirthsFormat,
+}
+
+impl Default for BirthsConfig {
+    fn default() -> Self {
+        Self { at: jiff::civil::Time::constant(23, 59, 0, 0), folder: None, format: BirthsFormat::Csv }
+    }
+}
+
+/// How a births list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BirthsFormat {
+    /// A row a birth, under a header.
+    Csv,
+    /// One object.
+    Json,
+}
+
+/// `[hubs]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubsConfig {
+    /// Children looked at in a second while everybody is looked at again.
+    pub reassign_per_second: u32,
+}
+
+impl Default for HubsConfig {
+    fn default() -> Self {
+        Self { reassign_per_second: 1_000 }
+    }
 }
 
 /// `[admin]`.

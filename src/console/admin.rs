@@ -62,6 +62,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/tables/release", post(release_code))
         .route("/api/v1/reconcile", get(reconcile))
         .route("/api/v1/reload", post(reload))
+        .merge(super::hubs::routes())
         .merge(super::identity::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -331,7 +332,7 @@ async fn reload(State(broker): State<Broker>) -> Response {
     }
 }
 
-async fn act(
+pub(super) async fn act(
     broker: Broker,
     body: &[u8],
     act: impl FnOnce(&dyn Operations, &str) -> Result<Value, StoreError> + Send + 'static,

@@ -14,6 +14,7 @@
 //! Pages for people. The JSON is that of the commands with `--json`, made by the same functions ([`views`]).
 
 mod admin;
+pub mod hubs;
 pub mod identity;
 pub mod mask;
 mod reading;

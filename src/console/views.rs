@@ -242,7 +242,8 @@ pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight:
     }
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
     let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
-        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "reviews": json(&view.reviews)? });
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "reviews": json(&view.reviews)?,
+        "hubs": json(&reader.hub_history(child)?)? });
     if sight == Sight::Masked {
         if let Some(aggregates) = value.get_mut("aggregates") {
             mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
@@ -263,6 +264,9 @@ pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight:
         }
         if let Some(events) = value.get_mut("events") {
             mask::hide(events, &["at"]);
+        }
+        if let Some(hubs) = value.get_mut("hubs") {
+            mask::hide(hubs, &["from", "to"]);
         }
     }
     Ok(value)
@@ -347,7 +351,7 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
     json(&reader.reconcile(day, source)?)
 }
 
-fn json(value: &impl Serialize) -> Result<Value, ViewError> {
+pub(super) fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
 }
 

@@ -32,6 +32,16 @@ pub use wire::FhirDestination;
 use serde::Deserialize;
 
 use crate::names::HubName;
+use crate::outbox::FiledEvent;
+
+/// An event as a hub that is not responsible may have it: nothing by which another person is identified (destination rules, section 5).
+pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
+    let said = event.statement.child.relations.iter_mut();
+    for relation in event.record.relations.iter_mut().chain(said) {
+        relation.identifiers.clear();
+    }
+    event
+}
 
 /// `[[destination]]` in `chis-broker.toml`.
 ///

@@ -16,11 +16,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::table::{self, Postcodes};
-use super::{Area, Directory, Hub, Policy, RoutingError};
+use super::{Area, Directory, Hub, Open, Policy, RoutingError};
 use crate::names::HubName;
 
 /// `hubs.toml` text, and the CSV directories it names, read by `open` (given the path as written).
-pub(super) fn load(text: &str, file: &str, open: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Directory, Vec<RoutingError>> {
+pub(super) fn load(text: &str, file: &str, open: Open<'_>) -> Result<Directory, Vec<RoutingError>> {
     let mut reading = Reading { text, file, errors: Vec::new(), directory: Directory::default() };
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -90,7 +90,8 @@ impl Reading<'_> {
 
     fn hub(&mut self, table: Option<&DeTable<'_>>, span: Range<usize>) {
         let Some(table) = table else { return };
-        self.only(table, &["name", "title", "ods", "las", "sub_icbs"]);
+        self.only(table, &["name", "title", "ods", "las", "sub_icbs", "stillbirths"]);
+        let stillbirths = self.flag(table, "stillbirths");
         let Some((name, name_span)) = self.needed(table, "name", span.clone()) else { return };
         let title = self.needed(table, "title", span).map(|(title, _)| title).unwrap_or_default();
         if [HubName::OUT, HubName::UNKNOWN].contains(&name.as_str()) {
@@ -102,7 +103,7 @@ impl Reading<'_> {
             return;
         }
         let index = self.directory.hubs.len();
-        self.directory.hubs.push(Hub { name: HubName::new(&name), title });
+        self.directory.hubs.push(Hub { name: HubName::new(&name), title, stillbirths });
         self.belong(table, "ods", "the organisation", index, |directory| &mut directory.organisations);
         self.belong(table, "las", "the local authority", index, |directory| &mut directory.authorities);
         self.belong(table, "sub_icbs", "the sub-ICB", index, |directory| &mut directory.sub_icbs);
@@ -147,27 +148,47 @@ impl Reading<'_> {
     }
 
     /// The directory files: one that is named has to be there and readable, one that is not named is only missed.
-    fn directories(&mut self, root: &DeTable<'_>, open: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) {
+    fn directories(&mut self, root: &DeTable<'_>, open: Open<'_>) {
         let none = DeTable::default();
         let named = match root.get("directories").map(Spanned::get_ref) {
             Some(DeValue::Table(table)) => table,
             Some(_) => return self.error(0..0, "`directories` has to be a table: [directories]".to_owned()),
             None => &none,
         };
-        self.only(named, &["postcodes", "practices"]);
-        if let Some((path, bytes)) = self.opened(named, "postcodes", open) {
-            match Postcodes::read(&bytes, &path) {
+        self.only(named, &["postcodes", "practices", "practice_columns"]);
+        let positions = self.positions(named);
+        if let Some((path, reader)) = self.opened(named, "postcodes", open) {
+            match Postcodes::read(reader, &path) {
                 Ok(postcodes) => self.directory.postcodes = postcodes,
                 Err(error) => self.errors.push(error),
             }
         }
-        if let Some((path, bytes)) = self.opened(named, "practices", open) {
-            match table::practices(&bytes, &path) {
-                Ok(practices) => self.practices(practices),
+        if let Some((path, reader)) = self.opened(named, "practices", open) {
+            match table::practices(reader, &path, positions) {
+                Ok((practices, report)) => {
+                    self.directory.practices_report = report;
+                    self.practices(practices);
+                }
                 Err(error) => self.errors.push(error),
             }
         }
         self.directory.find_whole_outcodes();
+    }
+
+    /// Columns of code and sub-ICB in a practice file without a header. The default is where the Organisation Data Service has them in
+    /// `epraccur.csv`, from memory: to be checked against the edition in use.
+    fn positions(&mut self, table: &DeTable<'_>) -> (usize, usize) {
+        const EPRACCUR: (usize, usize) = (1, 15);
+        let Some(value) = table.get("practice_columns") else { return EPRACCUR };
+        let number = |item: &Spanned<DeValue<'_>>| item.get_ref().as_integer().and_then(|number| number.as_str().parse::<usize>().ok());
+        let numbers: Vec<usize> = value.get_ref().as_array().map(|items| items.iter().filter_map(number).collect()).unwrap_or_default();
+        match numbers.as_slice() {
+            [practice, sub_icb] if 0 < *practice && 0 < *sub_icb => (*practice, *sub_icb),
+            _ => {
+                self.error(value.span(), "`practice_columns` is two numbers from 1: the columns of code and sub-ICB, [1, 15]".to_owned());
+                EPRACCUR
+            }
+        }
     }
 
     fn practices(&mut self, practices: HashMap<String, String>) {
@@ -176,10 +197,10 @@ impl Reading<'_> {
         self.directory.practices = practices.into_iter().map(|(practice, sub_icb)| (practice, area(&sub_icb))).collect();
     }
 
-    fn opened(&mut self, table: &DeTable<'_>, key: &str, open: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Option<(String, Vec<u8>)> {
+    fn opened(&mut self, table: &DeTable<'_>, key: &str, open: Open<'_>) -> Option<(String, Box<dyn std::io::Read>)> {
         let (path, span) = self.word(table, key)?;
         match open(&path) {
-            Ok(bytes) => Some((path, bytes)),
+            Ok(reader) => Some((path, reader)),
             Err(error) => {
                 self.error(span, format!("the {key} file cannot be read ({error}); put it there, or take the line out to go without"));
                 None
@@ -223,6 +244,15 @@ impl Reading<'_> {
             self.error(value.span(), format!("`{key}` has to be a text in quotes"));
         }
         word.map(|word| (word.to_owned(), value.span()))
+    }
+
+    fn flag(&mut self, table: &DeTable<'_>, key: &str) -> bool {
+        let Some(value) = table.get(key) else { return false };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.error(value.span(), format!("`{key}` has to be true or false"));
+        }
+        flag.unwrap_or_default()
     }
 
     /// One text or a list of them.
@@ -285,7 +315,7 @@ ods = "RJ1"
 hub = "SE"
 "#;
 
-    fn nothing(path: &str) -> std::io::Result<Vec<u8>> {
+    fn nothing(path: &str) -> std::io::Result<Box<dyn std::io::Read>> {
         Err(std::io::Error::new(std::io::ErrorKind::NotFound, path.to_owned()))
     }
 
@@ -315,7 +345,7 @@ hub = "SE"
                 "hubs.toml:1:1: unknown key `defaulthub`, did you mean `default_hub`?; known here: default_hub, policy, directories, hub, birth_site",
                 "hubs.toml:1:1: `default_hub` is missing; write default_hub = \"…\"",
                 "hubs.toml:8:1: `title` is missing; write title = \"…\"",
-                "hubs.toml:10:1: unknown key `titel`, did you mean `title`?; known here: name, title, ods, las, sub_icbs",
+                "hubs.toml:10:1: unknown key `titel`, did you mean `title`?; known here: name, title, ods, las, sub_icbs, stillbirths",
                 "hubs.toml:15:7: there is no hub `SEE`, did you mean `SE`?; write one of NE, SE",
             ],
         );
@@ -365,7 +395,7 @@ hub = "SE"
         assert_eq!(toml.get(errors[0].span.clone()), Some("\"postcodes.csv\""));
         assert!(errors[1].message.contains("unknown key `postcode`, did you mean `postcodes`?"), "{errors:?}");
 
-        let broken = |_: &str| Ok(b"a,b\n1,2\n".to_vec());
+        let broken = |_: &str| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(&b"a,b\n1,2\n"[..])) };
         let errors = load(&toml.replace("postcode = \"x\"\n", "practices = \"practices.csv\"\n"), "hubs.toml", &broken).unwrap_err();
         let places: Vec<&str> = errors.iter().map(|error| error.file.as_str()).collect();
         assert_eq!(places, ["postcodes.csv", "practices.csv"]);

@@ -21,7 +21,10 @@
 //! No transfer between hubs, no work items, no history. Whose word on the address counts was settled in the record.
 
 mod load;
+mod places;
 mod postcode;
+mod report;
+mod rows;
 mod table;
 
 use std::collections::HashMap;
@@ -33,8 +36,11 @@ use crate::canon::{Address, Child, HubAssignment, HubBasis, Relation};
 use crate::identity::age_days;
 use crate::names::HubName;
 
+pub use places::Places;
 use postcode::Postcode;
 pub use postcode::normal_postcode;
+pub use report::{DirectoryReport, HubReport};
+pub use rows::{FileReport, Skipped};
 use table::Postcodes;
 
 /// One mistake in `hubs.toml` or a directory file.
@@ -65,6 +71,7 @@ pub struct Directory {
     sub_icbs: HashMap<String, usize>,
     birth_sites: HashMap<String, usize>,
     practices: HashMap<String, Area>,
+    practices_report: FileReport,
     postcodes: Postcodes,
     /// Outcodes that lie in one hub with every postcode.
     whole_outcodes: HashMap<u64, usize>,
@@ -74,6 +81,8 @@ pub struct Directory {
 struct Hub {
     name: HubName,
     title: String,
+    /// Wants stillbirths on its births lists.
+    stillbirths: bool,
 }
 
 /// `policy` of `hubs.toml` (routing rules, section 2).
@@ -108,15 +117,21 @@ enum Area {
     Out,
 }
 
+/// Opens a file that hubs.toml names, given its path as written. It is read from its start to its end, and never held whole.
+pub type Open<'a> = &'a dyn Fn(&str) -> std::io::Result<Box<dyn std::io::Read>>;
+
 /// Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
 const NEWBORN_DAYS: i64 = 28;
+
+/// So many rows of a directory file may be of no use before anybody is told.
+const SKIPPED_MAX: usize = 10;
 
 /// Codes that stand for "no practice": not registered, not applicable, not known.
 const NO_PRACTICE: [&str; 3] = ["V81997", "V81998", "V81999"];
 
 impl Directory {
     /// `hubs.toml` text, and the CSV directories it names, read by `open` (given the path as written).
-    pub fn load(hubs_toml: &str, file: &str, open: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Self, Vec<RoutingError>> {
+    pub fn load(hubs_toml: &str, file: &str, open: Open<'_>) -> Result<Self, Vec<RoutingError>> {
         load::load(hubs_toml, file, open)
     }
 
@@ -128,7 +143,7 @@ impl Directory {
             let message = format!("cannot be read ({error})");
             vec![RoutingError { file: name.clone(), line: 1, column: 1, span: 0..0, message }]
         })?;
-        Self::load(&text, &name, &|path| std::fs::read(dir.join(path)))
+        Self::load(&text, &name, &|path| Ok(Box::new(std::fs::File::open(dir.join(path))?)))
     }
 
     /// The hubs by name with their titles.
@@ -157,11 +172,18 @@ impl Directory {
         let in_no_hub = "lies in the area of a hub; are the codes of the same kind as in hubs.toml?";
         if self.postcodes.is_empty() {
             missing.push("no postcode directory: a home is found only where the message names its local authority".to_owned());
-        } else if !self.postcodes.all().any(|(_, place)| self.authorities.contains_key(&place.la)) {
+        } else if !self.postcodes.authorities().iter().any(|la| self.authorities.contains_key(la)) {
             missing.push(format!("no postcode of the postcode directory {in_no_hub}"));
         }
-        if self.postcodes.skipped > 0 {
-            missing.push(format!("{} rows of the postcode directory could not be used", self.postcodes.skipped));
+        for (what, report) in [("postcode", &self.postcodes.report), ("practice", &self.practices_report)] {
+            // A few have no place (post boxes, forces, ZZ99); more is a file of another kind.
+            if SKIPPED_MAX < report.skipped_rows() && report.rows < report.skipped_rows() * 100 {
+                let skipped = report.skipped_rows();
+                missing.push(format!(
+                    "{skipped} of {} rows of the {what} directory could not be used; `directories check` says why",
+                    report.rows
+                ));
+            }
         }
         if self.practices.is_empty() {
             missing.push("no practice directory: no child is found by its practice".to_owned());
@@ -244,9 +266,9 @@ impl Directory {
     /// By postcode; by the local authority that the message names where the postcode leads nowhere.
     fn by_home(&self, home: &Address) -> Option<Area> {
         let postcode = place_of(home);
-        let by_la = |la: &String| self.authorities.get(la).map_or(Area::Out, |hub| Area::Hub(*hub));
-        let exact = postcode.and_then(|postcode| self.postcodes.find(postcode)).map(|place| by_la(&place.la));
-        let named = || home.la_gss.as_ref().map(by_la);
+        let by_la = |la: &str| self.authorities.get(la).map_or(Area::Out, |hub| Area::Hub(*hub));
+        let exact = postcode.and_then(|postcode| self.postcodes.find(postcode)).map(by_la);
+        let named = || home.la_gss.as_deref().map(by_la);
         let near = || Some(Area::Hub(*self.whole_outcodes.get(&postcode?.outcode())?));
         exact.or_else(named).or_else(near)
     }
@@ -260,7 +282,7 @@ impl Directory {
     fn find_whole_outcodes(&mut self) {
         let mut outcodes: HashMap<u64, Option<usize>> = HashMap::new();
         for (postcode, place) in self.postcodes.all() {
-            let hub = self.authorities.get(&place.la).copied();
+            let hub = self.authorities.get(place).copied();
             outcodes.entry(postcode.outcode()).and_modify(|all| *all = all.filter(|all| Some(*all) == hub)).or_insert(hub);
         }
         self.whole_outcodes = outcodes.into_iter().filter_map(|(outcode, hub)| Some((outcode, hub?))).collect();
@@ -333,6 +355,7 @@ fn is_linked(mother: &Relation) -> bool {
 mod tests {
     use super::*;
     use crate::canon::{BirthFacts, Date, Flags, GpRegistration, Precision};
+    use crate::identity::Record;
 
     const NOTHING: [String; 0] = [];
 
@@ -367,13 +390,13 @@ hub = "SE"
     const PRACTICES: &str = "practice_ods,sub_icb,name\nF84001,A3A8R,Dalston\nG85001,72Q,Lambeth\nH85001,36L,Putney\nA83001,84H,Elvet\n";
 
     fn directory(policy: &str) -> Directory {
-        let open = |path: &str| {
+        let open = |path: &str| -> std::io::Result<Box<dyn std::io::Read>> {
             let text = match path {
                 "postcodes.csv" => POSTCODES,
                 "practices.csv" => PRACTICES,
                 _ => return Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
             };
-            Ok(text.as_bytes().to_vec())
+            Ok(Box::new(text.as_bytes()))
         };
         Directory::load(&format!("policy = \"{policy}\"\n{HUBS}"), "hubs.toml", &open).unwrap()
     }
@@ -585,12 +608,43 @@ hub = "SE"
         assert_eq!(bare.hubs().len(), 3);
         assert_eq!(bare.default_hub(), HubName::new("NE"));
         // Codes of another kind than in hubs.toml would send every child outside.
-        let other = |path: &str| {
+        let other = |path: &str| -> std::io::Result<Box<dyn std::io::Read>> {
             let practices = "practice_ods,sub_icb\nF84001,E38000255\n".to_owned();
-            Ok(if path == "postcodes.csv" { POSTCODES.replace("E0", "X0") } else { practices }.into_bytes())
+            let text = if path == "postcodes.csv" { POSTCODES.replace("E0", "X0") } else { practices };
+            Ok(Box::new(std::io::Cursor::new(text.into_bytes())))
         };
         let other = Directory::load(HUBS, "hubs.toml", &other);
         assert!(other.unwrap().degraded().iter().all(|text| text.contains("codes of the same kind")));
+    }
+
+    #[test]
+    fn a_report_says_what_the_files_cover_and_what_they_lack() {
+        let report = directory("both").report();
+        assert_eq!((report.authorities, report.authorities_missing.as_slice()), (4, ["E09000006".to_owned()].as_slice()));
+        assert_eq!((report.practices_outside, report.outcodes, report.outcodes_whole), (1, 5, 2));
+        let hubs: Vec<_> = report.hubs.iter().map(|hub| (hub.hub.as_str(), hub.postcodes, hub.practices, hub.outcodes)).collect();
+        assert_eq!(hubs, [("NE", 2, 1, 1), ("SE", 1, 1, 0), ("SW", 2, 1, 1)]);
+        assert_eq!(report.postcodes.map(|file| (file.file, file.rows, file.used)), Some(("postcodes.csv".to_owned(), 8, 8)));
+    }
+
+    #[test]
+    fn places_are_told_each_by_itself_and_a_late_word_that_leads_elsewhere_is_known() {
+        let directory = directory("gp_then_residence");
+        let places = directory.places(&child("gp=G85001 home=SW18_4RP site=R1H"), on(1));
+        assert_eq!((places.gp, places.home, places.birth_site), (Some(HubName::new("SE")), Some(HubName::new("SW")), None));
+        assert_eq!(directory.places(&child("home=M1_1AE"), on(1)).home, Some(HubName::new("OUT")));
+        assert!(!directory.asks_for_stillbirths(&HubName::new("SE")));
+
+        let route = assigned("SW", HubBasis::Address, &[]);
+        let heard = |at_us| {
+            let said = crate::identity::Said { at_us, ..crate::identity::Said::default() };
+            Record { said: [("addresses.home".to_owned(), said)].into(), ..Record::default() }
+        };
+        let late = |words: &str, at_us| directory.is_late_for(&child(words), &heard(500), &route, at_us);
+        assert!(late("home=E8_4RP", 499));
+        assert!(!late("home=E8_4RP", 500), "what was said at the same moment is not late");
+        assert!(!late("home=SW18_4RP", 499), "it leads to where the child is");
+        assert!(!late("gp=G85001", 499), "the hub rests on the home");
     }
 
     #[test]

@@ -422,7 +422,7 @@ pub(super) fn read_parts(text: &str) -> Vec<Part> {
 }
 
 /// An aggregate as it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Standing {
     pub(super) kind: String,
     pub(super) publisher: String,

@@ -12,6 +12,7 @@
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
 mod acts;
+mod assigning;
 mod location;
 mod merging;
 mod seal;
@@ -30,16 +31,19 @@ use uuid::Uuid;
 
 use super::aggregates::{self, Order, Refusal};
 use super::apart;
+use super::births::Heard;
 use super::desk;
 use super::documents;
 use super::index::{ChildRow, Index};
 use super::kin;
 use super::misses::{self, Miss};
 use super::mothers;
+use super::movers;
 use super::parents;
 use super::retry;
 use super::reviews;
 use super::safeguarding;
+use super::transfers::Moving;
 use super::writer::row_id;
 use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
@@ -49,6 +53,8 @@ use crate::journal::Standing;
 use crate::names::{BundleHash, ChildId, DestinationName, EventId, HubName, MappingName, Seq, SourceName};
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
+pub(super) use assigning::{ActOf, Assigned, assign_all};
+pub(super) use location::for_hub;
 
 /// Statements of one entry that can be told apart by their event id.
 const STATEMENTS_MAX: usize = 1_024;
@@ -289,6 +295,12 @@ fn sex_finding() -> Value {
     serde_json::json!({ "level": "warning", "code": "sex-differs", "field": "child.sex", "text": text })
 }
 
+/// Nothing later moves a child back (routing rules, section 5).
+fn late_for_hub_finding(route: &HubAssignment) -> Value {
+    let text = format!("this would lead to another hub, but something that was said later stands: the child stays with {}", route.hub);
+    serde_json::json!({ "level": "info", "code": "late-for-hub", "text": text })
+}
+
 /// Filed, and a person must look: `held list` lists it until somebody has.
 fn review_finding(matter: &reviews::Matter, text: &str) -> Value {
     serde_json::json!({ "level": "warning", "code": matter.why.code(), "text": text })
@@ -440,7 +452,13 @@ impl One<'_> {
         let before = known.as_ref().and_then(|row| row.record.child.hub.clone());
         let now = clock::now();
         let directory = self.rules.directory.load();
-        let route = directory.decide(&record.child, before.as_ref(), now.to_zoned(self.rules.zone.clone()).date());
+        let today = now.to_zoned(self.rules.zone.clone()).date();
+        // A child protection fact goes to nobody, so nobody would be told of a move.
+        let stays = before.clone().filter(|_| safeguarding::is_all(self.whole));
+        let route = stays.unwrap_or_else(|| directory.decide(&record.child, before.as_ref(), today));
+        if directory.is_late_for(&self.statement.child, &record, &route, said.at_us) {
+            findings.push(late_for_hub_finding(&route));
+        }
         move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
         let (child_row, child, version) = self.keep_child(known.as_ref(), &record)?;
@@ -467,11 +485,18 @@ impl One<'_> {
             statement: look.statement.into_owned(),
             record: record.child,
         };
-        let owed = if safeguarding::is_all(self.whole) {
-            Owed::default()
-        } else {
-            self.owed(&event, &route, before.as_ref(), child_row, &directory)?
-        };
+        let moving =
+            Moving { directory: &directory, route: &route, before: before.as_ref(), child: child_row, row: self.row, at_us: said.at_us };
+        let owed = if safeguarding::is_all(self.whole) { Owed::default() } else { self.owed(&event, &moving)? };
+        moving.note(self.connection, now, "")?;
+        movers::note_move(self.connection, self.rules, &moving, now)?;
+        let (is_new, source) = (known.is_none(), self.prepared.source.as_str());
+        let statement = self.statement;
+        Heard { child: child_row, row: self.row, is_new, statement, source, record: &event.record, now, today, superseded }.note(
+            self.connection,
+            self.rules,
+            &directory,
+        )?;
         self.keep_event(&event, child_row, &said, &route, &evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(Filed { owed: owed.debts.into_iter().map(|(destination, _)| destination).collect(), findings })
@@ -587,26 +612,16 @@ impl One<'_> {
         Ok((row, child, version))
     }
 
-    fn owed(
-        &self,
-        event: &FiledEvent,
-        route: &HubAssignment,
-        before: Option<&HubAssignment>,
-        child: i64,
-        directory: &Directory,
-    ) -> Result<Owed, Failure> {
-        let mut hubs: Vec<HubName> = route.interested.clone();
-        hubs.extend(directory.acting_hub(route));
-        // The hub that the child leaves must see that it leaves.
-        hubs.extend(before.filter(|before| before.hub != route.hub).and_then(|before| directory.acting_hub(before)));
+    fn owed(&self, event: &FiledEvent, moving: &Moving<'_>) -> Result<Owed, Failure> {
+        let told = moving.told(self.connection, event)?;
+        let child = moving.child;
         let mut owed = Owed::default();
         for destination in self.rules.destinations.iter() {
             match &destination.recipient {
-                Recipient::HubStore(hub) if hubs.contains(hub) => {
-                    let told = location::for_hub(event, hub, (route, directory));
-                    owed.debts.push((destination.name.clone(), told.map(|told| json(&told).map(String::into_bytes)).transpose()?));
+                Recipient::HubStore(hub) => {
+                    let beside = told.iter().find(|(told, _)| told == hub);
+                    owed.debts.extend(beside.map(|(_, beside)| (destination.name.clone(), beside.clone())));
                 }
-                Recipient::HubStore(_) => {}
                 Recipient::Record => owed.debts.push((destination.name.clone(), Some(destinations::whole_record(event)))),
                 Recipient::ParentRecord => match self.for_parents(event, child)? {
                     Ok(body) => owed.debts.push((destination.name.clone(), Some(body))),

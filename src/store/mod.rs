@@ -27,12 +27,18 @@
 //! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
 //! - `survey`: the whole of a ledger and of a hub's store, row by row.
+//! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
+//! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
+//! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;
 mod apart;
 mod asked;
 mod asking;
+mod assign;
+mod births;
+mod calendar;
 mod controls;
 mod desk;
 mod files;
@@ -46,6 +52,8 @@ mod index;
 mod kin;
 mod misses;
 mod mothers;
+mod movers;
+mod own;
 mod parents;
 mod reader;
 mod retry;
@@ -54,26 +62,32 @@ mod rows;
 mod safeguarding;
 mod schema;
 mod survey;
+mod transfers;
 mod writer;
 
 pub use asked::Candidate;
+pub use assign::{AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
+pub use births::{BIRTHS_JOB, BirthRow, BirthsList, UnknownRow};
 pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
 pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
 pub use failsafe::{ClockChange, Look, LookedAt, Made, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
-pub use hub::{HubStore, hub_export};
+pub use hub::{HubStore, hub_births, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
 pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
+pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_filing;
+#[cfg(test)]
+mod tests_hubs;
 #[cfg(test)]
 mod tests_identity;
 #[cfg(test)]

@@ -422,19 +422,28 @@ type Aggregates = (Vec<AggregateRow>, std::collections::BTreeMap<String, Current
 fn aggregates(connection: &Connection, child: i64) -> rusqlite::Result<Aggregates> {
     let (mut rows, mut spots) = (Vec::new(), Vec::new());
     for standing in super::aggregates::of_child(connection, child, None)? {
-        let content = standing.content(connection)?;
-        let lists = content.as_ref().map(lists).unwrap_or_default();
-        // A message's own key without items of its own is kept for deletions; there is nothing to show.
-        if !standing.deleted && lists.as_object().is_some_and(serde_json::Map::is_empty) {
-            continue;
-        }
+        let Some((row, content)) = aggregate_row(connection, &standing)? else { continue };
         spots.extend(content.into_iter().filter(|_| !standing.deleted).flat_map(|content| content.blood_spots));
-        let super::aggregates::Standing { kind, publisher, key, at_us, deleted, parts } = standing;
-        let seqs = parts.iter().map(|part| part.event / 1_024).collect();
-        let content = if deleted { serde_json::Value::Null } else { lists };
-        rows.push(AggregateRow { kind, publisher, key, at: moment(at_us), seqs, deleted, content });
+        rows.push(row);
     }
     Ok((rows, current_outcomes(&spots)))
+}
+
+/// What stands under one key; none where there is nothing to show.
+pub(super) fn aggregate_row(
+    connection: &Connection,
+    standing: &super::aggregates::Standing,
+) -> rusqlite::Result<Option<(AggregateRow, Option<Statement>)>> {
+    let content = standing.content(connection)?;
+    let lists = content.as_ref().map(lists).unwrap_or_default();
+    // A message's own key without items of its own is kept for deletions; there is nothing to show.
+    if !standing.deleted && lists.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(None);
+    }
+    let super::aggregates::Standing { kind, publisher, key, at_us, deleted, parts } = standing.clone();
+    let seqs = parts.iter().map(|part| part.event / 1_024).collect();
+    let lists = if deleted { serde_json::Value::Null } else { lists };
+    Ok(Some((AggregateRow { kind, publisher, key, at: moment(at_us), seqs, deleted, content: lists }, content)))
 }
 
 /// The lists of a statement that are not empty.

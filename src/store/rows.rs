@@ -266,3 +266,68 @@ pub struct ReconciliationLine {
     /// Pending or held.
     pub pending: i64,
 }
+
+/// A time in which one hub was responsible for a child on one ground.
+#[derive(Clone, Debug, Serialize)]
+pub struct HubPeriod {
+    /// The hub; `OUT` or `UNKNOWN`.
+    pub hub: String,
+    /// Ground.
+    pub basis: String,
+    /// Hubs that got copies.
+    pub interested: Vec<String>,
+    /// Responsible before; empty where nobody was.
+    pub before: String,
+    /// Event time of what made it so, RFC 3339.
+    pub from: String,
+    /// Until the next; none where it still is so.
+    pub to: Option<String>,
+    /// When it was decided, RFC 3339.
+    pub at: String,
+    /// The entry that made it so.
+    pub seq: i64,
+    /// A person's reason, where a person decided.
+    pub reason: String,
+}
+
+/// A birth of which only one side told.
+#[derive(Clone, Debug, Serialize)]
+pub struct BirthAccount {
+    /// Our id of the child.
+    pub child: String,
+    /// `maternity`, `spine`; `neither` where it was first heard of otherwise.
+    pub told_by: String,
+    /// ODS code of the place of birth, else the source that told of it.
+    pub site: String,
+    /// The responsible hub.
+    pub hub: String,
+    /// When it was told, RFC 3339.
+    pub since: String,
+    /// The entry that told it.
+    pub seq: Option<i64>,
+    /// Whole hours since.
+    pub hours: i64,
+    /// `waiting`, `late`, `overdue`.
+    pub state: String,
+}
+
+/// A child that moved and that nobody has taken on yet, or that was taken on lately.
+#[derive(Clone, Debug, Serialize)]
+pub struct MoverRow {
+    /// Our id of the child.
+    pub child: String,
+    /// `in`: came without a record. `out`: left the area of all hubs. `between`: from hub to hub.
+    pub way: String,
+    /// The hub that has to see to it.
+    pub hub: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What happened.
+    pub why: String,
+    /// The entry.
+    pub seq: i64,
+    /// Who has the child now; none while nobody has.
+    pub taken_by: Option<String>,
+    /// Since when, RFC 3339.
+    pub taken: Option<String>,
+}

@@ -18,6 +18,11 @@
 //!     review     what was filed and must be looked at by a person
 //!     apart      entries that listings say nothing of
 //!     placed     (file, place): which entry; it makes each message of a file an entry once
+//!     hub_history  who was responsible for a child since when, and on which ground
+//!     birth      when a birth was recognised, who told of it, and on which day's lists it stood; births_day has the lists
+//!     mover      children that moved and that somebody has to take on
+//!     calendar_done  (job, hub, day): daily jobs that were done
+//!     hub_override, job  what people decided, and work that goes through all children
 //!
 //! # Invariants
 //!
@@ -29,7 +34,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, apart, assign, births, calendar, documents, reviews, transfers};
 
 /// Format of the ledger; a newer one is refused.
 pub(super) const LEDGER_VERSION: i64 = 2;
@@ -134,10 +139,10 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         }
     }
     connection.execute_batch(LATER_TABLES).map_err(|error| broken(&file, &error))?;
-    for later in [super::reviews::TABLE, super::apart::TABLE] {
-        connection.execute_batch(later).map_err(|error| broken(&file, &error))?;
+    let later = [documents::TABLE, reviews::TABLE, apart::TABLE, transfers::TABLES, births::TABLES, calendar::TABLES, assign::TABLES];
+    for tables in later {
+        connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
-    connection.execute_batch(super::documents::TABLE).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;

@@ -99,6 +99,7 @@ pub struct Ledger {
 
 pub(super) struct Shared {
     pub(super) data: PathBuf,
+    pub(super) rules: FilingRules,
     draining: AtomicBool,
     broken: AtomicBool,
     full: AtomicBool,
@@ -116,7 +117,6 @@ pub(super) struct Shared {
     outcomes: Mutex<HashMap<i64, Vec<oneshot::Sender<Standing>>>>,
     /// How an entry that waited for its child is read again.
     read_again: std::sync::OnceLock<ReadAgain>,
-    rules: FilingRules,
     pub(super) stopped: tokio_util::sync::CancellationToken,
 }
 
@@ -141,6 +141,7 @@ impl Ledger {
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             data: data.clone(),
+            rules: rules.clone(),
             draining: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -152,7 +153,6 @@ impl Ledger {
             debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
             outcomes: Mutex::default(),
             read_again: std::sync::OnceLock::new(),
-            rules: rules.clone(),
             stopped: tokio_util::sync::CancellationToken::new(),
         });
         let writer =
@@ -352,6 +352,22 @@ impl Ledger {
     pub async fn audit(&self, act: &str, what: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (act, what, reason) = (act.to_owned(), what.to_owned(), reason.to_owned());
         self.act(Box::new(move |connection| audit(connection, now, &act, &what, &reason))).await
+    }
+
+    /// Does something by the rules of filing, in one transaction, and gives what came of it after the commit. Debts that it made are paid.
+    pub(super) async fn act_for<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Connection, &FilingRules) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let rules = self.shared.rules.clone();
+        self.act(Box::new(move |connection| {
+            let _gone = tell.send(act(connection, &rules)?);
+            Ok(())
+        }))
+        .await?;
+        self.debts_were_made();
+        told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
     }
 
     /// Tells whoever pays these destinations that there may be something to pay.
@@ -560,6 +576,8 @@ impl Writer {
             self.connection.execute_batch(if outcome.is_ok() { "RELEASE act" } else { "ROLLBACK TO act; RELEASE act" })?;
             done.acts.push(outcome.map_err(|error| broken(&ledger_file(&self.shared.data), &error)));
             turn.acts.push((Box::new(|_| Ok(())), answer));
+            // An act may have made entries of our own.
+            self.last_seq = self.last_seq.max(super::own::last(&self.connection)?);
         }
         if !turn.acts.is_empty() {
             // An act may have made entries of our own.

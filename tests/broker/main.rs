@@ -9,6 +9,7 @@ mod documents;
 mod failsafe;
 mod fhir;
 mod files;
+mod hubs;
 mod identity;
 mod import;
 mod kill;

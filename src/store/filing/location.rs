@@ -8,7 +8,7 @@ use crate::outbox::FiledEvent;
 use crate::routing::Directory;
 
 /// The event as a store of `hub` gets it; none where it may have it as it was filed.
-pub(super) fn for_hub(event: &FiledEvent, hub: &HubName, (route, directory): (&HubAssignment, &Directory)) -> Option<FiledEvent> {
+pub(in crate::store) fn for_hub(event: &FiledEvent, hub: &HubName, (route, directory): (&HubAssignment, &Directory)) -> Option<FiledEvent> {
     let is_restricted = event.record.flags.is_restricted() || event.statement.child.flags.is_restricted();
     if !is_restricted || directory.acting_hub(route).as_ref() == Some(hub) {
         return None;

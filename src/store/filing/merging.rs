@@ -21,8 +21,11 @@ use crate::identity::{self, Change, Evidence, Record, Said};
 use crate::names::{ChildId, DestinationName, EventId};
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
+use crate::store::births::Heard;
 use crate::store::filing::{Recipient, STATEMENTS_MAX};
 use crate::store::index::{ChildRow, Index};
+use crate::store::movers;
+use crate::store::transfers::{self, Beside, Moving, Role};
 
 /// Tables whose rows go over to the survivor; their events still name the child they were said of.
 const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
@@ -142,7 +145,7 @@ impl One<'_> {
         let route = directory.decide(&record.child, before.as_ref(), today);
         move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
-        self.keep(known, record, &Owing { said, evidence, route: &route, before: before.as_ref(), also, directory: &directory })
+        self.keep(known, record, &Owing { said, evidence, route: &route, before: before.as_ref(), also, directory: &directory, reason: "" })
     }
 
     /// Keeps the record of a child that is gone: nobody becomes responsible for it.
@@ -157,10 +160,12 @@ impl One<'_> {
         let directory = self.rules.directory.load();
         let today = clock::now().to_zoned(self.rules.zone.clone()).date();
         let route = record.child.hub.clone().unwrap_or_else(|| directory.decide(&record.child, None, today));
-        self.keep(Some(known), record, &Owing { said, evidence, route: &route, before: None, also, directory: &directory })
+        let before = Some(&route);
+        self.keep(Some(known), record, &Owing { said, evidence, route: &route, before, also, directory: &directory, reason: "" })
     }
 
-    fn keep(&self, known: Option<&ChildRow>, record: Record, owing: &Owing<'_>) -> Result<Vec<DestinationName>, Failure> {
+    /// Keeps a record whose hub was decided, with its event, its debts, and what hubs are told of a move.
+    pub(super) fn keep(&self, known: Option<&ChildRow>, record: Record, owing: &Owing<'_>) -> Result<Vec<DestinationName>, Failure> {
         let (child_row, child, version) = self.keep_child(known, &record)?;
         let event = FiledEvent {
             event: EventId(uuid::Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
@@ -174,20 +179,40 @@ impl One<'_> {
             statement: self.statement.clone(),
             record: record.child,
         };
-        let mut owed = self.owed(&event, owing.route, owing.before, child_row, owing.directory)?;
-        self.tell_hubs(owing, &event, &mut owed)?;
+        let Owing { directory, route, before, .. } = *owing;
+        let moving = Moving { directory, route, before, child: child_row, row: self.row, at_us: owing.said.at_us };
+        let mut owed = self.owed(&event, &moving)?;
+        self.tell_hubs(owing, &moving, &event, &mut owed)?;
+        moving.note(self.connection, event.filed, owing.reason)?;
+        movers::note_move(self.connection, self.rules, &moving, event.filed)?;
+        let (is_new, source, today) = (known.is_none(), event.source.as_str(), event.filed.to_zoned(self.rules.zone.clone()).date());
+        let (statement, record, now) = (self.statement, &event.record, event.filed);
+        Heard { child: child_row, row: self.row, is_new, statement, source, record, now, today, superseded: false }.note(
+            self.connection,
+            self.rules,
+            directory,
+        )?;
         self.keep_event(&event, child_row, owing.said, owing.route, owing.evidence, &owed.withheld)?;
         self.keep_debts(&event, child_row, &owed.debts)?;
         Ok(owed.debts.into_iter().map(|(destination, _)| destination).collect())
     }
 
-    fn tell_hubs(&self, owing: &Owing<'_>, event: &FiledEvent, owed: &mut Owed) -> Result<(), Failure> {
-        for hub in owing.also.iter().filter_map(|assignment| owing.directory.acting_hub(assignment)) {
+    /// The hubs of the other record hear of this one. Of one that goes no further they get all that was ever filed.
+    fn tell_hubs(&self, owing: &Owing<'_>, moving: &Moving<'_>, event: &FiledEvent, owed: &mut Owed) -> Result<(), Failure> {
+        for assignment in owing.also {
+            let Some(hub) = owing.directory.acting_hub(assignment) else { continue };
             for destination in self.rules.destinations.iter() {
                 let is_the_hubs = matches!(&destination.recipient, Recipient::HubStore(other) if *other == hub);
                 if is_the_hubs && !owed.debts.iter().any(|(name, _)| *name == destination.name) {
-                    let told = location::for_hub(event, &hub, (owing.route, owing.directory));
-                    owed.debts.push((destination.name.clone(), told.map(|told| json(&told).map(String::into_bytes)).transpose()?));
+                    let role = Role::of(Some(assignment), &hub);
+                    let goes_over = event.record.status == Some(ChildStatus::Merged);
+                    let beside = match goes_over {
+                        true => transfers::of_a_merged_record(self.connection, moving, event, (&hub, role))?,
+                        false => {
+                            location::for_hub(event, &hub, (owing.route, owing.directory)).map(|told| Beside::Told(Box::new(told)).bytes())
+                        }
+                    };
+                    owed.debts.push((destination.name.clone(), beside));
                 }
             }
         }
@@ -196,11 +221,13 @@ impl One<'_> {
 }
 
 /// What a kept record is told by, and to whom.
-struct Owing<'a> {
-    said: &'a Said,
-    evidence: &'a [Evidence],
-    route: &'a HubAssignment,
-    before: Option<&'a HubAssignment>,
-    also: &'a [HubAssignment],
-    directory: &'a Directory,
+pub(super) struct Owing<'a> {
+    pub(super) said: &'a Said,
+    pub(super) evidence: &'a [Evidence],
+    pub(super) route: &'a HubAssignment,
+    pub(super) before: Option<&'a HubAssignment>,
+    pub(super) also: &'a [HubAssignment],
+    pub(super) directory: &'a Directory,
+    /// A person's, where a person decided.
+    pub(super) reason: &'a str,
 }

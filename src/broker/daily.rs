@@ -1,0 +1,202 @@
+//! What the broker does by itself for the hubs: the births lists at the end of the day, decisions whose day has come, and jobs that look
+//! at everybody again.
+//!
+//! One thread asks four times a second what is due; what it does is a transaction of the ledger each. A kill between any two of them
+//! loses nothing: what is on record says where to go on.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::{Timestamp, ToSpan};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::Present;
+use super::calendar::days_due;
+use crate::clock;
+use crate::config::{BirthsConfig, BirthsFormat, Settings};
+use crate::failsafe::day::{date_of, local};
+use crate::store::{BIRTHS_JOB, BirthRow, BirthsList, JOB_BATCH, Ledger, LedgerReader, StoreError};
+
+/// How often it is asked what is due.
+const EVERY: Duration = Duration::from_millis(250);
+/// After an error, and the longest wait between two batches of a job.
+const REST: Duration = Duration::from_secs(5);
+/// Lists of so many days are written into a folder that is named for the first time.
+const WRITE_BACK_DAYS: i64 = 7;
+
+/// Starts the thread. It ends when `ends` is cancelled.
+pub fn start(
+    ledger: Ledger,
+    settings: Arc<Settings>,
+    ends: CancellationToken,
+    runtime: Handle,
+    present: Present,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("daily".into()).spawn(move || {
+        let _present = present;
+        let daily = DailyWork { end: settings.births.at, ledger, settings, runtime };
+        loop {
+            let rest = match daily.turn(clock::now()) {
+                Ok(rest) => rest,
+                Err(error) => {
+                    tracing::error!(error = %error, "daily.failed: births lists or jobs could not be done; they are tried again");
+                    REST
+                }
+            };
+            let ended = daily.runtime.block_on(async {
+                tokio::select! { () = tokio::time::sleep(rest) => false, () = ends.cancelled() => true, () = daily.ledger.stopped() => true }
+            });
+            if ended {
+                return;
+            }
+        }
+    })
+}
+
+struct DailyWork {
+    /// When a day ends.
+    end: Time,
+    ledger: Ledger,
+    settings: Arc<Settings>,
+    runtime: Handle,
+}
+
+impl DailyWork {
+    /// Does what is due. Gives how long to wait.
+    fn turn(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let reader = LedgerReader::open(self.ledger.data())?;
+        self.births(&reader, now)?;
+        self.files(&reader, now)?;
+        let today = clock::london_date(now);
+        if reader.is_override_due(today)? {
+            self.runtime.block_on(self.ledger.apply_overrides(now))?;
+        }
+        if reader.is_job_running()? {
+            self.runtime.block_on(self.ledger.job_batch(now))?;
+            let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
+            return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
+        }
+        Ok(EVERY)
+    }
+
+    fn births(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
+        let Some(done) = reader.last_done(BIRTHS_JOB)? else {
+            let today = date_of(now);
+            let before = if local(today, self.end) <= now { today } else { today.yesterday().unwrap_or(today) };
+            return self.runtime.block_on(self.ledger.begin_calendar(BIRTHS_JOB, before, now));
+        };
+        for day in days_due(Some(done), self.end, now) {
+            let ended = local(day, self.end);
+            let lists = self.runtime.block_on(self.ledger.list_births(day, ended, now))?;
+            tracing::info!(day = %day, lists, "births.listed");
+        }
+        Ok(())
+    }
+
+    fn files(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
+        let Some(folder) = &self.settings.births.folder else { return Ok(()) };
+        let since = now.checked_sub((WRITE_BACK_DAYS * 24).hours()).unwrap_or(now);
+        for list in reader.unwritten_births(since)? {
+            let failed = |error: std::io::Error| StoreError {
+                text: format!("a births list cannot be written to {}: {error}", folder.display()),
+                exit: 74,
+            };
+            write(folder, &self.settings.births, &list).map_err(failed)?;
+            self.runtime.block_on(self.ledger.births_written(&list.hub, &list.day, now))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a list under its name: whole, or not at all. Only this user may read it.
+fn write(folder: &Path, config: &BirthsConfig, list: &BirthsList) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let (ending, bytes) = match config.format {
+        BirthsFormat::Csv => ("csv", csv_of(list)?),
+        BirthsFormat::Json => ("json", serde_json::to_vec_pretty(list)?),
+    };
+    let name = format!("births-{}-{}.{ending}", list.hub, list.day);
+    let part = folder.join(format!(".{name}.part"));
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&part, folder.join(name))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// The columns of a list, in this order.
+const COLUMNS: [&str; 16] = [
+    "section",
+    "child",
+    "nhs_number",
+    "family",
+    "given",
+    "birth_date",
+    "sex",
+    "weight_g",
+    "gestation_weeks",
+    "place",
+    "postcode",
+    "gp_practice",
+    "hub",
+    "basis",
+    "status",
+    "recognised",
+];
+
+fn csv_of(list: &BirthsList) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for birth in &list.births {
+        writer.write_record(cells(birth))?;
+    }
+    writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))
+}
+
+fn cells(birth: &BirthRow) -> [&str; 16] {
+    [
+        &birth.section,
+        &birth.child,
+        &birth.nhs_number,
+        &birth.family,
+        &birth.given,
+        &birth.born,
+        &birth.sex,
+        &birth.weight_g,
+        &birth.gestation_weeks,
+        &birth.place,
+        &birth.postcode,
+        &birth.practice,
+        &birth.hub,
+        &birth.basis,
+        &birth.status,
+        &birth.recognised,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_written_whole_and_one_without_births_has_its_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let birth = BirthRow { section: "here".into(), child: "c1".into(), family: "EXAMPLE, \"TEST\"".into(), ..BirthRow::default() };
+        let list = |births| BirthsList { hub: "NE".into(), day: "2026-01-05".into(), made: String::new(), births, unknown: Vec::new() };
+        let config = |format| BirthsConfig { format, ..BirthsConfig::default() };
+        write(folder.path(), &config(BirthsFormat::Csv), &list(vec![birth.clone()])).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("births-NE-2026-01-05.csv")).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("here,c1,,\"EXAMPLE, \"\"TEST\"\"\","), "{text}");
+        write(folder.path(), &config(BirthsFormat::Csv), &list(Vec::new())).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("births-NE-2026-01-05.csv")).unwrap();
+        assert_eq!(text, format!("{}\n", COLUMNS.join(",")));
+        write(folder.path(), &config(BirthsFormat::Json), &list(vec![birth])).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing half written is left");
+    }
+}
