@@ -1,7 +1,7 @@
 //! What the public FHIR samples of `$CHIS_CORPUS` prove about the readers: they read, both formats agree, no input panics.
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
 
-use chis_broker::fhir::{Lets, Limits, Problem, Release, bundle_head, check_names, read_json, read_xml};
+use chis_broker::fhir::{Item, Lets, Limits, Problem, Release, bundle_head, check_names, read_json, read_xml};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -237,6 +237,8 @@ fn a_national_birth_notification_answers_the_paths_of_a_mapping() {
     let Some(files) = corpus("nhs-events-management") else { return };
     let file = files.iter().find(|file| file.ends_with("BirthNotificationWithoutMother.xml")).expect("the birth notification");
     let tree = read(file).expect("a readable event");
+    let arena = bumpalo::Bump::new();
+    let tree = Item::of(&tree, &arena);
     let mut lets = Lets::new();
     let paths = [
         ("header", "Bundle.entry.resource.ofType(MessageHeader)[1]"),

@@ -430,6 +430,9 @@ pub struct HubAssignment {
     /// Hubs that get a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interested: Vec<crate::names::HubName>,
+    /// Outside the area of all hubs: the hub that was responsible last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<crate::names::HubName>,
 }
 
 /// The ground of a responsibility (routing rules, section 2).

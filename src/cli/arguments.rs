@@ -32,6 +32,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Sends messages and prints each answer
     Send(Send),
+    /// Makes a seeded London of invented families with the truth beside it; plays it to a broker, verifies what the broker made of it
+    Gen(Gen),
     /// Takes extracts of old systems into the ledger of a stopped broker, each record once, and says what was held and why
     Import(Import),
     /// Mapping files: check, test, try, show
@@ -134,6 +136,91 @@ pub struct Check {
 pub enum ConfigCommand {
     /// Prints the defaults: the manual and the template of the configuration file
     Default,
+}
+
+/// `gen`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Gen {
+    /// What to do with a city that is there
+    #[command(subcommand)]
+    pub command: Option<GenCommand>,
+    /// The same seed makes the same city, byte for byte
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Children
+    #[arg(long, value_name = "N", default_value_t = 1_200)]
+    pub births: usize,
+    /// Days that the city lives, from 5 January 2026
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(i64).range(1..=1_000))]
+    pub days: i64,
+    /// How much goes wrong on the way
+    #[arg(long, value_enum, default_value_t = crate::city::Faults::Some)]
+    pub faults: crate::city::Faults,
+    /// The folder to write; what it holds of another city is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gen …`.
+#[derive(Debug, Subcommand)]
+pub enum GenCommand {
+    /// Starts a broker and lets it live through a city: real sockets, a test clock, killed and started again if asked
+    Play(GenPlay),
+    /// Compares what a broker made of a city with the truth; exit 1 at any difference
+    Verify(GenVerify),
+}
+
+/// `gen play`.
+#[derive(Args, Debug)]
+pub struct GenPlay {
+    /// The folder that `gen` wrote
+    #[arg(value_name = "DIR")]
+    pub city: PathBuf,
+    /// The broker's configuration; absent: the city's own
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A new folder for the broker's data; absent: data/ of the city
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Kill the broker (SIGKILL) so many times while it works
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub kill: usize,
+    /// Draws the moments of the kills, and which source sends first
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub shuffle: u64,
+    /// Features that the broker lacks: what people do with them is not done
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub without: Vec<String>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gen verify`.
+#[derive(Args, Debug)]
+pub struct GenVerify {
+    /// The folder that `gen` wrote
+    #[arg(value_name = "DIR")]
+    pub city: PathBuf,
+    /// The broker's data folder; absent: data/ of the city
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The broker's configuration; absent: the city's own
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Features that the broker lacks: what hangs on them is not judged
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub without: Vec<String>,
+    /// Show so many differences; all are counted
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `send`.

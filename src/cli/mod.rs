@@ -13,6 +13,7 @@
 mod arguments;
 mod arguments_hubs;
 mod check;
+mod city;
 mod coverage;
 mod demo;
 mod due;
@@ -167,6 +168,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Demo(demo) => demo::demo(&demo, out),
         Command::Check(check) => check::check(&check, out),
         Command::Config(ConfigCommand::Default) => write!(out, "{}", crate::config::DEFAULT_TOML).map(|()| exit::OK).map_err(Failure::from),
+        Command::Gen(order) => city::run(&order, out),
         Command::Send(send) => send::send(&send, out),
         Command::Import(import) => import::import(&import, out),
         Command::Map(MapCommand::Check(map)) => map::check(&map, out),

@@ -357,8 +357,9 @@ mod tests {
         let mut lint = Lint::new(&bundle);
         let sample = include_str!("../../samples/54-nems-contacts.xml");
         let body = sample.replace("value=\"male\"", "value=\"Q\"").replace("<name value=\"INVENTED TEAM\"/>", "");
-        let body =
-            body.replace("<gender", "<maritalStatus><text value=\"x\"/></maritalStatus><gender").replace("value=\"EC-0001\"", "value=\"\"");
+        let body = body
+            .replace("<gender", "<contact><name><text value=\"x\"/></name></contact><gender")
+            .replace("value=\"EC-0001\"", "value=\"\"");
         lint.take(
             &Input { format: Format::Stu3Xml, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None },
             "m",
@@ -371,7 +372,7 @@ mod tests {
         let told: String = report.issues.iter().map(|seen| format!("{} {} ", seen.issue.what, seen.issue.change)).collect();
         assert!(!told.contains(['$', '[']) && !told.contains("PID") && !told.contains("Bundle.entry"), "{told}");
         let unread: Vec<&str> = report.unread.iter().map(|unread| unread.place.as_str()).collect();
-        assert!(unread.contains(&"Patient.maritalStatus.text") && !unread.contains(&"Patient.gender"), "{unread:?}");
+        assert!(unread.contains(&"Patient.contact.name.text") && !unread.contains(&"Patient.gender"), "{unread:?}");
     }
 
     #[test]

@@ -35,6 +35,7 @@ const HIDDEN: &[&str] = &["started", "listed_at", "warn_at", "due_at", "breach_a
 
 /// Clocks of a hub's children that are late or near.
 pub fn list(reader: &LedgerReader, watching: &Watching, asked: &Asked, sight: Sight) -> Result<Value, ViewError> {
+    reader.keeps_clocks()?;
     let directory = watching.directory.load();
     let hubs: Vec<HubName> = directory.hubs().into_iter().map(|(hub, _)| hub).collect();
     let known = hubs.iter().find(|hub| hub.as_str().eq_ignore_ascii_case(&asked.hub));
@@ -107,6 +108,7 @@ pub fn explain(
     sight: Sight,
     now: Timestamp,
 ) -> Result<Value, ViewError> {
+    reader.keeps_clocks()?;
     if let Some(clock) = clock {
         clock_is_known(watching, clock)?;
     }

@@ -125,6 +125,7 @@ const ROWS: &[Row] = &[
                 hub: text("hub").as_str().into(),
                 basis: HubBasis::MotherGp,
                 interested: vec![text("hub-2").as_str().into()],
+                left: None,
             };
             both(e, |c| c.hub = Some(hub.clone()));
         },
@@ -272,6 +273,9 @@ const ROWS: &[Row] = &[
                 key: said("task"),
                 reason: said("task-reason"),
                 owner_ods: said("task-owner"),
+                service: said("task-service"),
+                clock: said("task-clock"),
+                closed: said("task-closed"),
                 ..FailsafeTask::default()
             })
         },

@@ -641,7 +641,7 @@ mod tests {
     fn a_birth_is_a_patient_its_facts_and_where_they_came_from() {
         let mut birth = event(EventKind::Birth);
         birth.record.relations = vec![mother()];
-        birth.record.hub = Some(HubAssignment { hub: "NE".into(), basis: HubBasis::Gp, interested: Vec::new() });
+        birth.record.hub = Some(HubAssignment { hub: "NE".into(), basis: HubBasis::Gp, interested: Vec::new(), left: None });
         let bundle = sent(&birth);
         assert_eq!(bundle["type"], "transaction");
         let patient = resources(&bundle, "Patient")[0];

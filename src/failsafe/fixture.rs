@@ -45,7 +45,7 @@ pub(super) fn born(when: &str) -> Facts {
         ..BirthFacts::default()
     };
     let first_known = instant(when).timestamp().expect("a moment");
-    let hub = HubAssignment { hub: "NE".into(), basis: HubBasis::Gp, interested: Vec::new() };
+    let hub = HubAssignment { hub: "NE".into(), basis: HubBasis::Gp, interested: Vec::new(), left: None };
     let child = Child { birth, sex: Some(Sex::Female), hub: Some(hub), status: Some(ChildStatus::Active), ..Child::default() };
     Facts {
         record: Record { child, ..Record::default() },

@@ -3,8 +3,7 @@
 //! The event code and the source decide who may send what and which mapping reads it; the message id decides whether it is the
 //! same message again. Nothing of the child is read here.
 
-use super::{Problem, References};
-use serde_json::Value;
+use super::{Look, Problem, References};
 
 /// What identifies a message Bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -35,7 +34,7 @@ const OLDER_EVENTS: [(&str, &str); 6] = [
 ///
 /// `structure` if the tree is no Bundle, `required` if it has no type, or is a message without its header in the first entry
 /// (STU3 events, section 2, rule 1).
-pub fn bundle_head(tree: &Value) -> Result<BundleHead, Problem> {
+pub fn bundle_head<'t>(tree: impl Look<'t>) -> Result<BundleHead, Problem> {
     let (kind, header) = outside(tree)?;
     let message_id = header.and_then(|header| text(header, &["id"]));
     let bundle_id = || text(tree, &["identifier", "value"]).or_else(|| text(tree, &["id"]));
@@ -48,20 +47,21 @@ pub fn bundle_head(tree: &Value) -> Result<BundleHead, Problem> {
 }
 
 /// What says which mapping reads a Bundle: its event, or its kind where it has none. `None` where [`bundle_head`] sees a problem.
-pub fn bundle_kind(tree: &Value) -> Option<String> {
+pub fn bundle_kind<'t>(tree: impl Look<'t>) -> Option<String> {
     let (kind, header) = outside(tree).ok()?;
     header.and_then(event).or_else(|| Some(kind.to_owned()))
 }
 
 /// The type of the Bundle, and its header.
-fn outside(tree: &Value) -> Result<(&str, Option<&Value>), Problem> {
+fn outside<'t, T: Look<'t>>(tree: T) -> Result<(&'t str, Option<T>), Problem> {
     if text(tree, &["resourceType"]) != Some("Bundle") {
         return Err(problem("structure", "Bundle", "the document is not a Bundle; send the message as a Bundle"));
     }
     let Some(kind) = text(tree, &["type"]) else {
         return Err(problem("required", "Bundle.type", "the Bundle has no type"));
     };
-    let header = tree.pointer("/entry/0/resource").filter(|first| text(first, &["resourceType"]) == Some("MessageHeader"));
+    let first = tree.member("entry").and_then(Look::items).and_then(|mut entries| entries.next()?.member("resource"));
+    let header = first.filter(|first| text(*first, &["resourceType"]) == Some("MessageHeader"));
     if kind == "message" && header.is_none() {
         let message = "the first entry of a message Bundle must be its MessageHeader";
         return Err(problem("required", "Bundle.entry[0].resource", message));
@@ -70,7 +70,7 @@ fn outside(tree: &Value) -> Result<(&str, Option<&Value>), Problem> {
 }
 
 /// STU3 has `event` as a Coding, R4 a choice of `eventCoding` and `eventUri`.
-fn event(header: &Value) -> Option<String> {
+fn event<'t>(header: impl Look<'t>) -> Option<String> {
     let coded = text(header, &["event", "code"]).or_else(|| text(header, &["eventCoding", "code"]));
     let code = coded.or_else(|| text(header, &["eventUri"]))?;
     let older = code.strip_prefix("EMS-").unwrap_or(code);
@@ -79,16 +79,16 @@ fn event(header: &Value) -> Option<String> {
 }
 
 /// The organisation that answers for the message, else the system that sent it.
-fn source(bundle: &Value, header: &Value) -> Option<String> {
+fn source<'t, T: Look<'t>>(bundle: T, header: T) -> Option<String> {
     let endpoint = text(header, &["source", "endpoint"]);
     let ods_endpoint = endpoint.and_then(|endpoint| endpoint.rsplit_once(":ods:")).map(|(_, code)| code.to_owned());
-    let organisation = ["responsible", "sender"].iter().find_map(|who| ods_code(bundle, header.get(who)?));
+    let organisation = ["responsible", "sender"].iter().find_map(|who| ods_code(bundle, header.member(who)?));
     let asid = || endpoint.and_then(|endpoint| endpoint.rsplit_once(":asid:")).map(|(_, asid)| asid.to_owned());
     ods_endpoint.or(organisation).or_else(asid)
 }
 
 /// The ODS code that a reference to an organisation carries, or its address in the Spine directory, or the organisation in the Bundle.
-fn ods_code(bundle: &Value, reference: &Value) -> Option<String> {
+fn ods_code<'t, T: Look<'t>>(bundle: T, reference: T) -> Option<String> {
     if let Some(code) = text(reference, &["identifier", "value"]) {
         return Some(code.to_owned());
     }
@@ -97,14 +97,14 @@ fn ods_code(bundle: &Value, reference: &Value) -> Option<String> {
         return target.rsplit_once("/Organization/").map(|(_, code)| code.to_owned());
     }
     let organisation = References::of(bundle).entry(target)?.1;
-    let identifiers = organisation.get("identifier")?.as_array()?;
-    let of_ods = |identifier: &&Value| text(identifier, &["system"]).is_some_and(|system| system.contains("/Id/ods-"));
-    text(identifiers.iter().find(of_ods)?, &["value"]).map(str::to_owned)
+    let mut identifiers = organisation.member("identifier")?.items()?;
+    let of_ods = |identifier: &T| text(*identifier, &["system"]).is_some_and(|system| system.contains("/Id/ods-"));
+    text(identifiers.find(of_ods)?, &["value"]).map(str::to_owned)
 }
 
-fn text<'t>(tree: &'t Value, path: &[&str]) -> Option<&'t str> {
-    let found = path.iter().try_fold(tree, |node, name| node.get(name))?;
-    found.as_str().filter(|text| !text.is_empty())
+fn text<'t>(tree: impl Look<'t>, path: &[&str]) -> Option<&'t str> {
+    let found = path.iter().try_fold(tree, |node, name| node.member(name))?;
+    found.text().filter(|text| !text.is_empty())
 }
 
 fn problem(code: &'static str, location: &str, message: &str) -> Problem {
@@ -114,7 +114,7 @@ fn problem(code: &'static str, location: &str, message: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn message(header: &Value) -> Value {
         json!({

@@ -3,7 +3,7 @@
 //! XML does not say whether an element is a list or whether `7` is a number; this table does. The same table tells a mapping
 //! file that a name is a typing error. The data is in `elements-stu3.txt` and `elements-r4.txt`, beside this file.
 
-use super::{Fnv, Release};
+use super::{NameHash, Release};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
@@ -46,29 +46,52 @@ pub(super) struct Shape {
     /// The concrete names of choices.
     chosen: HashMap<String, Element>,
     /// Everything that it has, by name, for readers of documents.
-    all: HashMap<String, Element, BuildHasherDefault<Fnv>>,
+    all: HashMap<String, Known, BuildHasherDefault<NameHash>>,
+}
+
+/// What a reader of documents has to know of an element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The element.
+    pub(super) element: Element,
+    /// The number of the type that it holds.
+    pub(super) shape: Option<usize>,
+    /// Which of the elements of its type it is: no other of the first 64 has this number.
+    pub(super) place: usize,
 }
 
 impl Shape {
     /// Its element `name`.
     pub(super) fn element(&self, name: &str) -> Option<Element> {
+        self.all.get(name).map(|known| known.element)
+    }
+
+    /// Its element `name`, in numbers.
+    pub(super) fn known(&self, name: &str) -> Option<Known> {
         self.all.get(name).copied()
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, numbers: &HashMap<&'static str, usize, BuildHasherDefault<NameHash>>) {
         let of_resources = if self.resource { OF_RESOURCES.as_slice() } else { &[] };
         // Its own come last: they win.
         let common = of_resources.iter().chain(&OF_ALL).map(|(name, element)| ((*name).to_owned(), *element));
         let chosen = self.chosen.iter().map(|(name, element)| (name.clone(), *element));
         let own = self.elements.iter().map(|(name, element)| ((*name).to_owned(), *element));
-        self.all = common.chain(chosen).chain(own).collect();
+        let number = |element: &Element| if let Holds::Of(of) = element.holds { numbers.get(of).copied() } else { None };
+        for (name, element) in common.chain(chosen).chain(own) {
+            let place = self.all.get(&name).map_or(self.all.len(), |known| known.place);
+            let shape = number(&element);
+            self.all.insert(name, Known { element, shape, place });
+        }
     }
 }
 
 /// All types of a release.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    shapes: HashMap<&'static str, Shape, BuildHasherDefault<Fnv>>,
+    shapes: Vec<Shape>,
+    /// Their numbers by name.
+    numbers: HashMap<&'static str, usize, BuildHasherDefault<NameHash>>,
     /// Their names in the order of letters.
     names: Vec<&'static str>,
 }
@@ -149,37 +172,43 @@ impl Table {
             let name = head.strip_prefix("resource ");
             let mut shape = Shape { resource: name.is_some(), ..Shape::default() };
             elements.split_whitespace().for_each(|element| shape.add(element));
-            shape.complete();
-            table.shapes.insert(name.unwrap_or(head), shape);
+            table.numbers.insert(name.unwrap_or(head), table.shapes.len());
+            table.shapes.push(shape);
         }
-        table.names = table.shapes.keys().copied().collect();
+        table.shapes.iter_mut().for_each(|shape| shape.complete(&table.numbers));
+        table.names = table.numbers.keys().copied().collect();
         table.names.sort_unstable();
         table
     }
 
     /// The element `name` of the type `of`.
     pub(super) fn element(&self, of: &str, name: &str) -> Option<Element> {
-        self.shapes.get(of)?.element(name)
+        self.shape(of)?.element(name)
     }
 
     /// A type.
     pub(super) fn shape(&self, of: &str) -> Option<&Shape> {
-        self.shapes.get(of)
+        self.shapes.get(*self.numbers.get(of)?)
+    }
+
+    /// A type by its number.
+    pub(super) fn shape_numbered(&self, number: usize) -> Option<&Shape> {
+        self.shapes.get(number)
     }
 
     /// The names that the choice `name` of the type `of` takes: `value` of Observation is `valueQuantity`, `valueString`, …
     pub(super) fn choice(&self, of: &str, name: &str) -> &[String] {
-        self.shapes.get(of).and_then(|shape| shape.choices.get(name)).map_or(&[], Vec::as_slice)
+        self.shape(of).and_then(|shape| shape.choices.get(name)).map_or(&[], Vec::as_slice)
     }
 
     /// The type's name as the table keeps it, if the table has it.
     pub(super) fn known(&self, of: &str) -> Option<&'static str> {
-        self.shapes.get_key_value(of).map(|(name, _)| *name)
+        self.numbers.get_key_value(of).map(|(name, _)| *name)
     }
 
     /// Whether this is a resource type of the release.
     pub(super) fn is_resource(&self, of: &str) -> bool {
-        self.shapes.get(of).is_some_and(|shape| shape.resource)
+        self.shape(of).is_some_and(|shape| shape.resource)
     }
 
     /// All types.
@@ -189,7 +218,7 @@ impl Table {
 
     /// All names that a path may use on the type `of`: elements, and choices without their ending.
     pub(super) fn names(&self, of: &str) -> Vec<&str> {
-        let Some(shape) = self.shapes.get(of) else { return Vec::new() };
+        let Some(shape) = self.shape(of) else { return Vec::new() };
         let resource = if shape.resource { OF_RESOURCES.as_slice() } else { &[] };
         let own = shape.elements.keys().chain(shape.choices.keys()).copied();
         own.chain(resource.iter().chain(&OF_ALL).map(|(name, _)| *name)).chain(shape.chosen.keys().map(String::as_str)).collect()
@@ -242,7 +271,7 @@ mod tests {
     fn every_type_that_an_element_names_is_in_the_table() {
         for release in [Release::Stu3, Release::R4] {
             let table = table(release);
-            for (name, shape) in &table.shapes {
+            for (name, shape) in table.types().filter_map(|name| Some((name, table.shape(name)?))) {
                 for (element, what) in shape
                     .elements
                     .iter()

@@ -6,22 +6,35 @@
 
 use std::hash::Hasher;
 
-/// The hash of Fowler, Noll and Vo: fast for short texts.
-#[derive(Clone, Debug)]
-pub(crate) struct Fnv(u64);
+/// The hash of Firefox and of rustc: eight bytes at a time, a rotation and a multiplication for each, fast for short texts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NameHash(u64);
 
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+impl NameHash {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 }
 
-impl Hasher for Fnv {
+impl Hasher for NameHash {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
+            self.add(rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
     }
 
+    #[inline]
+    fn write_u8(&mut self, byte: u8) {
+        self.add(u64::from(byte));
+    }
+
+    #[inline]
     fn finish(&self) -> u64 {
-        self.0
+        // A table takes its place from the low bits and its mark from the high ones.
+        self.0.rotate_left(26)
     }
 }

@@ -3,8 +3,16 @@
 //! An own reader of about a screen, because it must do what `serde_json` does not: keep a fraction as it was written, refuse a key
 //! that is given twice, and stop at a depth and a count of our choice before anything is allocated.
 
-use super::{Limits, Problem, text_of};
-use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+use bumpalo::Bump;
+use serde_json::Value;
+
+use super::item::whole_number;
+use super::{Item, Limits, Member, Problem, text_of};
+
+/// Names of one object that are looked through one by one; where there are more, they are hashed.
+const NAMES_MAX: usize = 24;
 
 /// Reads JSON; numbers with a fraction or exponent become strings, duplicate keys and depth beyond the limit are problems.
 ///
@@ -13,8 +21,17 @@ use serde_json::{Map, Value};
 /// [`Problem`] with `line L, column C`: `structure` for what is no JSON, `not-supported` for another encoding than UTF-8,
 /// `too-long` for more depth or elements than `limits` allow; every value counts as an element.
 pub fn read_json(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
+    read_json_in(bytes, limits, &Bump::new()).map(|item| item.to_value())
+}
+
+/// [`read_json`] to a tree that borrows its texts from the document, and lives as long as the arena.
+///
+/// # Errors
+///
+/// As [`read_json`].
+pub fn read_json_in<'t>(bytes: &'t [u8], limits: &'t Limits, arena: &'t Bump) -> Result<Item<'t>, Problem> {
     let text = text_of(bytes)?;
-    let mut reader = Reader { text, at: 0, nodes: 0, limits };
+    let mut reader = Reader { text, at: 0, nodes: 0, limits, arena, members: Vec::new(), items: Vec::new() };
     let value = reader.value(0)?;
     reader.skip_space();
     match reader.peek() {
@@ -25,11 +42,9 @@ pub fn read_json(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
 
 /// The value of a JSON number: an integer stays a number, anything else (fraction, exponent, more than 64 bits) is a text as written.
 /// `None` if `text` is no JSON number.
-pub(super) fn number(text: &str) -> Option<Value> {
-    let integer = is_number(text)?;
-    let value = if integer && text != "-0" { text.parse::<i64>().ok().map(Value::from) } else { None };
-    let wide = || if integer { text.parse::<u64>().ok().map(Value::from) } else { None };
-    value.or_else(wide).or_else(|| Some(Value::String(text.to_owned())))
+pub(super) fn number(text: &str) -> Option<Item<'_>> {
+    let is_whole = is_number(text)? && text != "-0" && (text.len() <= 18 || whole_number(text).is_some());
+    Some(if is_whole { Item::Number(text) } else { Item::Text(text) })
 }
 
 /// Whether a JSON number is an integer; `None` if it is no JSON number.
@@ -67,10 +82,15 @@ struct Reader<'t> {
     at: usize,
     nodes: usize,
     limits: &'t Limits,
+    arena: &'t Bump,
+    /// The members so far of all objects that are open, those of the innermost last.
+    members: Vec<Member<'t>>,
+    /// The items so far of all lists that are open.
+    items: Vec<Item<'t>>,
 }
 
 impl<'t> Reader<'t> {
-    fn value(&mut self, depth: usize) -> Result<Value, Problem> {
+    fn value(&mut self, depth: usize) -> Result<Item<'t>, Problem> {
         self.skip_space();
         self.nodes += 1;
         if self.limits.nodes_max < self.nodes {
@@ -79,11 +99,11 @@ impl<'t> Reader<'t> {
         match self.peek() {
             Some(b'{') => self.object(self.deeper(depth)?),
             Some(b'[') => self.array(self.deeper(depth)?),
-            Some(b'"') => Ok(Value::String(self.string()?)),
+            Some(b'"') => Ok(Item::Text(self.string()?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
+            Some(b't') => self.word("true", Item::Bool(true)),
+            Some(b'f') => self.word("false", Item::Bool(false)),
+            Some(b'n') => self.word("null", Item::Null),
             Some(_) => Err(self.problem("a JSON value was expected")),
             None => Err(self.ended()),
         }
@@ -97,13 +117,13 @@ impl<'t> Reader<'t> {
         Ok(depth + 1)
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, Problem> {
+    fn object(&mut self, depth: usize) -> Result<Item<'t>, Problem> {
         self.at += 1;
-        let mut object = Map::new();
         self.skip_space();
         if self.take(b'}') {
-            return Ok(Value::Object(object));
+            return Ok(Item::Object(&[]));
         }
+        let (first, mut names) = (self.members.len(), None);
         loop {
             self.skip_space();
             let key_at = self.at;
@@ -111,7 +131,7 @@ impl<'t> Reader<'t> {
                 return Err(self.expected("a name in double quotes was expected"));
             }
             let key = self.string()?;
-            if object.contains_key(&key) {
+            if self.is_twice(key, first, &mut names) {
                 return Err(Problem::in_text("structure", self.text, key_at, "this name is given twice in one object"));
             }
             self.skip_space();
@@ -119,10 +139,12 @@ impl<'t> Reader<'t> {
                 return Err(self.expected("a colon was expected after the name"));
             }
             let value = self.value(depth)?;
-            object.insert(key, value);
+            self.members.push((key, value));
             self.skip_space();
             if self.take(b'}') {
-                return Ok(Value::Object(object));
+                let members = self.arena.alloc_slice_copy(self.members.get(first..).unwrap_or_default());
+                self.members.truncate(first);
+                return Ok(Item::Object(members));
             }
             if !self.take(b',') {
                 return Err(self.expected("a comma or `}` was expected"));
@@ -130,18 +152,30 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value, Problem> {
+    /// Whether an object whose members begin at `first` has this name already.
+    fn is_twice(&self, name: &'t str, first: usize, names: &mut Option<HashSet<&'t str>>) -> bool {
+        let members = self.members.get(first..).unwrap_or_default();
+        if members.len() <= NAMES_MAX {
+            return members.iter().any(|(known, _)| *known == name);
+        }
+        !names.get_or_insert_with(|| members.iter().map(|(known, _)| *known).collect()).insert(name)
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Item<'t>, Problem> {
         self.at += 1;
-        let mut array = Vec::new();
         self.skip_space();
         if self.take(b']') {
-            return Ok(Value::Array(array));
+            return Ok(Item::Array(&[]));
         }
+        let first = self.items.len();
         loop {
-            array.push(self.value(depth)?);
+            let item = self.value(depth)?;
+            self.items.push(item);
             self.skip_space();
             if self.take(b']') {
-                return Ok(Value::Array(array));
+                let items = self.arena.alloc_slice_copy(self.items.get(first..).unwrap_or_default());
+                self.items.truncate(first);
+                return Ok(Item::Array(items));
             }
             if !self.take(b',') {
                 return Err(self.expected("a comma or `]` was expected"));
@@ -149,7 +183,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn number(&mut self) -> Result<Value, Problem> {
+    fn number(&mut self) -> Result<Item<'t>, Problem> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let end = rest.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).unwrap_or(rest.len());
         let value = rest.get(..end).and_then(number).ok_or_else(|| self.problem("this is not a JSON number"))?;
@@ -157,7 +191,7 @@ impl<'t> Reader<'t> {
         Ok(value)
     }
 
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, Problem> {
+    fn word(&mut self, word: &str, value: Item<'t>) -> Result<Item<'t>, Problem> {
         if !self.text.get(self.at..).unwrap_or_default().starts_with(word) {
             return Err(self.expected("a JSON value was expected"));
         }
@@ -165,20 +199,28 @@ impl<'t> Reader<'t> {
         Ok(value)
     }
 
-    fn string(&mut self) -> Result<String, Problem> {
+    /// A text: where it has no escapes, as it stands in the document.
+    fn string(&mut self) -> Result<&'t str, Problem> {
         self.at += 1;
         let mut string = String::new();
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let plain = rest.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < b' ').unwrap_or(rest.len());
-            string.push_str(rest.get(..plain).unwrap_or_default());
+            let piece = rest.get(..plain).unwrap_or_default();
             self.at += plain;
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(string);
+                    if string.is_empty() {
+                        return Ok(piece);
+                    }
+                    string.push_str(piece);
+                    return Ok(self.arena.alloc_str(&string));
                 }
-                Some(b'\\') => string.push(self.escape()?),
+                Some(b'\\') => {
+                    string.push_str(piece);
+                    string.push(self.escape()?);
+                }
                 Some(_) => return Err(self.problem("a control character inside a text; write it as an escape")),
                 None => return Err(self.ended()),
             }

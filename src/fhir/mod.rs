@@ -15,14 +15,17 @@
 mod bundle;
 mod elements;
 mod hash;
+mod item;
 mod json;
 mod outcome;
 mod path;
 mod references;
+mod tags;
 mod xml;
 
 pub use bundle::*;
-pub(crate) use hash::Fnv;
+pub(crate) use hash::NameHash;
+pub use item::*;
 pub use json::*;
 pub use outcome::*;
 pub use path::*;

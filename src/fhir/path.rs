@@ -26,10 +26,10 @@ mod parse;
 
 pub use check::{Scope, Types, check_names, check_types};
 pub use find::Tree;
-pub(crate) use find::{Spot, spots};
+pub(crate) use find::{Spot, any_spot, spots};
 
+use super::Item;
 use parse::{Head, Operand, Step, StepKind};
-use serde_json::Value;
 use std::ops::Range;
 
 /// Why a text is no path.
@@ -62,14 +62,14 @@ impl std::fmt::Display for Path {
 #[derive(Clone, Debug)]
 pub struct Found<'t> {
     /// The node.
-    pub value: &'t Value,
+    pub value: &'t Item<'t>,
     /// Where it is, indices from 0 as FHIRPath writes them; a choice is named as the message names it, `valueQuantity`.
     pub location: String,
 }
 
 impl<'t> Found<'t> {
     /// The document itself.
-    pub fn root(root: &'t Value) -> Self {
+    pub fn root(root: &'t Item<'t>) -> Self {
         Self { value: root, location: find::root_name(root).to_owned() }
     }
 }
@@ -122,12 +122,12 @@ impl Path {
     }
 
     /// All nodes, in document order. `root` is the Bundle (or resource); `resolve()` follows references by fullUrl or `Type/id` inside it.
-    pub fn find<'t>(&self, root: &'t Value, lets: &Lets<'t>) -> Vec<Found<'t>> {
+    pub fn find<'t>(&self, root: &'t Item<'t>, lets: &Lets<'t>) -> Vec<Found<'t>> {
         self.find_in(&Tree::new(root), None, lets)
     }
 
     /// All nodes, beginning at `base`, which is `$this`; a path that begins with the type of the root still begins at the root.
-    pub fn find_from<'t>(&self, root: &'t Value, base: &Found<'t>, lets: &Lets<'t>) -> Vec<Found<'t>> {
+    pub fn find_from<'t>(&self, root: &'t Item<'t>, base: &Found<'t>, lets: &Lets<'t>) -> Vec<Found<'t>> {
         self.find_in(&Tree::new(root), Some(base), lets)
     }
 

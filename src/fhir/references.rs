@@ -3,85 +3,96 @@
 //! Senders write references in every way there is: `urn:uuid:` with and without its prefix, `Patient/1`, an absolute URL. What
 //! two different entries answer to finds nothing: an empty field that a person sees is better than somebody else's value.
 
-use serde_json::Value;
+use super::Look;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+
+/// Names that are looked through one by one; where there are more, they are hashed.
+const NAMES_MAX: usize = 64;
 
 /// The resources of a Bundle, by what refers to them. Made once, it answers any number of references in constant time.
-#[derive(Debug, Default)]
-pub struct References<'t> {
-    /// `None`: more than one entry answers to it.
-    entries: HashMap<Name<'t>, Option<usize>>,
-    resources: Vec<Option<&'t Value>>,
+#[derive(Debug)]
+pub struct References<'t, T> {
+    /// What entries answer to, with their numbers.
+    names: Vec<(Name<'t>, usize)>,
+    /// The same once there are many; `None`: more than one entry answers to it.
+    hashed: HashMap<Name<'t>, Option<usize>>,
+    resources: Vec<Option<T>>,
 }
 
 /// What an entry answers to.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name<'t> {
     Url(Cow<'t, str>),
     TypeAndId(&'t str, &'t str),
     /// An id alone, if it is a UUID: others are not unique across types.
-    Uuid(String),
+    Uuid(Cow<'t, str>),
 }
 
-impl<'t> References<'t> {
+impl<'t, T: Look<'t>> References<'t, T> {
     /// The references that resolve in `root`; none, if it is not a Bundle.
-    pub fn of(root: &'t Value) -> Self {
-        let mut references = Self::default();
-        let entries = root.get("entry").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for (at, entry) in entries.iter().enumerate() {
-            let resource = entry.get("resource").filter(|resource| resource.is_object());
+    pub fn of(root: T) -> Self {
+        let mut references = Self { names: Vec::new(), hashed: HashMap::new(), resources: Vec::new() };
+        let entries = root.member("entry").and_then(Look::items);
+        for (at, entry) in entries.into_iter().flatten().enumerate() {
+            let resource = entry.member("resource").filter(|resource| resource.is_object());
             references.resources.push(resource);
-            for name in names(entry, resource) {
-                references.add(name, at);
+            references.names.extend(names(entry, resource).map(|name| (name, at)));
+        }
+        if NAMES_MAX < references.names.len() {
+            for (name, at) in std::mem::take(&mut references.names) {
+                let known = references.hashed.entry(name).or_insert(Some(at));
+                known.take_if(|known| *known != at);
             }
         }
         references
     }
 
-    fn add(&mut self, name: Name<'t>, at: usize) {
-        match self.entries.entry(name) {
-            Entry::Vacant(free) => drop(free.insert(Some(at))),
-            Entry::Occupied(mut taken) if *taken.get() != Some(at) => drop(taken.insert(None)),
-            Entry::Occupied(_) => {}
+    /// The number of the entry that answers to a name; the inner `None`: several do.
+    #[expect(clippy::option_option, reason = "nobody and too many are different answers")]
+    fn known(&self, name: &Name<'_>) -> Option<Option<usize>> {
+        let mut same = self.names.iter().filter(|(known, _)| known == name).map(|(_, at)| *at);
+        match same.next() {
+            Some(first) => Some(Some(first).filter(|first| same.all(|at| at == *first))),
+            None => self.hashed.get(name).copied(),
         }
     }
 
     /// The number (from 0) of the entry that `reference` means, and its resource.
-    pub fn entry(&self, reference: &str) -> Option<(usize, &'t Value)> {
-        let by_url = || self.entries.get(&Name::Url(plain(reference)));
-        let by_type = || type_and_id(reference).and_then(|(kind, id)| self.entries.get(&Name::TypeAndId(kind, id)));
-        let by_uuid = || uuid(reference).and_then(|uuid| self.entries.get(&Name::Uuid(uuid)));
-        let at = by_url().or_else(by_type).or_else(by_uuid).copied()??;
+    pub fn entry(&self, reference: &str) -> Option<(usize, T)> {
+        let by_url = || self.known(&Name::Url(plain(reference)));
+        let by_type = || type_and_id(reference).and_then(|(kind, id)| self.known(&Name::TypeAndId(kind, id)));
+        let by_uuid = || uuid(reference).and_then(|uuid| self.known(&Name::Uuid(uuid)));
+        let at = by_url().or_else(by_type).or_else(by_uuid)??;
         Some((at, self.resources.get(at).copied()??))
     }
 }
 
 /// All that an entry answers to.
-fn names<'t>(entry: &'t Value, resource: Option<&'t Value>) -> Vec<Name<'t>> {
-    let text = |of: &'t Value, name: &str| of.get(name).and_then(Value::as_str);
+fn names<'t, T: Look<'t>>(entry: T, resource: Option<T>) -> impl Iterator<Item = Name<'t>> {
+    let text = |of: T, name: &str| of.member(name).and_then(Look::text);
     let full_url = text(entry, "fullUrl");
     let kind = resource.and_then(|resource| text(resource, "resourceType"));
     let id = resource.and_then(|resource| text(resource, "id"));
     let tail = full_url.and_then(type_and_id).map(|(kind, id)| Name::TypeAndId(kind, id));
     let own = kind.zip(id).map(|(kind, id)| Name::TypeAndId(kind, id));
     let alone = id.and_then(uuid).map(Name::Uuid);
-    [full_url.map(|url| Name::Url(plain(url))), tail, own, alone].into_iter().flatten().collect()
+    [full_url.map(|url| Name::Url(plain(url))), tail, own, alone].into_iter().flatten()
 }
 
 /// A URL without what makes no difference: the `urn:uuid:` of a UUID, and its case.
 fn plain(url: &str) -> Cow<'_, str> {
-    uuid(url).map_or(Cow::Borrowed(url), Cow::Owned)
+    uuid(url).unwrap_or(Cow::Borrowed(url))
 }
 
 /// The UUID, in lower case, of `urn:uuid:…` or of a UUID alone.
-fn uuid(text: &str) -> Option<String> {
+fn uuid(text: &str) -> Option<Cow<'_, str>> {
     let bare = text.strip_prefix("urn:uuid:").unwrap_or(text);
     let dashes = |(at, byte): (usize, u8)| if matches!(at, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() };
     let is_uuid = bare.len() == 36 && bare.bytes().enumerate().all(dashes);
     // Samples use `urn:uuid:h`; what follows the prefix is the name all the same.
-    (is_uuid || bare.len() < text.len()).then(|| bare.to_ascii_lowercase())
+    let lower = || if bare.bytes().any(|byte| byte.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { Cow::Borrowed(bare) };
+    (is_uuid || bare.len() < text.len()).then(lower)
 }
 
 /// `Patient` and `1` of `Patient/1`, of `https://…/Patient/1`, and of either with `/_history/2`.

@@ -18,12 +18,14 @@
 
 use super::elements::{Element, Holds, Shape, Table, element_of_unknown, table};
 use super::json::number;
-use super::{Limits, Problem, Release, text_of};
+use super::tags::{Attribute, LETTER, Lexeme, SPECIAL, Tags, class};
+use super::{Item, Limits, Member, Problem, Release, text_of};
+use bumpalo::Bump;
 use quick_xml::Reader;
 use quick_xml::errors::Error;
 use quick_xml::escape::{resolve_xml_entity, unescape_with};
 use quick_xml::events::{BytesStart, Event};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::HashMap;
 
 const FHIR: &str = "http://hl7.org/fhir";
@@ -40,20 +42,22 @@ const NAMES_MAX: usize = 24;
 /// [`Problem`] with `line L, column C`: `structure` for what is no XML or no FHIR, `not-supported` for what is refused on purpose
 /// (DTD, entities, processing instructions, other encodings), `too-long` for more depth or elements than `limits` allow.
 pub fn read_xml(bytes: &[u8], release: Release, limits: &Limits) -> Result<Value, Problem> {
+    read_xml_in(bytes, release, limits, &Bump::new()).map(|item| item.to_value())
+}
+
+/// [`read_xml`] to a tree that borrows its texts from the document, and lives as long as the arena.
+///
+/// # Errors
+///
+/// As [`read_xml`].
+pub fn read_xml_in<'t>(bytes: &'t [u8], release: Release, limits: &'t Limits, arena: &'t Bump) -> Result<Item<'t>, Problem> {
     let text = text_of(bytes)?;
-    let builder = Builder {
-        text,
-        at: 0,
-        table: table(release),
-        limits,
-        nodes: 0,
-        namespaces: Vec::new(),
-        open: Vec::new(),
-        pending: Vec::new(),
-        narrative: None,
-        root: None,
-    };
-    builder.run()
+    // Nearly every document is nothing but tags, and is read in one pass. What is anything else, right or wrong, is read from the
+    // start by the reader that knows all of XML: it alone decides what is refused, and why.
+    match Builder::new(text, release, limits, arena).run_plain() {
+        Some(item) => Ok(item),
+        None => Builder::new(text, release, limits, arena).run(),
+    }
 }
 
 /// What a prefix stands for.
@@ -66,18 +70,24 @@ enum Namespace {
 
 struct Builder<'t> {
     text: &'t str,
+    arena: &'t Bump,
     /// Where the current event begins.
     at: usize,
     table: &'static Table,
     limits: &'t Limits,
     nodes: usize,
     /// Prefixes in scope, innermost last, with the depth that declared them.
-    namespaces: Vec<(usize, Vec<u8>, Namespace)>,
+    namespaces: Vec<(usize, &'t str, Namespace)>,
     open: Vec<Node<'t>>,
-    /// The children so far of all that is open: those of the innermost element last.
-    pending: Vec<Child<'t>>,
+    /// What was given so far inside all that is open: inside the innermost element last.
+    pending: Vec<Given<'t>>,
+    /// `id` and `url` of all that is open, in the order of the sender.
+    kept: Vec<Member<'t>>,
+    /// Rooms to put together in what goes into the arena.
+    members: Vec<Member<'t>>,
+    items: Vec<Item<'t>>,
     narrative: Option<Narrative>,
-    root: Option<Value>,
+    root: Option<Item<'t>>,
 }
 
 /// The XHTML we are inside of, and how many of its elements are open.
@@ -87,11 +97,10 @@ struct Narrative {
 }
 
 /// The attributes of one element.
-#[derive(Default)]
-struct Attributes {
-    value: Option<String>,
-    /// `id` and `url`.
-    kept: Vec<(&'static str, String)>,
+struct Attributes<'t> {
+    value: Option<&'t str>,
+    /// Where its `id` and `url` begin among all that are kept.
+    kept: usize,
     /// There was one that FHIR does not have; a narrative may have any.
     has_stray: bool,
 }
@@ -107,34 +116,84 @@ struct Node<'t> {
     shape: Option<&'static Shape>,
     /// Set if it is a resource, whose name is its type.
     is_resource: bool,
-    value: Option<String>,
-    attributes: Vec<(&'static str, String)>,
+    value: Option<&'t str>,
+    /// Where its `id` and `url` begin among all that are kept.
+    attributes: usize,
     /// Where its children begin among all that are pending.
     children: usize,
-    /// Where each name is among the children, once there are many.
+    /// Which of the elements that have a place in the table are among them, a bit for each.
+    seen: u64,
+    /// Its own place among the elements that the table has for the type around it.
+    place: Option<u32>,
+    /// Where each name was first given among them, once there are many.
     index: Option<HashMap<&'t str, usize>>,
 }
 
-/// All elements of one name.
-struct Child<'t> {
+/// An element that was closed inside one that is open.
+#[derive(Clone, Copy)]
+struct Given<'t> {
     name: &'t str,
     many: Option<bool>,
-    /// The value, and the `id` and extensions of a primitive; then the same for each further time it was given.
-    first: (Value, Value),
-    further: Vec<(Value, Value)>,
+    /// The value, and the `id` and extensions of a primitive.
+    value: Item<'t>,
+    extra: Item<'t>,
+    /// The first of its name, which may be itself.
+    first: usize,
+    /// The next of its name; 0 for none.
+    next: usize,
+    /// Of the first of a name: the last of it.
+    last: usize,
 }
 
 impl<'t> Builder<'t> {
-    fn run(mut self) -> Result<Value, Problem> {
+    fn new(text: &'t str, release: Release, limits: &'t Limits, arena: &'t Bump) -> Self {
+        Self {
+            text,
+            arena,
+            at: 0,
+            table: table(release),
+            limits,
+            nodes: 0,
+            namespaces: Vec::new(),
+            open: Vec::with_capacity(16),
+            pending: Vec::with_capacity(64),
+            kept: Vec::with_capacity(16),
+            members: Vec::with_capacity(32),
+            items: Vec::with_capacity(32),
+            narrative: None,
+            root: None,
+        }
+    }
+
+    /// Reads a document that is nothing but tags and, in narratives, text. `None`: it is more than that, or is wrong.
+    fn run_plain(mut self) -> Option<Item<'t>> {
+        let mut tags = Tags::new(self.text);
+        loop {
+            match tags.next()? {
+                Lexeme::Open { at, name, attributes, is_closed } => {
+                    self.at = at;
+                    self.start(name, attributes.iter().copied().map(Ok)).ok()?;
+                    if is_closed {
+                        self.end(tags.at()).ok()?;
+                    }
+                }
+                Lexeme::Close => self.end(tags.at()).ok()?,
+                Lexeme::Text(text) => self.characters(text.as_bytes()).ok()?,
+                Lexeme::End => return self.finish().ok(),
+            }
+        }
+    }
+
+    fn run(mut self) -> Result<Item<'t>, Problem> {
         let mut reader = Reader::from_str(self.text);
         loop {
             self.at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
             let event = reader.read_event();
             let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
             match event {
-                Ok(Event::Start(start)) => self.start(&start)?,
+                Ok(Event::Start(start)) => self.begin(&start)?,
                 Ok(Event::Empty(start)) => {
-                    self.start(&start)?;
+                    self.begin(&start)?;
                     self.end(end)?;
                 }
                 Ok(Event::End(_)) => self.end(end)?,
@@ -157,7 +216,18 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn finish(mut self) -> Result<Value, Problem> {
+    /// [`Builder::start`], with names and values kept in the arena.
+    fn begin(&mut self, start: &BytesStart<'_>) -> Result<(), Problem> {
+        let arena = self.arena;
+        let kept = |bytes: &[u8]| &*arena.alloc_str(std::str::from_utf8(bytes).unwrap_or_default());
+        let attributes = start.attributes().map(|attribute| match attribute {
+            Ok(attribute) => Ok((kept(attribute.key.into_inner()), kept(&attribute.value))),
+            Err(_) => Err(()),
+        });
+        self.start(kept(start.name().into_inner()), attributes)
+    }
+
+    fn finish(mut self) -> Result<Item<'t>, Problem> {
         self.at = self.text.len();
         if !self.open.is_empty() {
             return Err(self.problem("the document ends too early: an element is not closed"));
@@ -191,11 +261,11 @@ impl<'t> Builder<'t> {
         if resolve_xml_entity(name).is_none() && !name.starts_with('#') {
             return Err(self.refused(OTHER_ENTITY));
         }
-        self.unescape(&format!("&{name};"))?;
+        self.unescape(self.arena.alloc_str(&format!("&{name};")))?;
         self.characters(b"x")
     }
 
-    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), Problem> {
+    fn start(&mut self, name: &'t str, attributes: impl Iterator<Item = Result<Attribute<'t>, ()>>) -> Result<(), Problem> {
         self.nodes += 1;
         if self.limits.nodes_max < self.nodes {
             return Err(self.too_long(format!("more than {} elements", self.limits.nodes_max)));
@@ -205,18 +275,14 @@ impl<'t> Builder<'t> {
         if self.limits.depth() <= depth {
             return Err(self.too_long(format!("nested deeper than {}", self.limits.depth())));
         }
-        let attributes = self.attributes(start, depth)?;
+        let attributes = self.attributes(attributes, depth)?;
         if let Some(narrative) = &mut self.narrative {
             narrative.open += 1;
+            self.kept.truncate(attributes.kept);
             return Ok(());
         }
-        // The event begins with `<` and the name, so that the name can be borrowed from the document.
-        let (name, rest) = (start.name().into_inner(), self.text.get(self.at..).unwrap_or_default());
-        let begins = rest.bytes().position(|byte| byte == b'<').map_or(0, |bracket| bracket + 1);
-        let whole = rest.get(begins..begins + name.len()).filter(|whole| whole.as_bytes() == name).unwrap_or_default();
-        let colon = whole.bytes().position(|byte| byte == b':');
-        let (prefix, name) = colon.and_then(|colon| Some((whole.get(..colon)?, whole.get(colon + 1..)?))).unwrap_or(("", whole));
-        let namespace = self.namespace(prefix.as_bytes());
+        let (prefix, name) = split_name(name);
+        let namespace = self.namespace(prefix);
         let Some(name) = Some(name).filter(|name| is_name(name)) else {
             return Err(self.problem("an element with a name that FHIR does not have"));
         };
@@ -225,7 +291,7 @@ impl<'t> Builder<'t> {
             Some(parent) if parent.holds == Holds::Resource => self.open_resource(name, namespace)?,
             Some(_) => self.open_element(name, namespace)?,
         }
-        if self.narrative.is_some() { Ok(()) } else { self.keep(attributes) }
+        self.keep(attributes)
     }
 
     fn open_root(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
@@ -235,7 +301,7 @@ impl<'t> Builder<'t> {
         if namespace != Namespace::Fhir {
             return Err(self.problem("the root element is not in the namespace http://hl7.org/fhir"));
         }
-        self.open.push(Node::resource(name, (self.table, self.pending.len())));
+        self.open.push(Node::resource(name, (self.table.shape(name), self.pending.len())));
         Ok(())
     }
 
@@ -247,15 +313,21 @@ impl<'t> Builder<'t> {
         if self.open.last().is_some_and(|wrapper| wrapper.children < self.pending.len()) {
             return Err(self.problem("a second resource where one is allowed"));
         }
-        self.open.push(Node::resource(name, (self.table, self.pending.len())));
+        self.open.push(Node::resource(name, (self.table.shape(name), self.pending.len())));
         Ok(())
     }
 
     fn open_element(&mut self, name: &'t str, namespace: Namespace) -> Result<(), Problem> {
         let Some(parent) = self.open.last() else { return Ok(()) };
+        let in_table = parent.shape.and_then(|shape| shape.known(name));
         let known = match parent.shape {
-            Some(shape) => shape.element(name),
+            Some(_) => in_table.map(|known| known.element),
             None => element_of_unknown(parent.is_resource, name),
+        };
+        let shape = match (in_table, known) {
+            (Some(known), _) => known.shape.and_then(|number| self.table.shape_numbered(number)),
+            (None, Some(Element { holds: Holds::Of(of), .. })) => self.table.shape(of),
+            (None, _) => None,
         };
         let xhtml = known.is_some_and(|element| element.holds == Holds::Xhtml);
         if namespace == Namespace::Other || (namespace == Namespace::Xhtml && !xhtml) {
@@ -267,52 +339,56 @@ impl<'t> Builder<'t> {
         if xhtml {
             self.narrative = Some(Narrative { begins: self.at, open: 1 });
         }
-        self.open.push(Node::element(name, known, (self.table, self.pending.len())));
+        let place = in_table.and_then(|known| u32::try_from(known.place).ok()).filter(|place| *place < u64::BITS);
+        self.open.push(Node { place, ..Node::element(name, known, (shape, self.pending.len())) });
         Ok(())
     }
 
     /// The attributes, checked; namespace declarations come into scope.
-    fn attributes(&mut self, start: &BytesStart<'_>, depth: usize) -> Result<Attributes, Problem> {
-        let mut found = Attributes::default();
-        for (count, attribute) in start.attributes().enumerate() {
+    fn attributes(&mut self, attributes: impl Iterator<Item = Result<Attribute<'t>, ()>>, depth: usize) -> Result<Attributes<'t>, Problem> {
+        let mut found = Attributes { value: None, kept: self.kept.len(), has_stray: false };
+        for (count, attribute) in attributes.enumerate() {
             if ATTRIBUTES_MAX <= count || ATTRIBUTES_MAX <= self.namespaces.len() {
                 return Err(self.too_long(format!("more than {ATTRIBUTES_MAX} attributes or namespaces")));
             }
-            let attribute = attribute.map_err(|_| self.problem("an attribute that is not well-formed, or given twice"))?;
-            let raw = std::str::from_utf8(&attribute.value).unwrap_or_default();
+            let (key, raw) = attribute.map_err(|()| self.problem("an attribute that is not well-formed, or given twice"))?;
             let value = self.unescape(raw)?;
-            let key = attribute.key.into_inner();
-            let (prefix, local) = split_name(key);
-            if key == b"xmlns" || prefix == b"xmlns" {
-                let bound = if prefix.is_empty() { Vec::new() } else { local.to_vec() };
-                // Inside a narrative nobody asks what a prefix means.
-                if self.narrative.is_none() {
-                    self.namespaces.push((depth, bound, namespace_of(&value)));
+            match key {
+                "value" => found.value = Some(value),
+                "id" | "url" => self.kept.push((key, Item::Text(value))),
+                _ => {
+                    let (prefix, local) = split_name(key);
+                    if key == "xmlns" || prefix == "xmlns" {
+                        // Inside a narrative nobody asks what a prefix means.
+                        if self.narrative.is_none() {
+                            self.namespaces.push((depth, if prefix.is_empty() { "" } else { local }, namespace_of(value)));
+                        }
+                    } else {
+                        // `xml:lang`, `xsi:schemaLocation` speak about the XML, not about the resource.
+                        found.has_stray |= prefix.is_empty();
+                    }
                 }
-                continue;
-            }
-            match ["value", "id", "url"].into_iter().find(|known| known.as_bytes() == key) {
-                Some("value") => found.value = Some(value),
-                Some(known) => found.kept.push((known, value)),
-                // `xml:lang`, `xsi:schemaLocation` speak about the XML, not about the resource.
-                None => found.has_stray |= prefix.is_empty(),
             }
         }
         Ok(found)
     }
 
-    /// Puts the attributes into the element just opened.
-    fn keep(&mut self, attributes: Attributes) -> Result<(), Problem> {
-        if attributes.has_stray {
+    /// Puts the attributes into the element just opened; a narrative is a text, and has none.
+    fn keep(&mut self, attributes: Attributes<'t>) -> Result<(), Problem> {
+        if self.narrative.is_some() {
+            self.kept.truncate(attributes.kept);
+        } else if attributes.has_stray {
             return Err(self.problem("an attribute that FHIR does not have; it has `value`, `id` and `url`"));
         }
         let Some(node) = self.open.last_mut() else { return Ok(()) };
-        let has_some = attributes.value.is_some() || !attributes.kept.is_empty();
+        node.attributes = attributes.kept;
+        if self.narrative.is_none() {
+            node.value = attributes.value;
+        }
+        let has_some = node.value.is_some() || node.attributes < self.kept.len();
         if (node.is_resource || node.holds == Holds::Resource) && has_some {
             return Err(self.problem("an attribute on a resource; its `id` is an element"));
         }
-        node.value = attributes.value;
-        node.attributes = attributes.kept;
         Ok(())
     }
 
@@ -326,26 +402,30 @@ impl<'t> Builder<'t> {
         let narrative = self.narrative.take();
         let Some(node) = self.open.pop() else { return Err(self.problem("an element is closed that was not open")) };
         let depth = self.open.len();
-        self.namespaces.retain(|(declared_at, ..)| *declared_at < depth);
+        while self.namespaces.last().is_some_and(|(declared_at, ..)| depth <= *declared_at) {
+            self.namespaces.pop();
+        }
         let (name, many) = (node.name, node.many);
-        let given = match narrative {
-            Some(narrative) => (Value::from(self.text.get(narrative.begins..end).unwrap_or_default()), Value::Null),
-            None => node.close(&mut self.pending).map_err(|message| self.problem(message))?,
+        let (value, extra) = match narrative {
+            Some(narrative) => (Item::Text(self.text.get(narrative.begins..end).unwrap_or_default()), Item::Null),
+            None => self.close(&node).map_err(|message| self.problem(message))?,
         };
+        self.kept.truncate(node.attributes);
         match self.open.last_mut() {
-            Some(parent) => parent.add(&mut self.pending, name, many, given).map_err(|message| self.problem(message)),
+            Some(parent) => {
+                parent.add(&mut self.pending, (name, many, node.place), (value, extra)).map_err(|message| self.problem(message))
+            }
             None => {
-                self.root = Some(given.0);
+                self.root = Some(value);
                 Ok(())
             }
         }
     }
 
     /// The value of an attribute: white space made spaces as XML says, the five entities and character references resolved.
-    fn unescape(&self, raw: &str) -> Result<String, Problem> {
-        let is_plain = |byte: u8| !matches!(byte, b'<' | b'&' | 0..=0x1F | 0xEF);
-        if raw.bytes().all(is_plain) {
-            return Ok(raw.to_owned());
+    fn unescape(&self, raw: &'t str) -> Result<&'t str, Problem> {
+        if raw.bytes().fold(0, |seen, byte| seen | class(byte)) & SPECIAL == 0 {
+            return Ok(raw);
         }
         if raw.contains('<') {
             return Err(self.problem("an attribute that is not well-formed: `<` must be written `&lt;`"));
@@ -359,11 +439,11 @@ impl<'t> Builder<'t> {
         if value.contains(control) {
             return Err(self.problem("a control character, which XML does not have"));
         }
-        Ok(value.into_owned())
+        Ok(self.arena.alloc_str(&value))
     }
 
-    fn namespace(&self, prefix: &[u8]) -> Namespace {
-        let declared = self.namespaces.iter().rev().find(|(_, bound, _)| bound == prefix);
+    fn namespace(&self, prefix: &str) -> Namespace {
+        let declared = self.namespaces.iter().rev().find(|(_, bound, _)| *bound == prefix);
         declared.map_or(Namespace::Other, |(.., namespace)| *namespace)
     }
 
@@ -382,141 +462,163 @@ impl<'t> Builder<'t> {
 
 const OTHER_ENTITY: &str = "an entity other than amp, lt, gt, quot and apos is refused; write the character itself";
 
+/// Closing: what was given inside an element becomes the members of one object.
+impl<'t> Builder<'t> {
+    /// The element's value, and the `id` and extensions of a primitive; its children are pending no longer.
+    fn close(&mut self, node: &Node<'t>) -> Result<(Item<'t>, Item<'t>), &'static str> {
+        let children = self.pending.get(node.children..).unwrap_or_default();
+        if node.holds == Holds::Resource {
+            let only = children.last().map(|child| (child.value, child.extra));
+            self.pending.truncate(node.children);
+            return only.ok_or("a resource is missing here");
+        }
+        let attributes = self.kept.get(node.attributes..).unwrap_or_default();
+        let empty = children.is_empty() && attributes.is_empty();
+        let primitive = matches!(node.holds, Holds::Text | Holds::Boolean | Holds::Number);
+        if empty && let Some(value) = node.value {
+            return Ok((typed(node.holds, value), Item::Null));
+        }
+        let only_extensions = children.iter().all(|child| child.name == "extension");
+        match node.value {
+            Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
+            Some(value) => Ok((typed(node.holds, value), self.object_or_null(node))),
+            None if empty && (primitive || node.holds == Holds::Unknown) && !node.is_resource => Ok((Item::Null, Item::Null)),
+            None if primitive && only_extensions => Ok((Item::Null, self.object_or_null(node))),
+            None => {
+                // An attribute and an element of the same name cannot both be kept.
+                let twice = attributes.iter().any(|(name, _)| children.iter().any(|child| child.name == *name));
+                if twice {
+                    return Err("this name is given as an attribute and as an element");
+                }
+                Ok((self.object(node, node.is_resource.then_some(node.name)), Item::Null))
+            }
+        }
+    }
+
+    fn object_or_null(&mut self, node: &Node<'t>) -> Item<'t> {
+        let empty = node.attributes == self.kept.len() && node.children == self.pending.len();
+        if empty { Item::Null } else { self.object(node, None) }
+    }
+
+    fn object(&mut self, node: &Node<'t>, resource_type: Option<&'t str>) -> Item<'t> {
+        self.members.clear();
+        self.members.extend(resource_type.map(|of| ("resourceType", Item::Text(of))));
+        self.members.extend(self.kept.get(node.attributes..).unwrap_or_default());
+        let mut at = node.children;
+        while let Some(child) = self.pending.get(at).copied() {
+            if child.first == at {
+                self.write(child);
+            }
+            at += 1;
+        }
+        self.pending.truncate(node.children);
+        Item::Object(self.arena.alloc_slice_copy(&self.members))
+    }
+
+    /// Writes `name`, and `_name` if a primitive has an `id` or extensions; arrays of both stay in step, with nulls for what is missing.
+    fn write(&mut self, child: Given<'t>) {
+        let is_single = child.next == 0;
+        let array = child.many.unwrap_or(!is_single);
+        let (mut has_value, mut has_extra) = (!child.value.is_null(), !child.extra.is_null());
+        let mut more = child.next;
+        while let Some(given) = self.pending.get(more).filter(|_| more != 0) {
+            has_value |= !given.value.is_null();
+            has_extra |= !given.extra.is_null();
+            more = given.next;
+        }
+        if has_value || !has_extra {
+            let item = if array { self.list(child, |given| given.value) } else { child.value };
+            self.members.push((child.name, item));
+        }
+        if has_extra {
+            let item = if array { self.list(child, |given| given.extra) } else { child.extra };
+            let name = format!("_{}", child.name);
+            self.members.push((self.arena.alloc_str(&name), item));
+        }
+    }
+
+    /// All that was given under the name of `first`.
+    fn list(&mut self, first: Given<'t>, of: impl Fn(&Given<'t>) -> Item<'t>) -> Item<'t> {
+        self.items.clear();
+        self.items.push(of(&first));
+        let mut more = first.next;
+        while let Some(given) = self.pending.get(more).filter(|_| more != 0) {
+            self.items.push(of(given));
+            more = given.next;
+        }
+        Item::Array(self.arena.alloc_slice_copy(&self.items))
+    }
+}
+
 impl<'t> Node<'t> {
-    fn element(name: &'t str, known: Option<Element>, (table, children): (&'static Table, usize)) -> Self {
-        let holds = known.map_or(Holds::Unknown, |element| element.holds);
-        let shape = if let Holds::Of(shape) = holds { table.shape(shape) } else { None };
+    fn element(name: &'t str, known: Option<Element>, (shape, children): (Option<&'static Shape>, usize)) -> Self {
         Self {
             name,
-            holds,
+            holds: known.map_or(Holds::Unknown, |element| element.holds),
             many: known.map(|element| element.many),
             shape,
             is_resource: false,
             value: None,
-            attributes: Vec::new(),
+            attributes: 0,
             children,
+            seen: 0,
+            place: None,
             index: None,
         }
     }
 
-    fn resource(name: &'t str, (table, children): (&'static Table, usize)) -> Self {
-        let shape = table.shape(name);
-        Self { shape, is_resource: true, many: Some(false), ..Self::element(name, None, (table, children)) }
+    fn resource(name: &'t str, of: (Option<&'static Shape>, usize)) -> Self {
+        Self { is_resource: true, many: Some(false), ..Self::element(name, None, of) }
     }
 
-    /// Where a name is among the children.
-    fn place(&mut self, pending: &[Child<'t>], name: &'t str) -> Option<usize> {
+    /// Where a name was first given among the children.
+    fn place(&mut self, pending: &[Given<'t>], name: &'t str) -> Option<usize> {
         let children = pending.get(self.children..).unwrap_or_default();
-        if children.len() <= NAMES_MAX {
-            return children.iter().rposition(|child| child.name == name);
+        if let Some(last) = children.last().filter(|last| last.name == name) {
+            return Some(last.first);
         }
-        let hashed = || children.iter().enumerate().map(|(at, child)| (child.name, at)).collect();
+        if children.len() <= NAMES_MAX {
+            return children.iter().rev().find(|child| child.name == name).map(|child| child.first);
+        }
+        let hashed = || children.iter().map(|child| (child.name, child.first)).collect();
         self.index.get_or_insert_with(hashed).get(name).copied()
     }
 
-    fn add(&mut self, pending: &mut Vec<Child<'t>>, name: &'t str, many: Option<bool>, given: (Value, Value)) -> Result<(), &'static str> {
-        match self.place(pending, name).and_then(|at| pending.get_mut(self.children + at)) {
-            Some(child) => {
-                child.further.push(given);
-                if child.many == Some(false) { Err("this element is given twice, and may be given once") } else { Ok(()) }
+    fn add(
+        &mut self,
+        pending: &mut Vec<Given<'t>>,
+        (name, many, place): (&'t str, Option<bool>, Option<u32>),
+        (value, extra): (Item<'t>, Item<'t>),
+    ) -> Result<(), &'static str> {
+        let at = pending.len();
+        // An element whose bit is not set is not there yet: nothing need be looked through.
+        let bit = place.map_or(0, |place| 1 << place);
+        let first = if bit != 0 && self.seen & bit == 0 { None } else { self.place(pending, name) };
+        self.seen |= bit;
+        pending.push(Given { name, many, value, extra, first: first.unwrap_or(at), next: 0, last: at });
+        let Some(first) = first else {
+            if let Some(index) = &mut self.index {
+                index.insert(name, at);
             }
-            None => {
-                if let Some(index) = &mut self.index {
-                    index.insert(name, pending.len() - self.children);
-                }
-                pending.push(Child { name, many, first: given, further: Vec::new() });
-                Ok(())
-            }
+            return Ok(());
+        };
+        let Some(known) = pending.get_mut(first) else { return Ok(()) };
+        let (before, is_once) = (known.last, known.many == Some(false));
+        known.last = at;
+        if let Some(before) = pending.get_mut(before) {
+            before.next = at;
         }
+        if is_once { Err("this element is given twice, and may be given once") } else { Ok(()) }
     }
-
-    /// The element's value, and the `id` and extensions of a primitive; its children are pending no longer.
-    fn close(mut self, pending: &mut Vec<Child<'t>>) -> Result<(Value, Value), &'static str> {
-        let children = pending.get(self.children..).unwrap_or_default();
-        if self.holds == Holds::Resource {
-            let only = pending.drain(self.children..).next_back().map(|mut child| child.further.pop().unwrap_or(child.first));
-            return only.ok_or("a resource is missing here");
-        }
-        let empty = children.is_empty() && self.attributes.is_empty();
-        let primitive = matches!(self.holds, Holds::Text | Holds::Boolean | Holds::Number);
-        if empty && let Some(value) = self.value.take() {
-            return Ok((typed(self.holds, value), Value::Null));
-        }
-        let only_extensions = children.iter().all(|child| child.name == "extension");
-        match self.value.take() {
-            Some(_) if !only_extensions => Err("an element with a `value` may hold extensions only"),
-            Some(value) => Ok((typed(self.holds, value), self.object_or_null(pending))),
-            None if empty && (primitive || self.holds == Holds::Unknown) && !self.is_resource => Ok((Value::Null, Value::Null)),
-            None if primitive && only_extensions => Ok((Value::Null, self.object_or_null(pending))),
-            None => {
-                // An attribute and an element of the same name cannot both be kept.
-                let twice = self.attributes.iter().any(|(name, _)| children.iter().any(|child| child.name == *name));
-                if twice {
-                    return Err("this name is given as an attribute and as an element");
-                }
-                let of = self.is_resource.then(|| self.name.to_owned());
-                Ok((self.object(of, pending), Value::Null))
-            }
-        }
-    }
-
-    fn object_or_null(self, pending: &mut Vec<Child<'t>>) -> Value {
-        let empty = self.attributes.is_empty() && self.children == pending.len();
-        if empty { Value::Null } else { self.object(None, pending) }
-    }
-
-    fn object(self, resource_type: Option<String>, pending: &mut Vec<Child<'t>>) -> Value {
-        let children = pending.drain(self.children..);
-        let mut object = Map::with_capacity(1 + self.attributes.len() + children.len());
-        if let Some(resource_type) = resource_type {
-            object.insert("resourceType".to_owned(), Value::String(resource_type));
-        }
-        object.extend(self.attributes.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))));
-        for child in children {
-            child.write(&mut object);
-        }
-        Value::Object(object)
-    }
-}
-
-impl Child<'_> {
-    /// Writes `name`, and `_name` if a primitive has an `id` or extensions; arrays of both stay in step, with nulls for what is missing.
-    fn write(self, object: &mut Map<String, Value>) {
-        let array = self.many.unwrap_or(!self.further.is_empty());
-        if self.further.is_empty() {
-            let (value, extra) = self.first;
-            let one = |value| if array { Value::Array(vec![value]) } else { value };
-            if extra.is_null() || !value.is_null() {
-                object.insert(self.name.to_owned(), one(value));
-            }
-            if !extra.is_null() {
-                object.insert(format!("_{}", self.name), one(extra));
-            }
-            return;
-        }
-        let (values, extras): (Vec<Value>, Vec<Value>) = std::iter::once(self.first).chain(self.further).unzip();
-        let has_extras = extras.iter().any(|extra| !extra.is_null());
-        let has_values = !has_extras || values.iter().any(|value| !value.is_null());
-        if has_values {
-            object.insert(self.name.to_owned(), one_or_all(values, array));
-        }
-        if has_extras {
-            object.insert(format!("_{}", self.name), one_or_all(extras, array));
-        }
-    }
-}
-
-fn one_or_all(mut values: Vec<Value>, array: bool) -> Value {
-    if array { Value::Array(values) } else { values.pop().unwrap_or(Value::Null) }
 }
 
 /// The JSON value of a `value` attribute. What is not of its type stays a text, for the mapping to find.
-fn typed(holds: Holds, value: String) -> Value {
-    match (holds, value.as_str()) {
-        (Holds::Boolean, "true") => Value::Bool(true),
-        (Holds::Boolean, "false") => Value::Bool(false),
-        (Holds::Number, text) => number(text).unwrap_or(Value::String(value)),
-        _ => Value::String(value),
+fn typed(holds: Holds, value: &str) -> Item<'_> {
+    match (holds, value) {
+        (Holds::Boolean, "true") => Item::Bool(true),
+        (Holds::Boolean, "false") => Item::Bool(false),
+        (Holds::Number, text) => number(text).unwrap_or(Item::Text(text)),
+        _ => Item::Text(value),
     }
 }
 
@@ -528,14 +630,15 @@ fn namespace_of(uri: &str) -> Namespace {
     }
 }
 
-fn split_name(name: &[u8]) -> (&[u8], &[u8]) {
-    let colon = name.iter().position(|byte| *byte == b':');
-    colon.and_then(|colon| Some((name.get(..colon)?, name.get(colon + 1..)?))).unwrap_or((b"", name))
+/// The prefix, empty where there is none, and the rest.
+fn split_name(name: &str) -> (&str, &str) {
+    let colon = memchr::memchr(b':', name.as_bytes());
+    colon.and_then(|colon| Some((name.get(..colon)?, name.get(colon + 1..)?))).unwrap_or(("", name))
 }
 
 /// Names of FHIR are letters and digits; `_` would collide with the extensions of primitives.
 fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().fold(LETTER, |all, byte| all & class(byte)) == LETTER
 }
 
 /// The reader's own texts quote names of the document; ours do not.
@@ -750,7 +853,33 @@ mod tests {
         }
     }
 
+    /// By the reader of plain XML and by the one that knows all of it.
+    fn both<'t>(xml: &'t str, arena: &'t Bump, limits: &'t Limits) -> (Option<Item<'t>>, Result<Item<'t>, Problem>) {
+        let builder = || Builder::new(xml, Release::Stu3, limits, arena);
+        (builder().run_plain(), builder().run())
+    }
+
+    #[test]
+    fn events_of_the_national_service_are_plain_and_read_the_same_either_way() {
+        let (arena, limits) = (Bump::new(), Limits::default());
+        for xml in [include_str!("../../samples/17-nems-bloodspot-new.xml"), include_str!("../../samples/09-spine-birth-with-mother.xml")] {
+            let (plain, whole) = both(xml, &arena, &limits);
+            assert_eq!(plain, Some(whole.unwrap()));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_read_as_plain_xml_reads_the_same_either_way(
+            inside in r#"(<name>|<name id='1'>|</name>|<given value="a&amp;b"/>|<text><div xmlns="http://www.w3.org/1999/xhtml">|</div></text>|<active value="true" />|<birthDate\nvalue="x>y"/>|<extension url="u"><valueCode value="v"/></extension>|<x/>|<x value="1" value="2"/>|<x:y/>| |\t|t|<a.b/>|<!-- -->|&lt;|<x value=1/>|< x/>|</name >){0,8}"#
+        ) {
+            let (arena, limits) = (Bump::new(), Limits::default());
+            let xml = format!("<Patient xmlns=\"http://hl7.org/fhir\">{inside}</Patient>");
+            if let (Some(plain), whole) = both(&xml, &arena, &limits) {
+                prop_assert_eq!(Ok(plain), whole);
+            }
+        }
+
         #[test]
         fn reading_never_panics(bytes: Vec<u8>) {
             let _ = read_xml(&bytes, Release::R4, &Limits::default());

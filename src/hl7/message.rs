@@ -19,6 +19,7 @@ use memchr::{memchr, memchr_iter, memchr3};
 
 use super::Header;
 use super::charset::Charset;
+use super::cuts::Span;
 use super::escape;
 use super::field;
 use super::header::Delimiters;
@@ -185,6 +186,56 @@ impl Message {
         segments.iter().enumerate().filter(move |(_, segment)| segment.id == id).map(|(index, _)| index)
     }
 
+    /// The bytes of field `field` (from 1) of segment `index`, and its number among all fields of the message. `None` where the
+    /// segment ends before it.
+    #[inline]
+    pub(crate) fn field_span(&self, index: usize, field: usize) -> Option<(usize, Span)> {
+        let segment = self.segments.get(index)?;
+        let starts = self.starts.get(segment.fields.clone())?;
+        let place = field.checked_sub(1)?;
+        let start = *starts.get(place)?;
+        // A field ends before the separator that the next one follows; MSH-1 is that separator itself.
+        let end = match starts.get(place + 1) {
+            Some(next) if is_separator(segment, place) => *next,
+            Some(next) => next.checked_sub(1)?,
+            None => u32::try_from(segment.text.end).ok()?,
+        };
+        (start <= end).then_some((segment.fields.start + place, Span { start, end }))
+    }
+
+    /// The bytes of the whole of segment `index`.
+    pub(crate) fn segment_span(&self, index: usize) -> Option<Span> {
+        let text = &self.segments.get(index)?.text;
+        Some(Span { start: u32::try_from(text.start).ok()?, end: u32::try_from(text.end).ok()? })
+    }
+
+    /// The text of a span; nothing where it is none of this message.
+    #[inline]
+    pub(crate) fn text_of(&self, span: Span) -> &str {
+        self.text.get(span.range()).unwrap_or_default()
+    }
+
+    /// [`Message::unescape`] of a span.
+    #[inline]
+    pub(crate) fn unescaped(&self, span: Span) -> Cow<'_, str> {
+        let text = self.text_of(span);
+        if !self.is_escaped || span.is_delimiters() {
+            return Cow::Borrowed(text);
+        }
+        escape::unescape(text, &self.delimiters, self.charset)
+    }
+
+    /// How many fields all segments have together.
+    pub(crate) fn all_fields(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The name of segment `index` in bytes; `None` where the line is no segment.
+    #[inline]
+    pub(crate) fn segment_name(&self, index: usize) -> Option<[u8; 3]> {
+        self.segments.get(index)?.id
+    }
+
     /// The names of segments in the order in which they first come, each with how many there are.
     pub(crate) fn names(&self) -> &[([u8; 3], usize)] {
         &self.names
@@ -198,17 +249,8 @@ impl Message {
     /// Field `field` (from 1; MSH-1 is the separator) of segment `index`, all repetitions, as sent. `None` where the
     /// segment ends before it.
     pub fn field(&self, index: usize, field: usize) -> Option<Piece<'_>> {
-        let segment = self.segments.get(index)?;
-        let starts = self.starts.get(segment.fields.clone())?;
-        let place = field.checked_sub(1)?;
-        let start = usize::try_from(*starts.get(place)?).ok()?;
-        // A field ends before the separator that the next one follows; MSH-1 is that separator itself.
-        let end = match starts.get(place + 1).and_then(|next| usize::try_from(*next).ok()) {
-            Some(next) if is_separator(segment, place) => next,
-            Some(next) => next - 1,
-            None => segment.text.end,
-        };
-        self.piece(&(start..end))
+        let (_, span) = self.field_span(index, field)?;
+        self.piece(&span.range())
     }
 
     /// How many fields segment `index` has.
@@ -224,18 +266,6 @@ impl Message {
         field::repetitions(field.text, field.start, &self.delimiters).into_iter().map(|(start, text)| Piece { text, start }).collect()
     }
 
-    /// The repetitions of a field one by one, as [`Message::repetitions`] has them.
-    pub(crate) fn each_repetition<'m>(&self, field: Piece<'m>) -> impl Iterator<Item = Piece<'m>> + use<'m> {
-        let delimiter = self.delimiters.repetition.filter(|_| !self.is_delimiters(field.start));
-        field::split(field.text, field.start, delimiter).map(|(start, text)| Piece { text, start })
-    }
-
-    /// How many repetitions a field has.
-    pub(crate) fn repetition_count(&self, field: Piece<'_>) -> usize {
-        let delimiter = self.delimiters.repetition.filter(|_| !self.is_delimiters(field.start));
-        delimiter.map_or(1, |delimiter| 1 + memchr_iter(delimiter, field.text.as_bytes()).count())
-    }
-
     /// Component `component` (from 1) of a repetition; with `sub` the sub-component (from 1).
     /// Component 1 of a repetition without component separators is the repetition itself.
     pub fn component<'m>(&self, repetition: Piece<'m>, component: usize, sub: Option<usize>) -> Option<Piece<'m>> {
@@ -247,11 +277,6 @@ impl Message {
             Some(sub) => nth(component, self.delimiters.sub, sub),
             None => Some(component),
         }
-    }
-
-    /// Sub-component `sub` (from 1) of a component that is not in MSH-1 or MSH-2.
-    pub(crate) fn sub_component<'m>(&self, component: Piece<'m>, sub: usize) -> Option<Piece<'m>> {
-        nth(component, self.delimiters.sub, sub)
     }
 
     /// The first sub-component of the first component: what a coded or dated field says where a later version of the

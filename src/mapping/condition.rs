@@ -184,11 +184,7 @@ impl Operand {
             Self::Number(number) => such(&number.to_string()),
             Self::Count(path) => such(&message.count(path).to_string()),
             Self::Length(path) => such(&length(message, path).to_string()),
-            Self::Days(dates) => {
-                let (from, to) = (day(message, &dates.0), day(message, &dates.1));
-                let days = from.zip(to).and_then(|(from, to)| to.since(from).ok()).map(|span| span.get_days().to_string());
-                such(days.as_deref().unwrap_or_default())
-            }
+            Self::Days(dates) => such(days(message, dates).map(|days| days.to_string()).as_deref().unwrap_or_default()),
             Self::Distinct(values) => such(&distinct(message, values).to_string()),
             Self::Column(path, column) => {
                 let mut none = true;
@@ -207,6 +203,7 @@ impl Operand {
             Self::Number(number) => number.is_finite() && such(*number),
             Self::Count(path) => such(exact(message.count(path))),
             Self::Length(path) => such(exact(length(message, path))),
+            Self::Days(dates) => days(message, dates).is_some_and(|days| such(f64::from(days))),
             Self::Distinct(values) => such(exact(distinct(message, values))),
             _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
         }
@@ -224,6 +221,12 @@ impl Operand {
             Self::Text(_) | Self::Number(_) => Vec::new(),
         }
     }
+}
+
+/// Whole days from the first date to the second; `None` where one of them is no date.
+fn days(message: &dyn Ask, (from, to): &(Day, Day)) -> Option<i32> {
+    let (from, to) = (day(message, from)?, day(message, to)?);
+    i32::try_from(to.duration_since(from).as_hours() / 24).ok()
 }
 
 impl Column {
@@ -263,16 +266,29 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
             day = said;
             return true;
         }
-        let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
-        let whole = match digits.len() {
-            4 => format!("{digits}0101"),
-            6 => format!("{digits}01"),
-            _ => digits,
-        };
-        day = Date::strptime("%Y%m%d", whole).ok();
+        day = day_of(text);
         true
     });
     day
+}
+
+fn day_of(text: &str) -> Option<jiff::civil::Date> {
+    // What a year and a month do not say is the first.
+    let (mut digits, mut count) = (*b"00000101", 0);
+    let said = text.bytes().take_while(|byte| *byte != b'T').filter(u8::is_ascii_digit);
+    for (slot, digit) in digits.iter_mut().zip(said) {
+        *slot = digit;
+        count += 1;
+    }
+    if !matches!(count, 4 | 6 | 8) {
+        let odd = digits.get(..count).and_then(|odd| std::str::from_utf8(odd).ok())?;
+        return jiff::civil::Date::strptime("%Y%m%d", odd).ok();
+    }
+    let number = |digits: &[u8]| digits.iter().fold(0_i16, |number, digit| number * 10 + i16::from(digit - b'0'));
+    let (year, rest) = digits.split_at(4);
+    let (month, day) = rest.split_at(2);
+    let small = |digits: &[u8]| i8::try_from(number(digits)).ok();
+    jiff::civil::Date::new(number(year), small(month)?, small(day)?).ok()
 }
 
 /// `05/01/2026`, `5.1.2026`, as extracts write days; `None` for a text that begins with a year, `Some(None)` for no such day.
@@ -727,6 +743,19 @@ mod tests {
         let sheet = std::sync::Arc::new(crate::mapping::table::load(&source, &report));
         let none = || Mistake::new("M040", 0..name.len(), format!("there is no table {name:?}"));
         (name == "sex").then(|| Table { name: name.to_owned(), sheets: vec![sheet] }).ok_or_else(none)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_day_is_read_as_any_reader_of_dates_would_read_it(text in "[0-9]{0,9}|[12][09][0-9]{2}-?[01][0-9]-?[0-3][0-9](T[0-9]{2})?") {
+            let digits: String = text.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).take(8).collect();
+            let whole = match digits.len() {
+                4 => format!("{digits}0101"),
+                6 => format!("{digits}01"),
+                _ => digits,
+            };
+            proptest::prop_assert_eq!(day_of(&text), jiff::civil::Date::strptime("%Y%m%d", whole).ok());
+        }
     }
 
     impl Ask for Fake {

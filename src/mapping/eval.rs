@@ -110,7 +110,7 @@ pub(super) fn evaluate<'d, V: View<'d>>(mapping: &Mapping, view: &V, options: Op
     let mut pairs = Vec::new();
     for (index, record) in mapping.records.iter().enumerate() {
         if record.kind.home == Home::Child {
-            for scope in engine.enter(&root, index, &mut Vec::new()) {
+            for scope in engine.enter(&root, record, &mut Vec::new()) {
                 if let Some(child) = engine.make(index, &scope) {
                     pairs.push((engine.event(&scope, index), child));
                 }
@@ -182,15 +182,9 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     }
 
     /// The scopes of a record's instances; orphans are said, null lists are collected.
-    fn enter(
-        &mut self,
-        scope: &V::Scope,
-        index: usize,
-        cleared: &mut Vec<&'static str>,
-    ) -> impl Iterator<Item = V::Scope> + use<'e, 'd, V> {
-        let Some(record) = self.mapping.records.get(index) else { return None.into_iter().chain(Vec::new()) };
+    fn enter(&mut self, scope: &V::Scope, record: &Record, cleared: &mut Vec<&'static str>) -> impl Iterator<Item = V::Scope> + use<'d, V> {
         if record.over.is_none() {
-            return Some(scope.clone()).into_iter().chain(Vec::new());
+            return Some(*scope).into_iter().chain(V::Scopes::default());
         }
         let entered = self.view.enter(scope, record);
         for (orphan, owner) in entered.orphans {
@@ -209,8 +203,8 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
         let mapping = self.mapping;
         let events = mapping.records.iter().enumerate().filter(|(_, record)| record.kind.home == Home::Event);
         for (index, record) in events {
-            let from = if record.parent == Some(child) { child_scope.clone() } else { self.view.root() };
-            for scope in self.enter(&from, index, &mut Vec::new()) {
+            let from = if record.parent == Some(child) { *child_scope } else { self.view.root() };
+            for scope in self.enter(&from, record, &mut Vec::new()) {
                 if let Some(made) = self.make(index, &scope) {
                     return Some(made);
                 }
@@ -291,14 +285,12 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
     }
 
     fn parts(&mut self, record: &Record, scope: &V::Scope, made: &mut Made) {
+        let mapping = self.mapping;
         let mut compared = Vec::new();
         for child in &record.children {
-            let is_event = self.mapping.records.get(*child).is_some_and(|record| record.kind.home == Home::Event);
-            if is_event {
-                continue;
-            }
+            let Some(inner) = mapping.records.get(*child).filter(|inner| inner.kind.home != Home::Event) else { continue };
             let mut cleared = Vec::new();
-            for scope in self.enter(scope, *child, &mut cleared) {
+            for scope in self.enter(scope, inner, &mut cleared) {
                 let Some(part) = self.make(*child, &scope) else { continue };
                 self.compare(&part, &scope, &made.parts, &mut compared);
                 if part.cleared.is_empty() || !part.part.fields.is_empty() || !part.parts.is_empty() {

@@ -13,14 +13,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use jiff::civil::Date;
-use serde_json::Value;
 
 use super::explain::{At, Notes};
 use super::load::Let;
 use super::path::Path;
 use super::record::{Over, Record};
 use super::view::{Entered, Hit, Mode, View, is_blank};
-use crate::fhir::{self, Spot, Tree};
+use crate::fhir::{self, Item, Spot, Tree};
 
 /// Nodes that reading one document may visit.
 pub(super) const STEPS_MAX: u64 = 1_000_000;
@@ -50,6 +49,13 @@ impl<'v, 't> FhirView<'v, 't> {
         view
     }
 
+    fn any_node(&self, scope: &Scope<'t>, path: &Path, such: &mut dyn FnMut(Spot<'t>) -> bool) -> bool {
+        match path {
+            Path::Fhir(path, _) => fhir::any_spot(path, self.tree, (scope.this, &self.lets), such),
+            Path::V2(_) => false,
+        }
+    }
+
     /// The same view of a message that came on this day.
     pub fn received(self, received: Option<Date>) -> Self {
         Self { received, ..self }
@@ -64,17 +70,17 @@ impl<'v, 't> FhirView<'v, 't> {
 }
 
 /// The text of a node that is a single value.
-fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+fn text_of<'t>(value: &Item<'t>) -> Option<&'t str> {
     match value {
-        Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Item::Text(text) | Item::Number(text) => Some(text),
+        Item::Bool(truth) => Some(if *truth { "true" } else { "false" }),
+        Item::Null | Item::Array(_) | Item::Object(_) => None,
     }
 }
 
 impl<'t> View<'t> for FhirView<'_, 't> {
     type Scope = Scope<'t>;
+    type Scopes = std::vec::IntoIter<Scope<'t>>;
     type Place = Spot<'t>;
 
     fn root(&self) -> Scope<'t> {
@@ -82,24 +88,24 @@ impl<'t> View<'t> for FhirView<'_, 't> {
     }
 
     fn any(&self, scope: &Scope<'t>, path: &Path, _mode: Mode, such: &mut dyn FnMut(Hit<'t, Spot<'t>>) -> bool) -> bool {
-        let hit = |spot: Spot<'t>| {
-            let text = text_of(spot.value()).filter(|text| !is_blank(text))?;
-            Some(Hit { text, null: false, place: spot })
-        };
-        self.nodes(scope.this, path).into_iter().filter_map(hit).any(such)
+        self.any_node(scope, path, &mut |spot| {
+            let text = text_of(spot.value()).filter(|text| !is_blank(text));
+            text.is_some_and(|text| such(Hit { text: Cow::Borrowed(text), null: false, place: spot }))
+        })
     }
 
     fn exists(&self, scope: &Scope<'t>, path: &Path) -> bool {
-        self.nodes(scope.this, path).iter().any(|spot| !spot.value().is_null())
+        self.any_node(scope, path, &mut |spot| !spot.value().is_null())
     }
 
     fn count(&self, scope: &Scope<'t>, path: &Path) -> usize {
         self.nodes(scope.this, path).len()
     }
 
-    fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Scope<'t>> {
-        let Some(Over::Nodes(path)) = &record.over else { return Entered::of(vec![*scope]) };
-        Entered::of(self.nodes(scope.this, path).into_iter().map(|spot| Scope { this: Some(spot) }).collect())
+    fn enter(&self, scope: &Scope<'t>, record: &Record) -> Entered<Self::Scopes> {
+        let Some(Over::Nodes(path)) = &record.over else { return Entered::default() };
+        let scopes: Vec<Scope<'t>> = self.nodes(scope.this, path).into_iter().map(|spot| Scope { this: Some(spot) }).collect();
+        Entered { scopes: scopes.into_iter(), ..Entered::default() }
     }
 
     fn place(&self, spot: &Spot<'t>) -> String {

@@ -27,7 +27,7 @@ use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
 use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
-use crate::hl7::{Condition, Message, Piece};
+use crate::hl7::{Condition, Cuts, Message, Repetition, Span, narrow, repetitions, sub_component, wide};
 
 /// Segments and repetitions that reading one message may touch.
 const WORK_MAX: u64 = 3_000_000;
@@ -35,148 +35,119 @@ const WORK_MAX: u64 = 3_000_000;
 /// Different segment names in one message; no version of the standard has so many.
 const IDS_MAX: usize = 1_000;
 
-/// A place in a message, before somebody keeps it.
+/// A place in a message, before somebody keeps it. Small, because most are thrown away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    segment: usize,
+    segment: u32,
     /// From 1; 0 for the whole segment.
-    field: usize,
+    field: u32,
     /// From 1.
-    repetition: usize,
-    component: Option<usize>,
-    sub: Option<usize>,
-    bytes: (usize, usize),
-}
-
-/// One repetition of a field.
-#[derive(Clone, Copy, Debug)]
-struct Repetition<'m> {
-    segment: usize,
-    field: usize,
-    /// From 1.
-    number: usize,
-    piece: Piece<'m>,
+    repetition: u32,
+    /// The field has several repetitions.
+    is_one_of_several: bool,
+    /// From 1; 0 for the whole.
+    component: u32,
+    /// From 1; 0 for the whole.
+    sub: u32,
+    span: Span,
 }
 
 /// Scopes that most messages need.
 const SCOPES_ROOM: usize = 32;
 
-/// Where MSH-2 begins, which has no components.
-const DELIMITERS: usize = 4;
-
-/// Components that are found at once.
-const CUTS: usize = 16;
-
-/// Where the first components of a repetition end: what is asked for one of them is soon asked for the next.
-#[derive(Debug, Default)]
-struct Cuts {
-    start: usize,
-    length: usize,
-    count: usize,
-    ends: [usize; CUTS],
-}
-
 /// Segments of one name in the order of the message: a slice of the index, or of a group.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Segments {
-    group: Option<usize>,
-    from: usize,
-    to: usize,
+    /// Which group, from 1; 0 for the index.
+    group: u32,
+    from: u32,
+    to: u32,
 }
 
 impl Segments {
     fn len(self) -> usize {
-        self.to - self.from
+        wide(self.to - self.from)
+    }
+
+    fn is_empty(self) -> bool {
+        self.to <= self.from
     }
 }
 
 /// What a record owns of one segment name (by its place in the index).
 #[derive(Clone, Copy, Debug)]
 struct Owned {
-    name: usize,
+    name: u32,
     segments: Segments,
-}
-
-/// Texts that are remembered.
-const MEMO: usize = 256;
-
-/// The text of a part of a repetition: conditions ask for the same few parts again and again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen<'m> {
-    /// [`key`]; 0 for none.
-    key: u64,
-    text: Option<&'m str>,
-}
-
-/// A number that only the same part of the first repetition of a field has, and no [`key`]; 0 where one of the numbers does not fit.
-fn key_of_first(segment: usize, path: &V2Path, field: usize) -> u64 {
-    let parts = [field, path.component.unwrap_or(0), path.sub.unwrap_or(0)];
-    if segment > 0xF_FFFF || parts.iter().any(|part| *part > 0xFFF) {
-        return 0;
-    }
-    parts.into_iter().fold(1 << 27 | u64::try_from(segment).unwrap_or(0), |key, part| key << 12 | u64::try_from(part).unwrap_or(0))
-}
-
-/// A number that only the same part of the same repetition has; 0 where one of the numbers does not fit.
-fn key(repetition: &Repetition<'_>, path: &V2Path) -> u64 {
-    let (component, sub) = (path.component.unwrap_or(0), path.sub.unwrap_or(0));
-    // A repetition begins where no other does, unless it is empty: then its end is the beginning of none.
-    let (start, is_empty) = (repetition.piece.start, repetition.piece.text.is_empty());
-    if is_empty || component > 0xFFF || sub > 0xFFF || start > 0xFFFF_FFFF {
-        return 0;
-    }
-    [component, sub].into_iter().fold(u64::try_from(start).unwrap_or(0), |key, part| key << 12 | u64::try_from(part).unwrap_or(0))
 }
 
 /// What a record's paths may see: a scope by its number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
-    number: usize,
+    /// From 1; 0 for the whole message.
+    number: u32,
     /// The repetitions that `over` stands on count for nothing: a name of `[let]` is the same for all of them.
     bare: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Inside<'m> {
-    /// The scope around it; none around the whole message.
-    around: Option<usize>,
+/// A scope inside another.
+#[derive(Clone, Copy, Debug)]
+struct Inside {
+    /// The scope around it; 0 for the whole message.
+    around: u32,
     /// Which of the list of what scopes own.
-    owned: Range<usize>,
+    owned: (u32, u32),
     /// The repetition that `over` stands on.
-    current: Option<Repetition<'m>>,
+    current: Option<Repetition>,
     /// The segment that this scope stands on: the first that it sees of its name.
-    on: Option<usize>,
-    /// Its name; 0 where there is none.
+    on: u32,
+    /// Its name; 0 where it has none.
     name: u32,
     /// It stands on a repetition, or a scope around it does.
     has_current: bool,
+}
+
+/// Scopes that were entered together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scopes(Range<u32>);
+
+impl Iterator for Scopes {
+    type Item = Scope;
+
+    fn next(&mut self) -> Option<Scope> {
+        self.0.next().map(|number| Scope { number, bare: false })
+    }
 }
 
 /// Segment names with the places of their segments.
 #[derive(Debug, Default)]
 struct Index {
     names: Vec<(u32, Segments)>,
-    places: Vec<usize>,
+    places: Vec<u32>,
 }
 
-/// The name of a segment as one number.
-fn number_of([a, b, c]: [u8; 3]) -> u32 {
-    u32::from_be_bytes([0, a, b, c])
+/// The name of a segment as one number; 0 for what is no name.
+#[inline]
+fn number_of(id: &str) -> u32 {
+    match id.as_bytes() {
+        [a, b, c] => u32::from_be_bytes([0, *a, *b, *c]),
+        _ => 0,
+    }
 }
 
 impl Index {
     fn of(message: &Message) -> Self {
         let mut next = 0;
-        let names = message.names().iter().take(IDS_MAX).map(|(name, count)| {
-            let from = next;
+        let names = message.names().iter().take(IDS_MAX).map(|([a, b, c], count)| {
+            let from = narrow(next);
             next += count;
-            (number_of(*name), Segments { group: None, from, to: from })
+            (u32::from_be_bytes([0, *a, *b, *c]), Segments { group: 0, from, to: from })
         });
         let mut index = Self { names: names.collect(), places: vec![0; next] };
         for (at, name) in message.segment_names().enumerate() {
             let Some((_, segments)) = name.and_then(|name| index.names.get_mut(name)) else { continue };
-            if let Some(place) = index.places.get_mut(segments.to) {
-                *place = at;
+            if let Some(place) = index.places.get_mut(wide(segments.to)) {
+                *place = narrow(at);
                 segments.to += 1;
             }
         }
@@ -184,9 +155,21 @@ impl Index {
     }
 }
 
-/// The place of a key among what is remembered.
-fn slot(key: u64) -> usize {
-    usize::try_from(key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).unwrap_or(0)
+/// What a `[let]` chose once: for a scope, or for all scopes that see the same segments of the name that its paths begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    In(u32),
+    Among(Segments),
+}
+
+/// Selections that are remembered: a file names the same few in path after path.
+const SELECTIONS_MAX: usize = 32;
+
+/// Which of some segments fulfil a condition.
+struct Selection {
+    among: Segments,
+    condition: Condition,
+    found: Segments,
 }
 
 /// A message, ready to be asked.
@@ -195,34 +178,42 @@ pub(super) struct V2View<'m, 'l> {
     lets: &'l [Let],
     index: Rc<Index>,
     work: Cell<u64>,
-    scopes: RefCell<Vec<Inside<'m>>>,
+    scopes: RefCell<Vec<Inside>>,
     owned: RefCell<Vec<Owned>>,
-    groups: RefCell<Vec<Vec<usize>>>,
-    /// What `[let]` chose: scope, name, repetition.
-    chosen: RefCell<Vec<(usize, usize, Option<Repetition<'m>>)>>,
-    cuts: RefCell<Cuts>,
-    memo: RefCell<Vec<Seen<'m>>>,
+    groups: RefCell<Vec<Vec<u32>>>,
+    selections: RefCell<Vec<Selection>>,
+    /// What `[let]` chose: where, name, repetition.
+    chosen: RefCell<Vec<(Chosen, usize, Option<Repetition>)>>,
+    /// Shared by all mappings that ask this message.
+    cuts: Rc<RefCell<Cuts>>,
     received: Option<Date>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
     /// The same message for another mapping.
     pub fn with<'n>(&self, lets: &'n [Let]) -> V2View<'m, 'n> {
-        V2View::of(self.message, lets, Rc::clone(&self.index))
+        V2View::of(self.message, lets, (Rc::clone(&self.index), Rc::clone(&self.cuts)))
     }
 
     /// Indexes a message by segment names.
     pub fn new(message: &'m Message, lets: &'l [Let]) -> Self {
-        Self::of(message, lets, Rc::new(Index::of(message)))
+        Self::of(message, lets, (Rc::new(Index::of(message)), Rc::default()))
     }
 
-    fn of(message: &'m Message, lets: &'l [Let], index: Rc<Index>) -> Self {
-        let mut scopes = Vec::with_capacity(SCOPES_ROOM);
-        scopes.push(Inside::default());
-        let (scopes, owned) = (RefCell::new(scopes), RefCell::new(Vec::with_capacity(SCOPES_ROOM)));
-        let (groups, chosen) = (RefCell::default(), RefCell::default());
-        let (cuts, memo) = (RefCell::default(), RefCell::default());
-        Self { message, lets, index, work: Cell::new(0), scopes, owned, groups, chosen, cuts, memo, received: None }
+    fn of(message: &'m Message, lets: &'l [Let], (index, cuts): (Rc<Index>, Rc<RefCell<Cuts>>)) -> Self {
+        Self {
+            message,
+            lets,
+            index,
+            work: Cell::new(0),
+            scopes: RefCell::default(),
+            owned: RefCell::default(),
+            groups: RefCell::default(),
+            selections: RefCell::default(),
+            chosen: RefCell::default(),
+            cuts,
+            received: None,
+        }
     }
 
     /// The same view of a message that came on this day.
@@ -230,6 +221,7 @@ impl<'m, 'l> V2View<'m, 'l> {
         Self { received, ..self }
     }
 
+    #[inline]
     fn spend(&self, steps: usize) -> bool {
         let spent = self.work.get().saturating_add(u64::try_from(steps).unwrap_or(u64::MAX));
         self.work.set(spent);
@@ -237,17 +229,18 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     /// The place of a segment name in the index; none where the message has no such segment.
-    fn known(&self, id: &str) -> Option<usize> {
-        let id = number_of(id.as_bytes().try_into().ok()?);
-        self.index.names.iter().position(|(known, _)| *known == id)
+    #[inline]
+    fn known(&self, name: u32) -> Option<usize> {
+        self.index.names.iter().position(|(known, _)| *known == name)
     }
 
     /// One of some segments, from 0.
+    #[inline]
     fn segment(&self, segments: Segments, at: usize) -> Option<usize> {
-        let at = Some(segments.from + at).filter(|at| *at < segments.to)?;
-        match segments.group {
-            None => self.index.places.get(at).copied(),
-            Some(group) => self.groups.borrow().get(group)?.get(at).copied(),
+        let at = Some(wide(segments.from) + at).filter(|at| *at < wide(segments.to))?;
+        match segments.group.checked_sub(1) {
+            None => self.index.places.get(at).copied().map(wide),
+            Some(group) => self.groups.borrow().get(wide(group))?.get(at).copied().map(wide),
         }
     }
 
@@ -270,50 +263,49 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     /// The segments with this name that a scope sees.
-    fn visible(&self, scope: Scope, id: &str) -> Segments {
-        let Some(known) = self.known(id) else { return Segments::default() };
-        let whole = || self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default();
-        if scope.number == 0 {
-            return whole();
-        }
-        let (scopes, owned) = (self.scopes.borrow(), self.owned.borrow());
-        let mut at = Some(scope.number);
-        while let Some(inside) = at.and_then(|at| scopes.get(at)) {
-            let here = owned.get(inside.owned.clone()).unwrap_or_default();
-            if let Some(owned) = here.iter().rev().find(|owned| owned.name == known) {
-                return owned.segments;
+    fn visible(&self, scope: Scope, name: u32) -> Segments {
+        let Some(known) = self.known(name) else { return Segments::default() };
+        if scope.number != 0 {
+            let (scopes, owned) = (self.scopes.borrow(), self.owned.borrow());
+            let known = narrow(known);
+            let mut at = scope.number;
+            while let Some(inside) = at.checked_sub(1).and_then(|at| scopes.get(wide(at))) {
+                let here = owned.get(wide(inside.owned.0)..wide(inside.owned.1)).unwrap_or_default();
+                if let Some(owned) = here.iter().rev().find(|owned| owned.name == known) {
+                    return owned.segments;
+                }
+                at = inside.around;
             }
-            at = inside.around;
         }
-        whole()
+        self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default()
     }
 
     /// The first segment with this name that a scope sees.
-    fn first_segment(&self, scope: Scope, id: &str) -> Option<usize> {
-        let name = number_of(id.as_bytes().try_into().ok()?);
-        let stands = self.scopes.borrow().get(scope.number).filter(|inside| inside.name == name).and_then(|inside| inside.on);
-        stands.or_else(|| self.segment(self.visible(scope, id), 0)).filter(|_| self.spend(1))
+    #[inline]
+    fn first_segment(&self, scope: Scope, name: u32) -> Option<usize> {
+        let stands = self.inside(scope).filter(|inside| inside.name == name).map(|inside| wide(inside.on));
+        stands.or_else(|| self.segment(self.visible(scope, name), 0)).filter(|_| self.spend(1))
     }
 
-    /// Whether a scope or one around it stands on a repetition.
-    fn has_current(&self, scope: Scope) -> bool {
-        !scope.bare && self.scopes.borrow().get(scope.number).is_some_and(|inside| inside.has_current)
+    /// A scope that is not the whole message.
+    #[inline]
+    fn inside(&self, scope: Scope) -> Option<Inside> {
+        let at = scope.number.checked_sub(1)?;
+        self.scopes.borrow().get(wide(at)).copied()
     }
 
     /// The repetition of a field that a scope stands on.
-    fn current(&self, scope: Scope, segment: usize, field: usize) -> Option<Repetition<'m>> {
-        if !self.has_current(scope) {
-            return None;
-        }
+    #[inline]
+    fn current(&self, scope: Scope, segment: usize, field: usize) -> Option<Repetition> {
+        let at = scope.number.checked_sub(1).filter(|_| !scope.bare)?;
         let scopes = self.scopes.borrow();
-        let mut at = Some(scope.number);
-        while let Some(inside) = at.and_then(|at| scopes.get(at)) {
-            if let Some(current) = inside.current.filter(|current| current.segment == segment && current.field == field) {
+        let mut inside = scopes.get(wide(at)).filter(|inside| inside.has_current)?;
+        loop {
+            if let Some(current) = inside.current.filter(|current| (wide(current.segment), wide(current.field)) == (segment, field)) {
                 return Some(current);
             }
-            at = inside.around;
+            inside = scopes.get(wide(inside.around.checked_sub(1)?))?;
         }
-        None
     }
 
     /// Shows the segments that a path means until one is such.
@@ -322,9 +314,9 @@ impl<'m, 'l> V2View<'m, 'l> {
         scope: Scope,
         id: &str,
         (selector, every): (Option<&Selector>, bool),
-        such: &mut dyn FnMut(usize) -> bool,
+        such: &mut impl FnMut(usize) -> bool,
     ) -> bool {
-        let all = self.visible(scope, id);
+        let all = self.visible(scope, number_of(id));
         if !self.spend(1 + if selector.is_some() || every { all.len() } else { 0 }) {
             return false;
         }
@@ -334,8 +326,26 @@ impl<'m, 'l> V2View<'m, 'l> {
             Some(Selector::All) | None => self.each(all).any(such),
             Some(Selector::Last) => all.len().checked_sub(1).and_then(nth).is_some_and(such),
             Some(Selector::Number(number)) => number.checked_sub(1).and_then(nth).is_some_and(such),
-            Some(Selector::Where(condition)) => self.each(all).any(|segment| self.segment_fits(segment, condition) && such(segment)),
+            Some(Selector::Where(condition)) => match self.selected(all, condition) {
+                Some(selected) => self.each(selected).any(such),
+                None => self.each(all).any(|segment| self.segment_fits(segment, condition) && such(segment)),
+            },
         }
+    }
+
+    /// Those of some segments that fulfil a condition; `None` where too much is remembered already.
+    fn selected(&self, among: Segments, condition: &Condition) -> Option<Segments> {
+        let known = |one: &&Selection| one.among == among && one.condition == *condition;
+        if let Some(known) = self.selections.borrow().iter().find(known).map(|one| one.found) {
+            return Some(known);
+        }
+        if SELECTIONS_MAX <= self.selections.borrow().len() {
+            return None;
+        }
+        let found: Vec<usize> = self.each(among).filter(|segment| self.segment_fits(*segment, condition)).collect();
+        let found = if found.is_empty() { Segments::default() } else { self.group(found) };
+        self.selections.borrow_mut().push(Selection { among, condition: condition.clone(), found });
+        Some(found)
     }
 
     /// The segments that a path means.
@@ -350,28 +360,50 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     fn segment_fits(&self, segment: usize, condition: &Condition) -> bool {
         let (field, rest) = condition.element.split_first().map_or((0, &[][..]), |(field, rest)| (*field, rest));
-        let equal = match self.message.field(segment, field) {
-            Some(piece) => self.message.each_repetition(piece).any(|repetition| self.element_is(repetition, rest, &condition.text)),
-            None => condition.text.is_empty(),
+        let equal = match self.message.field_span(segment, field) {
+            Some((_, span)) if !span.is_empty() => {
+                repetitions(self.message, segment, field).any(|repetition| self.element_is(&repetition, rest, &condition.text))
+            }
+            // An empty field has one repetition, which is empty.
+            Some(_) | None => condition.text.is_empty(),
         };
         equal == condition.equal
     }
 
-    fn repetition_fits(&self, repetition: Piece<'m>, condition: &Condition) -> bool {
+    fn repetition_fits(&self, repetition: &Repetition, condition: &Condition) -> bool {
         self.element_is(repetition, &condition.element, &condition.text) == condition.equal
     }
 
     /// Does a part of a repetition (all of it, where no part is named: or its first part) say this text.
-    fn element_is(&self, repetition: Piece<'m>, element: &[usize], text: &str) -> bool {
-        let says = |piece: Piece<'m>| trimmed(&self.message.unescape(piece)) == text;
+    fn element_is(&self, repetition: &Repetition, element: &[usize], text: &str) -> bool {
+        let says = |span: Span| trimmed(&self.message.unescaped(span)) == text;
         match element {
-            [] => says(repetition) || says(self.message.first_part(repetition)),
-            [component] => match self.message.component(repetition, *component, None) {
-                Some(piece) => says(piece) || self.message.component(repetition, *component, Some(1)).is_some_and(says),
+            [] => says(repetition.span) || self.first_part(repetition).is_some_and(says),
+            [component] => match self.component(repetition, *component) {
+                Some(span) => says(span) || sub_component(self.message, span, 1).is_some_and(says),
                 None => text.is_empty(),
             },
-            [component, sub, ..] => self.message.component(repetition, *component, Some(*sub)).map_or(text.is_empty(), says),
+            [component, sub, ..] => {
+                let found = self.component(repetition, *component).and_then(|span| sub_component(self.message, span, *sub));
+                found.map_or(text.is_empty(), says)
+            }
         }
+    }
+
+    /// The first sub-component of the first component.
+    fn first_part(&self, repetition: &Repetition) -> Option<Span> {
+        self.component(repetition, 1).and_then(|component| sub_component(self.message, component, 1))
+    }
+
+    #[inline]
+    fn component(&self, repetition: &Repetition, number: usize) -> Option<Span> {
+        self.cuts.borrow().component(self.message, repetition, number)
+    }
+
+    /// The first repetition of a field.
+    #[inline]
+    fn first_repetition(&self, segment: usize, field: usize) -> Option<Repetition> {
+        self.cuts.borrow_mut().first(self.message, segment, field)
     }
 
     /// Shows the repetitions that a path means in a segment until one is such.
@@ -380,229 +412,232 @@ impl<'m, 'l> V2View<'m, 'l> {
         scope: Scope,
         segment: usize,
         (field, selector, every): (usize, Option<&Selector>, bool),
-        such: &mut dyn FnMut(Repetition<'m>) -> bool,
+        such: &mut impl FnMut(&Repetition) -> bool,
     ) -> bool {
-        let fits = |repetition: &Repetition<'m>| match selector {
-            Some(Selector::Where(condition)) => self.repetition_fits(repetition.piece, condition),
+        let fits = |repetition: &Repetition| match selector {
+            Some(Selector::Where(condition)) => self.repetition_fits(repetition, condition),
             _ => true,
         };
         if let Some(current) = self.current(scope, segment, field) {
             // Inside `over`, the field is this one repetition; only a condition can still say no.
-            return fits(&current) && such(current);
+            return fits(&current) && such(&current);
         }
-        let Some(whole) = self.message.field(segment, field).filter(|whole| !whole.text.is_empty()) else { return false };
-        let nth = |at: usize, piece| Repetition { segment, field, number: at + 1, piece };
-        let mut all = self.message.each_repetition(whole).enumerate().map(|(at, piece)| nth(at, piece));
+        let Some(first) = self.first_repetition(segment, field) else { return false };
         if selector.is_none() && !every {
-            return all.next().is_some_and(such);
+            return such(&first);
         }
-        let total = self.message.repetition_count(whole);
-        if total > 1 && !self.spend(total) {
+        if !first.is_one_of_several {
+            return match selector {
+                Some(Selector::Number(number)) => *number == 1 && such(&first),
+                Some(_) | None => fits(&first) && such(&first),
+            };
+        }
+        let all = || repetitions(self.message, segment, field);
+        if !self.spend(all().count()) {
             return false;
         }
         match selector {
-            Some(Selector::All) | None => all.any(such),
-            Some(Selector::Last) => all.last().is_some_and(such),
-            Some(Selector::Number(number)) => number.checked_sub(1).and_then(|at| all.nth(at)).is_some_and(such),
-            Some(Selector::Where(_)) => all.any(|repetition| fits(&repetition) && such(repetition)),
+            Some(Selector::All) | None => all().any(|repetition| such(&repetition)),
+            Some(Selector::Last) => all().last().is_some_and(|repetition| such(&repetition)),
+            Some(Selector::Number(number)) => {
+                number.checked_sub(1).and_then(|at| all().nth(at)).is_some_and(|repetition| such(&repetition))
+            }
+            Some(Selector::Where(_)) => all().any(|repetition| fits(&repetition) && such(&repetition)),
         }
     }
 
-    /// The repetition that a `[let]` names here, chosen once for each scope.
-    fn chosen(&self, scope: Scope, index: usize) -> Option<Repetition<'m>> {
-        let known =
-            self.chosen.borrow().iter().find(|(number, name, _)| (*number, *name) == (scope.number, index)).map(|(.., found)| *found);
-        if let Some(known) = known {
+    /// The repetition that a `[let]` names here, chosen once for all scopes where nothing else can be meant.
+    fn chosen(&self, scope: Scope, index: usize) -> Option<Repetition> {
+        let sources = self.lets.get(index).map_or(&[][..], |one| one.sources.as_slice());
+        let known = |of: Chosen| {
+            let chosen = self.chosen.borrow();
+            chosen.iter().find(|(known, name, _)| *name == index && *known == of).map(|(.., found)| *found)
+        };
+        // The repetitions that scopes stand on do not count here, so the segments that a scope sees are all that matters.
+        let of = only_segment(sources).map_or(Chosen::In(scope.number), |id| Chosen::Among(self.visible(scope, number_of(id))));
+        if let Some(known) = known(of) {
             return known;
         }
-        let sources = self.lets.get(index).map_or(&[][..], |one| one.sources.as_slice());
         let found = sources.iter().filter_map(Path::v2).find_map(|path| {
             let mut found = None;
             self.any_whole(Scope { bare: true, ..scope }, path, false, &mut |repetition| {
-                found = (!repetition.piece.text.is_empty()).then_some(repetition);
+                found = (!repetition.span.is_empty()).then_some(*repetition);
                 found.is_some()
             });
             found
         });
-        self.chosen.borrow_mut().push((scope.number, index, found));
+        self.chosen.borrow_mut().push((of, index, found));
         found
     }
 
     /// Shows the repetitions that a path with a field means, whatever part of them it names, until one is such.
-    fn any_whole(&self, scope: Scope, path: &V2Path, every: bool, such: &mut dyn FnMut(Repetition<'m>) -> bool) -> bool {
+    fn any_whole(&self, scope: Scope, path: &V2Path, every: bool, such: &mut dyn FnMut(&Repetition) -> bool) -> bool {
         match (&path.root, &path.field) {
-            (Root::Let(index), _) => self.chosen(scope, *index).is_some_and(such),
+            (Root::Let(index), _) => self.chosen(scope, *index).is_some_and(|repetition| such(&repetition)),
             (Root::Segment(id, selector), Some((field, among))) => {
                 let asked = (*field, among.as_ref(), every);
-                self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| self.any_repetition(scope, segment, asked, such))
+                self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| {
+                    self.any_repetition(scope, segment, asked, &mut |repetition| such(repetition))
+                })
             }
             (Root::Segment(..), None) => false,
         }
     }
 
-    /// What is remembered under a key.
-    fn seen(&self, key: u64) -> Option<Option<&'m str>> {
-        self.memo.borrow().get(slot(key)).filter(|seen| key != 0 && seen.key == key).map(|seen| seen.text)
-    }
-
-    fn remember(&self, key: u64, text: Option<&'m str>) {
-        let mut memo = self.memo.borrow_mut();
-        if memo.is_empty() {
-            memo.resize(MEMO, Seen::default());
-        }
-        if let Some(seen) = memo.get_mut(slot(key)).filter(|_| key != 0) {
-            *seen = Seen { key, text };
-        }
-    }
-
-    /// The repetition that a path without any selector means; the outer `None`: it has one.
+    /// The only repetition that a path without a selector can mean; the outer `None`: it may mean several.
     #[expect(clippy::option_option, reason = "`nothing is there` and `look further` are different answers")]
-    fn plain(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition<'m>>> {
-        let (Root::Segment(id, None), Some((field, None))) = (&path.root, &path.field) else { return None };
-        let Some(segment) = self.first_segment(scope, id) else { return Some(None) };
-        let first = || {
-            let whole = self.message.field(segment, *field).filter(|whole| !whole.text.is_empty())?;
-            Some(Repetition { segment, field: *field, number: 1, piece: self.message.each_repetition(whole).next()? })
-        };
-        Some(self.current(scope, segment, *field).or_else(first))
-    }
-
-    /// Component `number` of a repetition, or a part of it.
-    fn component(&self, repetition: Piece<'m>, number: usize, sub: Option<usize>) -> Option<Piece<'m>> {
-        let (Some(delimiter), Some(before)) = (self.message.delimiters().component, number.checked_sub(2)) else {
-            return self.message.component(repetition, number, sub);
-        };
-        if repetition.start <= DELIMITERS {
-            return self.message.component(repetition, number, sub);
-        }
-        let mut cuts = self.cuts.borrow_mut();
-        if (cuts.start, cuts.length) != (repetition.start, repetition.text.len()) {
-            (cuts.start, cuts.length, cuts.count) = (repetition.start, repetition.text.len(), 0);
-            let Cuts { ends, count, .. } = &mut *cuts;
-            let delimiters = repetition.text.bytes().enumerate().filter(|(_, byte)| *byte == delimiter);
-            for (slot, (at, _)) in ends.iter_mut().zip(delimiters) {
-                *slot = at;
-                *count += 1;
+    #[inline]
+    fn only(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition>> {
+        match (&path.root, &path.field) {
+            (Root::Segment(id, None), Some((field, None))) => {
+                let Some(segment) = self.first_segment(scope, number_of(id)) else { return Some(None) };
+                Some(self.current(scope, segment, *field).or_else(|| self.first_repetition(segment, *field)))
             }
-        }
-        if cuts.count <= before {
-            // There are no more, or more than were found.
-            return if cuts.count < CUTS { None } else { self.message.component(repetition, number, sub) };
-        }
-        let from = cuts.ends.get(before)? + 1;
-        let to = if before + 1 < cuts.count { *cuts.ends.get(before + 1)? } else { repetition.text.len() };
-        if before + 1 >= CUTS {
-            return self.message.component(repetition, number, sub);
-        }
-        let whole = Piece { text: repetition.text.get(from..to)?, start: repetition.start + from };
-        match sub {
-            Some(sub) => self.message.sub_component(whole, sub),
-            None => Some(whole),
+            (Root::Let(index), _) => Some(self.chosen(scope, *index)),
+            (Root::Segment(..), _) => None,
         }
     }
 
     /// Separators at the end say nothing (protocol rules, section 8).
-    fn without_trailing(&self, piece: Piece<'m>) -> Piece<'m> {
+    fn without_trailing(&self, span: Span) -> Span {
         let delimiters = self.message.delimiters();
-        let is_one = |c: char| u8::try_from(c).is_ok_and(|byte| [delimiters.component, delimiters.sub].contains(&Some(byte)));
-        Piece { text: piece.text.trim_end_matches(is_one), ..piece }
+        let is_one = |byte: &u8| [delimiters.component, delimiters.sub].contains(&Some(*byte));
+        let trailing = self.message.text_of(span).bytes().rev().take_while(is_one).count();
+        Span { end: span.end - narrow(trailing), ..span }
+    }
+
+    fn is_null(&self, span: Span) -> bool {
+        span.end - span.start == 2 && self.message.text_of(span) == "\"\""
+    }
+
+    /// The bytes of a repetition that a path names, and whether they are null; `None` where there are none.
+    #[inline]
+    fn part(&self, repetition: &Repetition, path: &V2Path, scalar: bool) -> Option<(Span, bool)> {
+        if self.is_null(repetition.span) {
+            return Some((repetition.span, true));
+        }
+        let span = match (path.component, path.sub) {
+            (None, _) if scalar => self.first_part(repetition).unwrap_or(repetition.span),
+            (None, _) => self.without_trailing(repetition.span),
+            (Some(component), None) => {
+                let whole = self.component(repetition, component)?;
+                if scalar { sub_component(self.message, whole, 1).unwrap_or(whole) } else { self.without_trailing(whole) }
+            }
+            (Some(component), Some(sub)) => {
+                let whole = self.component(repetition, component)?;
+                if self.is_null(whole) {
+                    return Some((whole, true));
+                }
+                sub_component(self.message, whole, sub)?
+            }
+        };
+        (!span.is_empty()).then(|| (span, self.is_null(span)))
+    }
+
+    /// What stands in a part, as sent where it is null.
+    #[inline]
+    fn text(&self, (span, null): (Span, bool)) -> Cow<'m, str> {
+        if null { Cow::Borrowed(self.message.text_of(span)) } else { self.message.unescaped(span) }
     }
 
     /// The part of a repetition that a path names; `None` where it is not there or blank.
-    fn part(&self, repetition: Repetition<'m>, path: &V2Path, scalar: bool) -> Option<Hit<'m, Spot>> {
-        let hit = |piece: Piece<'m>, null: bool| {
-            let bytes = (piece.start, piece.start + piece.text.len());
-            let place = Spot {
-                segment: repetition.segment,
-                field: repetition.field,
-                repetition: repetition.number,
-                component: path.component,
-                sub: path.sub,
-                bytes,
-            };
-            let text = if null { Cow::Borrowed(piece.text) } else { self.message.unescape(piece) };
-            (!is_blank(&text)).then_some(Hit { text, null, place })
-        };
-        if repetition.piece.is_null() {
-            return hit(repetition.piece, true);
+    #[inline]
+    fn hit(&self, repetition: &Repetition, path: &V2Path, scalar: bool) -> Option<Hit<'m, Spot>> {
+        let part = self.part(repetition, path, scalar)?;
+        let text = self.text(part);
+        if is_blank(&text) {
+            return None;
         }
-        let piece = match (path.component, path.sub) {
-            (None, _) if scalar => self.message.first_part(repetition.piece),
-            (None, _) => self.without_trailing(repetition.piece),
-            (Some(component), None) => {
-                let whole = self.component(repetition.piece, component, None)?;
-                if scalar { self.component(repetition.piece, component, Some(1)).unwrap_or(whole) } else { self.without_trailing(whole) }
-            }
-            (Some(component), Some(sub)) => {
-                if let Some(whole) = self.component(repetition.piece, component, None).filter(Piece::is_null) {
-                    return hit(whole, true);
-                }
-                self.component(repetition.piece, component, Some(sub))?
-            }
+        let place = Spot {
+            segment: repetition.segment,
+            field: repetition.field,
+            repetition: repetition.number,
+            is_one_of_several: repetition.is_one_of_several,
+            component: path.component.map_or(0, narrow),
+            sub: path.sub.map_or(0, narrow),
+            span: part.0,
         };
-        if piece.text.is_empty() { None } else { hit(piece, piece.is_null()) }
+        Some(Hit { text, null: part.1, place })
     }
 
-    fn inner(&self, scope: Scope, owned: impl IntoIterator<Item = Owned>, current: Option<Repetition<'m>>, on: usize) -> Scope {
-        let mut all = self.owned.borrow_mut();
-        let from = all.len();
-        all.extend(owned);
+    /// Adds a scope.
+    fn inner(&self, scope: Scope, owned: (u32, u32), current: Option<Repetition>, on: usize) {
+        let has_current = current.is_some() || self.inside(scope).is_some_and(|around| around.has_current);
+        let name = self.message.segment_name(on).map_or(0, |[a, b, c]| u32::from_be_bytes([0, a, b, c]));
         let mut scopes = self.scopes.borrow_mut();
-        let has_current = current.is_some() || scopes.get(scope.number).is_some_and(|around| around.has_current);
-        let name = self.message.segment_id(on).as_bytes().try_into().map_or(0, number_of);
-        let owned = from..all.len();
-        scopes.push(Inside { around: Some(scope.number), owned, current, on: Some(on), name, has_current });
-        Scope { number: scopes.len() - 1, bare: false }
+        if scopes.is_empty() {
+            scopes.reserve(SCOPES_ROOM);
+        }
+        scopes.push(Inside { around: scope.number, owned, current, on: narrow(on), name, has_current });
+    }
+
+    /// The number of the next scope.
+    fn next_scope(&self) -> u32 {
+        narrow(self.scopes.borrow().len()) + 1
+    }
+
+    fn own(&self, name: usize, segments: Segments) {
+        let mut owned = self.owned.borrow_mut();
+        if owned.is_empty() {
+            owned.reserve(SCOPES_ROOM);
+        }
+        owned.push(Owned { name: narrow(name), segments });
+    }
+
+    fn owned_so_far(&self) -> u32 {
+        narrow(self.owned.borrow().len())
     }
 
     /// A list of segments that is no slice of the index.
     fn group(&self, segments: Vec<usize>) -> Segments {
         let mut groups = self.groups.borrow_mut();
-        groups.push(segments);
-        Segments { group: Some(groups.len() - 1), from: 0, to: groups.last().map_or(0, Vec::len) }
+        let to = narrow(segments.len());
+        groups.push(segments.into_iter().map(narrow).collect());
+        Segments { group: narrow(groups.len()), from: 0, to }
     }
 
     /// One segment as a slice of those of its name.
     fn alone(&self, known: usize, segment: usize) -> Segments {
         let all = self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default();
-        let from = all.from + self.partition_point(all, |place| place < segment);
-        Segments { group: None, from, to: from + 1 }
+        let from = all.from + narrow(self.partition_point(all, |place| place < segment));
+        Segments { group: 0, from, to: from + 1 }
     }
 
-    fn enter_segments(&self, scope: Scope, record: &Record, path: &V2Path) -> Entered<Scope> {
-        let Root::Segment(id, selector) = &path.root else { return Entered::of(vec![scope]) };
-        let anchors = self.visible(scope, id);
+    fn enter_segments(&self, scope: Scope, record: &Record, path: &V2Path) -> Entered<Scopes> {
+        let Root::Segment(id, selector) = &path.root else { return Entered::default() };
+        let anchors = self.visible(scope, number_of(id));
         let taken = self.segments(scope, id, selector.as_ref());
         let orphans = self.orphans(scope, record, (id, anchors));
-        let mut entered = Entered { scopes: Vec::new(), orphans, cleared: false };
-        let Some(known) = self.known(id) else { return entered };
-        let mut enter = |first: usize, own: Segments| {
+        let begin = self.next_scope();
+        let Some(known) = self.known(number_of(id)) else { return Entered { orphans, ..Entered::default() } };
+        let enter = |first: usize, own: Segments| {
             // Segments are in the order of the message, so what lies between two of them is one slice.
             let after = |segments: Segments| self.partition_point(segments, |place| place <= first);
             let end = self.segment(anchors, after(anchors)).unwrap_or(usize::MAX);
             let mut size = own.len();
-            let mut owned = Vec::with_capacity(record.lead.len() + record.span.len() + 1);
-            let before = self.partition_point(anchors, |place| place < first).checked_sub(1).and_then(|at| self.segment(anchors, at));
-            for id in &record.lead {
-                let segments = self.visible(scope, id);
-                let from = before.map_or(0, |before| self.partition_point(segments, |place| place < before));
+            let begin = self.owned_so_far();
+            // What a scope sees nothing of, the scopes inside it see nothing of: it need not be owned.
+            let seen = |id: &String| {
+                let segments = self.visible(scope, number_of(id));
+                Some((self.known(number_of(id))?, segments)).filter(|_| !segments.is_empty())
+            };
+            let before = || self.partition_point(anchors, |place| place < first).checked_sub(1).and_then(|at| self.segment(anchors, at));
+            for (name, segments) in record.lead.iter().filter_map(seen) {
+                let from = before().map_or(0, |before| self.partition_point(segments, |place| place < before));
                 let to = self.partition_point(segments, |place| place < first);
-                let Some(name) = self.known(id) else { continue };
-                let ahead = Segments { from: segments.from + from, to: segments.from + to.max(from), ..segments };
+                let ahead = slice(segments, from, to);
                 size += ahead.len();
-                owned.push(Owned { name, segments: ahead });
+                self.own(name, ahead);
             }
-            for id in &record.span {
-                let segments = self.visible(scope, id);
+            for (name, segments) in record.span.iter().filter_map(seen) {
                 let (from, to) = (after(segments), self.partition_point(segments, |place| place < end));
-                let Some(name) = self.known(id) else { continue };
-                let inside = Segments { from: segments.from + from, to: segments.from + to.max(from), ..segments };
+                let inside = slice(segments, from, to);
                 size += inside.len();
-                owned.push(Owned { name, segments: inside });
+                self.own(name, inside);
             }
-            owned.push(Owned { name: known, segments: own });
+            self.own(known, own);
             if self.spend(size) {
-                entered.scopes.push(self.inner(scope, owned, None, first));
+                self.inner(scope, (begin, self.owned_so_far()), None, first);
             }
         };
         match &record.group_by {
@@ -614,7 +649,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             }
             None => taken.into_iter().for_each(|segment| enter(segment, self.alone(known, segment))),
         }
-        entered
+        Entered { scopes: Scopes(begin..self.next_scope()), orphans, cleared: false }
     }
 
     /// Segments of the span before the first one that could own them, and of the lead behind the last.
@@ -623,8 +658,9 @@ impl<'m, 'l> V2View<'m, 'l> {
         let last = anchors.len().checked_sub(1).and_then(|last| self.segment(anchors, last));
         let before = |segment: &usize| first.is_none_or(|first| *segment < first);
         let behind = |segment: &usize| last.is_none_or(|last| last < *segment);
-        let of_span = record.span.iter().flat_map(|owned| self.each(self.visible(scope, owned)).filter(before));
-        let of_lead = record.lead.iter().flat_map(|owned| self.each(self.visible(scope, owned)).filter(behind));
+        let seen = |owned: &String| self.visible(scope, number_of(owned));
+        let of_span = record.span.iter().flat_map(|owned| self.each(seen(owned)).filter(before));
+        let of_lead = record.lead.iter().flat_map(|owned| self.each(seen(owned)).filter(behind));
         of_span.chain(of_lead).take(100).map(|segment| (self.numbered(segment), id.to_owned())).collect()
     }
 
@@ -634,7 +670,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             let mut value = String::new();
             if let Some((field, among)) = &by.field {
                 self.any_repetition(scope, *segment, (*field, among.as_ref(), false), &mut |repetition| {
-                    value = self.part(repetition, by, true).map_or_else(String::new, |hit| hit.text.trim().to_owned());
+                    value = self.hit(repetition, by, true).map_or_else(String::new, |hit| hit.text.trim().to_owned());
                     true
                 });
             }
@@ -649,28 +685,28 @@ impl<'m, 'l> V2View<'m, 'l> {
         groups.into_iter().map(|(_, group)| group).collect()
     }
 
-    fn enter_repetitions(&self, scope: Scope, path: &V2Path) -> Entered<Scope> {
-        let Root::Segment(id, selector) = &path.root else { return Entered::of(vec![scope]) };
-        let Some((field, among)) = &path.field else { return Entered::of(vec![scope]) };
-        let mut entered = Entered::of(Vec::new());
-        let mut found = Vec::new();
+    fn enter_repetitions(&self, scope: Scope, path: &V2Path) -> Entered<Scopes> {
+        let (Root::Segment(id, selector), Some((field, among))) = (&path.root, &path.field) else { return Entered::default() };
+        let Some(known) = self.known(number_of(id)) else { return Entered::default() };
+        let begin = self.next_scope();
+        let mut cleared = false;
         self.any_segment(scope, id, (selector.as_ref(), true), &mut |segment| {
+            let mut owned = None;
             self.any_repetition(scope, segment, (*field, among.as_ref(), true), &mut |repetition| {
-                if repetition.piece.is_null() {
-                    entered.cleared = true;
-                } else if !is_blank(&self.message.unescape(repetition.piece)) {
-                    found.push(repetition);
+                if self.is_null(repetition.span) {
+                    cleared = true;
+                } else if !is_blank(&self.message.unescaped(repetition.span)) {
+                    let owned = owned.get_or_insert_with(|| {
+                        self.own(known, self.alone(known, segment));
+                        (self.owned_so_far() - 1, self.owned_so_far())
+                    });
+                    let current = self.cuts.borrow_mut().prepare(self.message, *repetition);
+                    self.inner(scope, *owned, Some(current), segment);
                 }
                 false
             })
         });
-        let known = self.known(id);
-        let enter = |repetition: Repetition<'m>| {
-            let owned = known.map(|name| Owned { name, segments: self.alone(name, repetition.segment) });
-            self.inner(scope, owned, Some(repetition), repetition.segment)
-        };
-        entered.scopes = found.into_iter().map(enter).collect();
-        entered
+        Entered { scopes: Scopes(begin..self.next_scope()), orphans: Vec::new(), cleared }
     }
 
     /// `PID`, or `OBX[2]` where there are several.
@@ -682,29 +718,36 @@ impl<'m, 'l> V2View<'m, 'l> {
         }
     }
 
-    /// Whether its field has several repetitions.
-    fn repeats(&self, spot: &Spot) -> bool {
-        let whole = self.message.field(spot.segment, spot.field).filter(|_| spot.field > 0);
-        spot.repetition > 1 || whole.is_some_and(|whole| self.message.each_repetition(whole).nth(1).is_some())
-    }
-
     fn kept(&self, spot: &Spot) -> Place {
-        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let (occurrence, count) = self.message.segment_occurrence(spot.segment);
+        let segment = wide(spot.segment);
+        let (occurrence, count) = self.message.segment_occurrence(segment);
         Place {
-            id: self.message.segment_id(spot.segment).as_bytes().try_into().unwrap_or_default(),
-            occurrence: if count > 1 { number(occurrence) } else { 0 },
-            field: number(spot.field),
-            repetition: if self.repeats(spot) { number(spot.repetition) } else { 0 },
-            component: spot.component.map_or(0, number),
-            sub: spot.sub.map_or(0, number),
-            bytes: (number(spot.bytes.0), number(spot.bytes.1)),
+            id: self.message.segment_name(segment).unwrap_or_default(),
+            occurrence: if count > 1 { narrow(occurrence) } else { 0 },
+            field: spot.field,
+            repetition: if spot.is_one_of_several { spot.repetition } else { 0 },
+            component: spot.component,
+            sub: spot.sub,
+            bytes: (spot.span.start, spot.span.end),
         }
     }
 }
 
+/// The segment that all paths begin with.
+fn only_segment(paths: &[Path]) -> Option<&str> {
+    let mut ids = paths.iter().map(|path| path.v2().and_then(V2Path::segment));
+    let first = ids.next()??;
+    ids.all(|id| id == Some(first)).then_some(first)
+}
+
+/// Some of some segments, by their numbers from 0.
+fn slice(segments: Segments, from: usize, to: usize) -> Segments {
+    Segments { from: segments.from + narrow(from), to: segments.from + narrow(to.max(from)), ..segments }
+}
+
 impl<'m> View<'m> for V2View<'m, '_> {
     type Scope = Scope;
+    type Scopes = Scopes;
     type Place = Spot;
 
     fn root(&self) -> Scope {
@@ -717,51 +760,38 @@ impl<'m> View<'m> for V2View<'m, '_> {
             && let Root::Segment(id, selector) = &path.root
         {
             return self.any_segment(*scope, id, (selector.as_ref(), true), &mut |segment| {
-                let Some(piece) = self.message.segment(segment) else { return false };
-                let bytes = (piece.start, piece.start + piece.text.len());
-                let place = Spot { segment, field: 0, repetition: 1, component: None, sub: None, bytes };
-                such(Hit { text: Cow::Borrowed(self.message.segment_id(segment)), null: false, place })
+                let Some(span) = self.message.segment_span(segment) else { return false };
+                let text = Cow::Borrowed(self.message.segment_id(segment));
+                let segment = narrow(segment);
+                let place = Spot { segment, field: 0, repetition: 1, is_one_of_several: false, component: 0, sub: 0, span };
+                such(Hit { text, null: false, place })
             });
         }
         if !mode.every
-            && let Some(found) = self.plain(*scope, path)
+            && let Some(found) = self.only(*scope, path)
         {
-            return found.and_then(|repetition| self.part(repetition, path, mode.scalar)).is_some_and(such);
+            return found.and_then(|repetition| self.hit(&repetition, path, mode.scalar)).is_some_and(such);
         }
-        self.any_whole(*scope, path, mode.every, &mut |repetition| self.part(repetition, path, mode.scalar).is_some_and(&mut *such))
+        self.any_whole(*scope, path, mode.every, &mut |repetition| self.hit(repetition, path, mode.scalar).is_some_and(&mut *such))
     }
 
     fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         let mode = Mode { scalar: true, every: false };
         let Path::V2(plain) = path else { return false };
-        let (Root::Segment(id, None), Some((field, None))) = (&plain.root, &plain.field) else {
+        let Some(found) = self.only(*scope, plain) else {
             return self.any(scope, path, mode, &mut |hit| such(trimmed(&hit.text)));
         };
-        let first = self.first_segment(*scope, id).filter(|_| !self.has_current(*scope));
-        let key_of_first = first.map_or(0, |segment| key_of_first(segment, plain, *field));
-        if let Some(known) = self.seen(key_of_first) {
-            return known.is_some_and(such);
-        }
-        let Some(repetition) = self.plain(*scope, plain).flatten() else { return false };
-        let (key, path) = (if key_of_first == 0 { key(&repetition, plain) } else { key_of_first }, plain);
-        if let Some(known) = self.seen(key) {
-            return known.is_some_and(such);
-        }
-        let text = match self.part(repetition, path, true).map(|hit| hit.text) {
-            Some(Cow::Borrowed(text)) => Some(trimmed(text)),
-            // What an escape was undone in has no place in the message.
-            Some(Cow::Owned(text)) => return such(trimmed(&text)),
-            None => None,
-        };
-        self.remember(key, text);
-        text.is_some_and(such)
+        let Some(part) = found.and_then(|repetition| self.part(&repetition, plain, true)) else { return false };
+        let text = self.text(part);
+        let text = trimmed(&text);
+        !text.is_empty() && such(text)
     }
 
     fn first(&self, scope: &Scope, path: &Path, mode: Mode) -> Option<Hit<'m, Spot>> {
         if let Path::V2(path) = path
-            && let Some(found) = self.plain(*scope, path)
+            && let Some(found) = self.only(*scope, path)
         {
-            return self.part(found?, path, mode.scalar);
+            return self.hit(&found?, path, mode.scalar);
         }
         let mut first = None;
         self.any(scope, path, mode, &mut |hit| {
@@ -769,6 +799,17 @@ impl<'m> View<'m> for V2View<'m, '_> {
             true
         });
         first
+    }
+
+    fn exists(&self, scope: &Scope, path: &Path) -> bool {
+        let Path::V2(plain) = path else { return false };
+        if plain.field.is_none() && matches!(plain.root, Root::Segment(..)) {
+            return self.any(scope, path, Mode { scalar: false, every: true }, &mut |_| true);
+        }
+        self.any_whole(*scope, plain, true, &mut |repetition| {
+            let part = self.part(repetition, plain, false).filter(|(_, null)| !null);
+            part.is_some_and(|part| !is_blank(&self.text(part)))
+        })
     }
 
     fn count(&self, scope: &Scope, path: &Path) -> usize {
@@ -780,11 +821,11 @@ impl<'m> View<'m> for V2View<'m, '_> {
         count
     }
 
-    fn enter(&self, scope: &Scope, record: &Record) -> Entered<Scope> {
+    fn enter(&self, scope: &Scope, record: &Record) -> Entered<Scopes> {
         match &record.over {
             Some(Over::Segment(path)) => self.enter_segments(*scope, record, path),
             Some(Over::Field(path)) => self.enter_repetitions(*scope, path),
-            Some(Over::Nodes(_)) | None => Entered::of(vec![*scope]),
+            Some(Over::Nodes(_)) | None => Entered::default(),
         }
     }
 
@@ -799,12 +840,11 @@ impl<'m> View<'m> for V2View<'m, '_> {
     }
 
     fn bytes(&self, spot: &Spot) -> Option<Range<usize>> {
-        Some(spot.bytes.0..spot.bytes.1)
+        Some(spot.span.range())
     }
 
     fn stands_on(&self, scope: &Scope) -> String {
-        let on = self.scopes.borrow().get(scope.number).and_then(|inside| inside.on);
-        on.map_or_else(String::new, |segment| self.numbered(segment))
+        self.inside(*scope).map_or_else(String::new, |inside| self.numbered(wide(inside.on)))
     }
 
     fn received(&self) -> Option<Date> {

@@ -13,13 +13,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::Value;
-
 use super::load::Mapping;
 use super::path::Path;
 use super::record::Over;
 use super::select::{self, Document, How};
 use super::{Coverage, Finding, Provenance};
+use crate::fhir::Item;
 
 /// Elements that the reader itself needs: the kind of a message, who sent it, what references lead to.
 const READ_BY_US: &[&str] = &[
@@ -40,7 +39,7 @@ const ANY: &str = "*";
 type Way = Vec<String>;
 
 /// Every leaf of a document with a value: used, looked at and left, or unmapped.
-pub(super) fn coverage(mapping: &Mapping, document: &Document) -> Vec<(String, Coverage)> {
+pub(super) fn coverage(mapping: &Mapping, document: &Document<'_>) -> Vec<(String, Coverage)> {
     let Document::Fhir(tree, _) = document else { return Vec::new() };
     let evaluation = select::with(mapping, document, How { allow_test_numbers: true, explain: true, keep: false, received: None });
     let used: HashSet<&str> = evaluation.reading.provenance.iter().map(|one: &Provenance| one.from.as_str()).collect();
@@ -77,27 +76,27 @@ impl At {
     }
 
     /// A resource begins anew with its type.
-    fn resource(self, value: &Value) -> Self {
-        match value.get("resourceType").and_then(Value::as_str) {
+    fn resource(self, value: &Item<'_>) -> Self {
+        match value.get("resourceType").and_then(Item::as_str) {
             Some(kind) => Self { shown: kind.to_owned(), way: vec![kind.to_owned()], ..self },
             None => self,
         }
     }
 }
 
-fn walk(value: &Value, at: &At, leaves: &mut Vec<At>) {
+fn walk(value: &Item<'_>, at: &At, leaves: &mut Vec<At>) {
     match value {
-        Value::Null => {}
-        Value::Object(fields) => {
-            for (key, inner) in fields {
+        Item::Null => {}
+        Item::Object(fields) => {
+            for (key, inner) in *fields {
                 // The name of a type and of an extension say what something is; they are no values.
-                let is_name = key == "resourceType" || (key == "url" && at.way.last().is_some_and(|name| name.starts_with("extension(")));
+                let is_name = *key == "resourceType" || (*key == "url" && at.way.last().is_some_and(|name| name.starts_with("extension(")));
                 if is_name {
                     continue;
                 }
                 let name = key.strip_prefix('_').unwrap_or(key);
                 match inner {
-                    Value::Array(items) => {
+                    Item::Array(items) => {
                         for (number, item) in items.iter().enumerate() {
                             step(item, at, (name, Some(number)), leaves);
                         }
@@ -106,14 +105,14 @@ fn walk(value: &Value, at: &At, leaves: &mut Vec<At>) {
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| walk(item, at, leaves)),
-        Value::String(text) if text.trim().is_empty() => {}
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => leaves.push(at.clone()),
+        Item::Array(items) => items.iter().for_each(|item| walk(item, at, leaves)),
+        Item::Text(text) if text.trim().is_empty() => {}
+        Item::Text(_) | Item::Number(_) | Item::Bool(_) => leaves.push(at.clone()),
     }
 }
 
-fn step(value: &Value, at: &At, (name, number): (&str, Option<usize>), leaves: &mut Vec<At>) {
-    let url = value.get("url").and_then(Value::as_str).filter(|_| matches!(name, "extension" | "modifierExtension"));
+fn step(value: &Item<'_>, at: &At, (name, number): (&str, Option<usize>), leaves: &mut Vec<At>) {
+    let url = value.get("url").and_then(Item::as_str).filter(|_| matches!(name, "extension" | "modifierExtension"));
     let shown = url.map_or_else(|| name.to_owned(), extension);
     walk(value, &at.below(name, &shown, number).resource(value), leaves);
 }
@@ -192,7 +191,7 @@ fn names(mapping: &Mapping, found: &mut HashSet<Way>) -> Names {
 
 /// Findings as a sender understands them, who has no mapping file before him: `Patient.birthDate` for `$child.birthDate` and for
 /// `Bundle.entry[3].resource.birthDate`.
-pub(super) fn in_words_of_sender(mapping: &Mapping, document: &Document, findings: &[Finding]) -> Vec<Finding> {
+pub(super) fn in_words_of_sender(mapping: &Mapping, document: &Document<'_>, findings: &[Finding]) -> Vec<Finding> {
     let Document::Fhir(tree, _) = document else { return findings.to_vec() };
     let names = names(mapping, &mut HashSet::new());
     let plain = |finding: &Finding| {
@@ -228,14 +227,15 @@ fn without_names(text: &str, seen: &Seen<'_>) -> String {
 }
 
 /// A text in which resources are called by their types.
-fn typed(tree: &Value, text: &str) -> String {
+fn typed(tree: &Item<'_>, text: &str) -> String {
     const ENTRY: &str = "Bundle.entry[";
     let mut typed = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(ENTRY) {
         typed.push_str(before);
         let number = after.split_once("].resource").and_then(|(number, rest)| Some((number.parse::<usize>().ok()?, rest)));
-        let kind = number.and_then(|(number, _)| tree.pointer(&format!("/entry/{number}/resource/resourceType"))?.as_str());
+        let kind =
+            number.and_then(|(number, _)| tree.get("entry")?.as_array()?.get(number)?.get("resource")?.get("resourceType")?.as_str());
         match (kind, number) {
             (Some(kind), Some((_, left))) => {
                 typed.push_str(kind);
@@ -409,7 +409,9 @@ mod tests {
         ] {
             assert_eq!(without_names(text, &seen), plain);
         }
+        let arena = bumpalo::Bump::new();
         let tree = json!({ "resourceType": "Bundle", "entry": [{ "resource": { "resourceType": "Patient" } }] });
+        let tree = Item::of(&tree, &arena);
         assert_eq!(typed(&tree, "\"x\" at Bundle.entry[0].resource.birthDate is no date"), "\"x\" at Patient.birthDate is no date");
         assert_eq!(typed(&tree, "Bundle.entry[7].resource.a and Bundle.entry[0].x"), "Bundle.entry[7].resource.a and Bundle.entry[0].x");
     }

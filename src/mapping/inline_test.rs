@@ -25,6 +25,7 @@
 //! - Every name in `expect` exists: a test cannot pass because of a typing error.
 //! - A test reads with its own file, whatever other files would accept the sample; 999 NHS numbers are taken.
 
+use bumpalo::Bump;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -311,9 +312,10 @@ pub(super) fn run(mapping: &Mapping, sample: &dyn Fn(&str) -> Option<Vec<u8>>) -
 
 fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Evaluation, String> {
     let body = sample(&test.sample).ok_or_else(|| format!("there is no sample {}", test.sample))?;
+    let arena = Bump::new();
     if mapping.dialect == Dialect::Csv {
         let row = CsvRow::of_file(&body, test.row).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
-        let document = mutate::apply(Document::Csv(row), &test.edits)?;
+        let document = mutate::apply(Document::Csv(row), &test.edits, &arena)?;
         return Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }));
     }
     let is_xml = body.trim_ascii_start().starts_with(b"<") || body.starts_with(b"\xef\xbb\xbf<");
@@ -325,8 +327,8 @@ fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Optio
         (Dialect::Fhir(Release::R4), false) => Format::R4Json,
     };
     let input = Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None };
-    let document = Document::read(&input).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
-    let document = mutate::apply(document, &test.edits)?;
+    let document = Document::read(&input, &arena).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
+    let document = mutate::apply(document, &test.edits, &arena)?;
     Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }))
 }
 

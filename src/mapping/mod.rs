@@ -93,6 +93,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use bumpalo::Bump;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +255,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 pub struct Bundle {
     hash: BundleHash,
     mappings: Vec<Mapping>,
+    accepting: select::Accepting,
     warnings: Vec<Diagnostic>,
 }
 
@@ -321,7 +323,8 @@ impl Bundle {
         if said.iter().any(|diagnostic| diagnostic.is_error) {
             return Err(said);
         }
-        Ok(Self { hash: shipped::hash(files), mappings, warnings: said })
+        let accepting = select::Accepting::of(&mappings);
+        Ok(Self { hash: shipped::hash(files), mappings, accepting, warnings: said })
     }
 
     /// Hash over all files.
@@ -365,10 +368,11 @@ impl Bundle {
         if input.format == Format::CanonicalJson {
             return canonical::read(input.body, input.allow_test_numbers);
         }
-        match Document::read(input) {
+        match Document::read(input, &Bump::new()) {
             Ok(document) => {
+                let mappings = (self.mappings.as_slice(), &self.accepting);
                 let how = How { allow_test_numbers: input.allow_test_numbers, explain, keep: false, received: input.received };
-                select::read(&self.mappings, (&document, source), how)
+                select::read(mappings, (&document, source), how)
             }
             Err(why) => {
                 select::held("unreadable", format!("the message cannot be read: {why}"), "ask the sender to send it again", Vec::new())
@@ -378,14 +382,15 @@ impl Bundle {
 
     /// What a message is called in `accepts`: `ADT^A28`, `pds-birth-notification-1`; `None` for one that cannot be read.
     pub fn kind(&self, input: &Input<'_>) -> Option<String> {
-        Document::read(input).ok().map(|document| document.accepts()).filter(|kind| !kind.is_empty())
+        Document::read(input, &Bump::new()).ok().map(|document| document.accepts()).filter(|kind| !kind.is_empty())
     }
 
     /// The findings of a reading as its sender understands them, who has no mapping file before him: a FHIR element is called by the type of
     /// its resource, and no name of a `[let]` is in them.
     pub fn findings_for_sender(&self, input: &Input<'_>, reading: &Reading) -> Vec<Finding> {
         let spoke = reading.mapping.as_ref().and_then(|name| self.mappings.iter().find(|mapping| mapping.id == *name));
-        match (spoke, Document::read(input)) {
+        let arena = Bump::new();
+        match (spoke, Document::read(input, &arena)) {
             (Some(mapping), Ok(document)) => fhir_coverage::in_words_of_sender(mapping, &document, &reading.findings),
             _ => reading.findings.clone(),
         }
@@ -409,8 +414,9 @@ impl Bundle {
 
     /// As [`Self::coverage`], of a source of the configuration.
     pub fn coverage_from(&self, source: Option<&str>, input: &Input<'_>) -> Vec<(String, Coverage)> {
-        let Ok(document) = Document::read(input) else { return Vec::new() };
-        match (select::choose(&self.mappings, (&document, source)), document) {
+        let arena = Bump::new();
+        let Ok(document) = Document::read(input, &arena) else { return Vec::new() };
+        match (select::choose((&self.mappings, &self.accepting), (&document, source)), document) {
             (Ok(mapping), Document::V2(message)) => show::coverage(mapping, *message),
             (Ok(mapping), document @ Document::Fhir(..)) => fhir_coverage::coverage(mapping, &document),
             _ => Vec::new(),

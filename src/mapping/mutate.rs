@@ -4,13 +4,14 @@
 //!
 //! What must come of the changed sample: `inline_test.rs`.
 
+use bumpalo::Bump;
 use serde_json::Value;
 
 use super::diagnostic::{Mistake, PATH, Report, TEST, did_you_mean};
 use super::document::{Section, Text, entries, json, texts_of};
 use super::path::Dialect;
 use super::select::Document;
-use crate::fhir::{self, Release};
+use crate::fhir::{self, Item, Release};
 use crate::hl7::{self, Message, Selector};
 
 /// One change.
@@ -204,7 +205,7 @@ fn segment_of(text: &str) -> Option<Segment> {
 }
 
 /// Makes the changes; the error says which of them cannot be made.
-pub(super) fn apply(document: Document, edits: &[Edit]) -> Result<Document, String> {
+pub(super) fn apply<'d>(document: Document<'d>, edits: &[Edit], arena: &'d Bump) -> Result<Document<'d>, String> {
     if edits.is_empty() {
         return Ok(document);
     }
@@ -216,9 +217,10 @@ pub(super) fn apply(document: Document, edits: &[Edit]) -> Result<Document, Stri
                 .map_err(|why| format!("the changed sample cannot be read: {why}"))?;
             Ok(Document::V2(Box::new(message)))
         }
-        Document::Fhir(mut tree, release) => {
+        Document::Fhir(tree, release) => {
+            let mut tree = tree.to_value();
             edits.iter().try_for_each(|edit| edit_tree(&mut tree, edit))?;
-            Ok(Document::Fhir(tree, release))
+            Ok(Document::Fhir(arena.alloc(Item::of(&tree, arena)), release))
         }
         Document::Csv(mut row) => {
             for edit in edits {
@@ -435,7 +437,8 @@ enum Step {
 /// Where the nodes of a path are, from the root down.
 fn locations(tree: &Value, text: &str) -> Vec<Vec<Step>> {
     let Ok(path) = fhir::Path::parse(text) else { return Vec::new() };
-    path.find(tree, &fhir::Lets::new()).into_iter().map(|found| steps(&found.location)).collect()
+    let arena = Bump::new();
+    path.find(&Item::of(tree, &arena), &fhir::Lets::new()).into_iter().map(|found| steps(&found.location)).collect()
 }
 
 fn steps(location: &str) -> Vec<Step> {

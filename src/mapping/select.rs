@@ -11,9 +11,11 @@
 //! What the chosen file makes of the message: `eval.rs`.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use bumpalo::Bump;
 
 use super::condition::Condition;
 use super::convert::Surroundings;
@@ -26,7 +28,7 @@ use super::load::{self, Mapping, Sender};
 use super::path::{Dialect, Path};
 use super::view::{View, holds};
 use super::{Explanation, Finding, Format, Input, Level, Outcome, Reading};
-use crate::fhir::{self, Release, Tree};
+use crate::fhir::{self, Item, NameHash, Release, Tree};
 use crate::hl7::{self, Message};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -44,11 +46,11 @@ const SITES: &str = "sites/";
 const PLACES_NAMED_MAX: usize = 6;
 
 /// A body that could be read.
-pub(super) enum Document {
+pub(super) enum Document<'d> {
     /// HL7 v2.
     V2(Box<Message>),
-    /// FHIR.
-    Fhir(Value, Release),
+    /// FHIR, in an arena.
+    Fhir(&'d Item<'d>, Release),
     /// One row of a CSV extract.
     Csv(CsvRow),
 }
@@ -66,22 +68,22 @@ pub(super) struct How {
     pub received: Option<Timestamp>,
 }
 
-impl Document {
+impl<'d> Document<'d> {
     /// Reads a body; the error is why not, without quoting it.
-    pub fn read(input: &Input<'_>) -> Result<Self, String> {
-        let limits = fhir::Limits::default();
-        let tree = |result: Result<Value, fhir::Problem>, release| {
-            result.map(|tree| Self::Fhir(in_bundle(tree), release)).map_err(|problem| problem.to_string())
+    pub fn read(input: &Input<'d>, arena: &'d Bump) -> Result<Self, String> {
+        let limits: &'d fhir::Limits = arena.alloc(fhir::Limits::default());
+        let tree = |result: Result<Item<'d>, fhir::Problem>, release| {
+            result.map(|tree| Self::Fhir(in_bundle(tree, arena), release)).map_err(|problem| problem.to_string())
         };
         match input.format {
             Format::Hl7v2 => {
                 let options = hl7::ReadOptions { default_charset: input.default_charset.map(str::to_owned), ..hl7::ReadOptions::default() };
                 Message::read(input.body, &options).map(|message| Self::V2(Box::new(message))).map_err(|why| why.to_string())
             }
-            Format::Stu3Json => tree(fhir::read_json(input.body, &limits), Release::Stu3),
-            Format::R4Json => tree(fhir::read_json(input.body, &limits), Release::R4),
-            Format::Stu3Xml => tree(fhir::read_xml(input.body, Release::Stu3, &limits), Release::Stu3),
-            Format::R4Xml => tree(fhir::read_xml(input.body, Release::R4, &limits), Release::R4),
+            Format::Stu3Json => tree(fhir::read_json_in(input.body, limits, arena), Release::Stu3),
+            Format::R4Json => tree(fhir::read_json_in(input.body, limits, arena), Release::R4),
+            Format::Stu3Xml => tree(fhir::read_xml_in(input.body, Release::Stu3, limits, arena), Release::Stu3),
+            Format::R4Xml => tree(fhir::read_xml_in(input.body, Release::R4, limits, arena), Release::R4),
             Format::CsvRow => CsvRow::read(input.body, input.default_charset).map(Self::Csv),
             Format::CanonicalJson => Err("a canonical statement needs no mapping".to_owned()),
         }
@@ -99,7 +101,7 @@ impl Document {
     pub fn accepts(&self) -> String {
         match self {
             Self::V2(message) => message.header().message_type(),
-            Self::Fhir(tree, _) => fhir::bundle_kind(tree).unwrap_or_default(),
+            Self::Fhir(tree, _) => fhir::bundle_kind(*tree).unwrap_or_default(),
             Self::Csv(row) => row.mapping.clone(),
         }
     }
@@ -120,7 +122,7 @@ impl Document {
                 (first(&message.header().sending_application), first(&message.header().sending_facility))
             }
             Self::Fhir(tree, _) => {
-                let source = fhir::bundle_head(tree).ok().and_then(|head| head.source).unwrap_or_default();
+                let source = fhir::bundle_head(*tree).ok().and_then(|head| head.source).unwrap_or_default();
                 (source.clone(), source)
             }
             Self::Csv(_) => Default::default(),
@@ -135,8 +137,8 @@ impl Document {
                 Some(format!("{}-{}-{}", digits.get(..4)?, digits.get(4..6)?, digits.get(6..8)?))
             }
             Self::Fhir(tree, _) => {
-                let places = ["/timestamp", "/entry/0/resource/meta/lastUpdated", "/meta/lastUpdated"];
-                places.iter().find_map(|place| tree.pointer(place)?.as_str()?.get(..10).map(str::to_owned))
+                let places: [&[&str]; 3] = [&["timestamp"], &["entry", FIRST, "resource", "meta", "lastUpdated"], &["meta", "lastUpdated"]];
+                places.iter().find_map(|place| at(tree, place)?.as_str()?.get(..10).map(str::to_owned))
             }
             Self::Csv(_) => None,
         }
@@ -149,12 +151,23 @@ impl Document {
     }
 }
 
+/// The first of a list, on the way of [`at`].
+const FIRST: &str = "0";
+
+/// What stands at the end of a way of names.
+fn at<'t>(tree: &'t Item<'t>, way: &[&str]) -> Option<&'t Item<'t>> {
+    way.iter().try_fold(tree, |node, name| match node {
+        Item::Array(items) if *name == FIRST => items.first(),
+        node => node.get(name),
+    })
+}
+
 /// A resource that came alone, as a Bundle of this one: paths begin at a Bundle always. What it is called as a Bundle is its own type.
-fn in_bundle(tree: Value) -> Value {
-    match tree.get("resourceType").and_then(Value::as_str) {
-        Some(kind) if kind != "Bundle" => json!({ "resourceType": "Bundle", "type": kind, "entry": [{ "resource": tree }] }),
-        _ => tree,
-    }
+fn in_bundle<'d>(tree: Item<'d>, arena: &'d Bump) -> &'d Item<'d> {
+    let Some(kind) = tree.get("resourceType").and_then(Item::as_str).filter(|kind| *kind != "Bundle") else { return arena.alloc(tree) };
+    let entry = Item::Object(arena.alloc([("resource", tree)]));
+    let entries = Item::Array(arena.alloc([entry]));
+    arena.alloc(Item::Object(arena.alloc([("resourceType", Item::Text("Bundle")), ("type", Item::Text(kind)), ("entry", entries)])))
 }
 
 fn tolerated(warning: &hl7::Warning) -> Finding {
@@ -207,18 +220,58 @@ pub(super) fn held(code: &str, text: String, help: &str, mut findings: Vec<Findi
     }
 }
 
+/// Which mappings accept a type, so that nobody asks all of them.
+#[derive(Debug, Default)]
+pub(super) struct Accepting {
+    /// Numbers of mappings by what they accept, in order.
+    by_kind: HashMap<String, Vec<usize>, BuildHasherDefault<NameHash>>,
+    /// Those that accept all types that begin so: `ADT^*`.
+    by_start: Vec<(String, usize)>,
+}
+
+impl Accepting {
+    /// Of all mappings.
+    pub fn of(mappings: &[Mapping]) -> Self {
+        let mut accepting = Self::default();
+        for (number, mapping) in mappings.iter().enumerate() {
+            for accepted in &mapping.accepts {
+                match accepted.strip_suffix('*') {
+                    Some(start) => accepting.by_start.push((start.to_owned(), number)),
+                    None => {
+                        let numbers = accepting.by_kind.entry(accepted.clone()).or_default();
+                        if numbers.last() != Some(&number) {
+                            numbers.push(number);
+                        }
+                    }
+                }
+            }
+        }
+        accepting
+    }
+
+    /// The mappings that accept a type, in order.
+    fn of_kind<'m>(&self, mappings: &'m [Mapping], kind: &str) -> Vec<&'m Mapping> {
+        let mut numbers = self.by_kind.get(kind).cloned().unwrap_or_default();
+        let starts = self.by_start.iter().filter(|(start, _)| kind.starts_with(start.as_str()));
+        numbers.extend(starts.map(|(_, number)| *number));
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().filter_map(|number| mappings.get(number)).collect()
+    }
+}
+
 /// A document and the source that it came from, where one is known.
-pub(super) type Sent<'d> = (&'d Document, Option<&'d str>);
+pub(super) type Sent<'d> = (&'d Document<'d>, Option<&'d str>);
 
 /// Chooses a mapping for a document and reads it.
-pub(super) fn read(mappings: &[Mapping], sent: Sent<'_>, how: How) -> Reading {
+pub(super) fn read(mappings: (&[Mapping], &Accepting), sent: Sent<'_>, how: How) -> Reading {
     let (document, _) = sent;
     let asked = Asked::new(document);
     match chosen(mappings, sent, &asked) {
         Ok(mapping) => {
             let mut reading = evaluated(mapping, document, &asked, how).reading;
             if reading.findings.iter().any(|finding| finding.miss.is_some()) {
-                let folder = site_of(mappings, sent);
+                let folder = site_of(mappings.0, sent);
                 name_tables(mapping, folder.as_deref(), &mut reading.findings);
             }
             reading
@@ -261,22 +314,26 @@ fn name_tables(mapping: &Mapping, folder: Option<&str>, findings: &mut [Finding]
 }
 
 /// The mapping that reads a document.
-pub(super) fn choose<'m>(mappings: &'m [Mapping], sent: Sent<'_>) -> Result<&'m Mapping, Box<Reading>> {
+pub(super) fn choose<'m>(mappings: (&'m [Mapping], &Accepting), sent: Sent<'_>) -> Result<&'m Mapping, Box<Reading>> {
     chosen(mappings, sent, &Asked::new(sent.0))
 }
 
-fn chosen<'m>(mappings: &'m [Mapping], (document, source): Sent<'_>, asked_of: &Asked<'_>) -> Result<&'m Mapping, Box<Reading>> {
+fn chosen<'m>(
+    (mappings, accepting): (&'m [Mapping], &Accepting),
+    (document, source): Sent<'_>,
+    asked_of: &Asked<'_>,
+) -> Result<&'m Mapping, Box<Reading>> {
     if let Document::Csv(row) = document {
         return choose_named(mappings, &row.mapping);
     }
     let kind = document.accepts();
-    let accepting = mappings
-        .iter()
-        .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, &kind)));
+    let dialect = document.dialect();
+    let accepting: Vec<&Mapping> = accepting.of_kind(mappings, &kind).into_iter().filter(|mapping| mapping.dialect == dialect).collect();
     // Only the files of one sender ask who sent it.
     let sender = OnceCell::new();
-    let asked =
-        accepting.filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender()), source).map(|rank| (mapping, rank)));
+    let asked = accepting
+        .iter()
+        .filter_map(|mapping| rank(mapping, || sender.get_or_init(|| document.sender()), source).map(|rank| (*mapping, rank)));
     let mut best: Vec<(&Mapping, usize)> = Vec::new();
     for (mapping, of_sender) in asked {
         if mapping.when.is_some() && !asked_of.hold(mapping) {
@@ -298,7 +355,7 @@ fn chosen<'m>(mappings: &'m [Mapping], (document, source): Sent<'_>, asked_of: &
     match best.as_slice() {
         [(only, _)] => Ok(only),
         [] => {
-            let looked = looked_at(mappings, document, &kind);
+            let looked = looked_at(&accepting);
             let kind = if kind.is_empty() { "this message".to_owned() } else { format!("{kind} messages") };
             let (at, text) = if looked.is_empty() {
                 (document.kind_place().to_owned(), format!("no mapping file reads {kind} of this sender"))
@@ -330,12 +387,9 @@ fn chosen<'m>(mappings: &'m [Mapping], (document, source): Sent<'_>, asked_of: &
 }
 
 /// Where the files that accept a type look to tell whether a message is for them: `OBR-4.1`.
-fn looked_at(mappings: &[Mapping], document: &Document, kind: &str) -> Vec<String> {
-    let accepting = mappings
-        .iter()
-        .filter(|mapping| mapping.dialect == document.dialect() && mapping.accepts.iter().any(|accepted| accepts(accepted, kind)));
+fn looked_at(accepting: &[&Mapping]) -> Vec<String> {
     let mut places = Vec::new();
-    for path in accepting.filter_map(|mapping| mapping.when.as_ref()).flat_map(Condition::paths).filter_map(Path::v2) {
+    for path in accepting.iter().filter_map(|mapping| mapping.when.as_ref()).flat_map(Condition::paths).filter_map(Path::v2) {
         let place = plain_place(&path.text);
         if !place.starts_with('$') && !places.contains(&place) {
             places.push(place);
@@ -414,7 +468,7 @@ enum Asked<'d> {
 }
 
 impl<'d> Asked<'d> {
-    fn new(document: &'d Document) -> Self {
+    fn new(document: &'d Document<'d>) -> Self {
         match document {
             Document::V2(message) => Self::V2(Box::new(V2View::new(message, &[]))),
             Document::Fhir(tree, _) => Self::Fhir(Tree::with_steps(tree, STEPS_MAX)),
@@ -439,11 +493,11 @@ impl<'d> Asked<'d> {
 }
 
 /// Reads a document with one mapping.
-pub(super) fn with(mapping: &Mapping, document: &Document, how: How) -> Evaluation {
+pub(super) fn with(mapping: &Mapping, document: &Document<'_>, how: How) -> Evaluation {
     evaluated(mapping, document, &Asked::new(document), how)
 }
 
-fn evaluated(mapping: &Mapping, document: &Document, asked: &Asked<'_>, how: How) -> Evaluation {
+fn evaluated(mapping: &Mapping, document: &Document<'_>, asked: &Asked<'_>, how: How) -> Evaluation {
     let of_sender = if mapping.zone.is_none() { sender_zone(document) } else { None };
     let zone = mapping.zone.as_ref().or(of_sender.as_ref()).unwrap_or_else(|| london());
     let iso = matches!(document, Document::Fhir(..));
@@ -514,7 +568,7 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
 
 /// Whoever does not understand a modifier extension must not use what contains it (FHIR STU3 and R4, extensibility, modifier extensions):
 /// every one holds, but for those that a table names.
-fn hold_modified(mapping: &Mapping, tree: &Value, reading: &mut Reading) {
+fn hold_modified(mapping: &Mapping, tree: &Item<'_>, reading: &mut Reading) {
     let mut places = Vec::new();
     modifiers(tree, "Bundle", mapping, &mut places);
     for at in places {
@@ -534,18 +588,18 @@ fn hold_modified(mapping: &Mapping, tree: &Value, reading: &mut Reading) {
 }
 
 /// Where a tree has modifier extensions that no table names.
-fn modifiers(tree: &Value, at: &str, mapping: &Mapping, places: &mut Vec<String>) {
+fn modifiers(tree: &Item<'_>, at: &str, mapping: &Mapping, places: &mut Vec<String>) {
     match tree {
-        Value::Object(members) => {
-            for (name, member) in members {
-                if name != "modifierExtension" {
-                    if member.is_object() || member.is_array() {
+        Item::Object(members) => {
+            for (name, member) in *members {
+                if *name != "modifierExtension" {
+                    if matches!(member, Item::Object(_) | Item::Array(_)) {
                         modifiers(member, &format!("{at}.{name}"), mapping, places);
                     }
                     continue;
                 }
-                let known = |one: &Value| {
-                    let url = one.get("url").and_then(Value::as_str).unwrap_or_default();
+                let known = |one: &Item<'_>| {
+                    let url = one.get("url").and_then(Item::as_str).unwrap_or_default();
                     mapping.modifiers.as_ref().is_some_and(|table| table.find(url, None).is_some())
                 };
                 let all_known = member.as_array().is_some_and(|all| all.iter().all(known));
@@ -554,7 +608,7 @@ fn modifiers(tree: &Value, at: &str, mapping: &Mapping, places: &mut Vec<String>
                 }
             }
         }
-        Value::Array(items) => items.iter().enumerate().for_each(|(number, item)| {
+        Item::Array(items) => items.iter().enumerate().for_each(|(number, item)| {
             modifiers(item, &format!("{at}[{number}]"), mapping, places);
         }),
         _ => {}
@@ -562,7 +616,7 @@ fn modifiers(tree: &Value, at: &str, mapping: &Mapping, places: &mut Vec<String>
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).
-fn sender_zone(document: &Document) -> Option<TimeZone> {
+fn sender_zone(document: &Document<'_>) -> Option<TimeZone> {
     let Document::V2(message) = document else { return None };
     hl7::read_offset(&message.header().time)
 }

@@ -24,7 +24,7 @@ use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use super::diagnostic::{Mistake, Report, Source, TABLE_COLUMNS, TABLE_TEXT, TABLE_TWICE, TABLE_ZEROS};
-use crate::fhir::Fnv;
+use crate::fhir::NameHash;
 
 /// Rows of one file at most; a table that is longer is no code table.
 const ROWS_MAX: usize = 100_000;
@@ -67,7 +67,7 @@ pub(super) struct Sheet {
     pub safety: bool,
     columns: Vec<String>,
     rows: Vec<Row>,
-    by_code: HashMap<String, Vec<usize>, BuildHasherDefault<Fnv>>,
+    by_code: HashMap<String, Vec<usize>, BuildHasherDefault<NameHash>>,
 }
 
 impl Sheet {

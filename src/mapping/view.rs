@@ -35,26 +35,22 @@ pub(super) struct Mode {
 }
 
 /// The scopes of a record's instances.
-pub(super) struct Entered<S> {
+#[derive(Default)]
+pub(super) struct Entered<I> {
     /// One for each instance.
-    pub scopes: Vec<S>,
+    pub scopes: I,
     /// Places that belong to no instance, with what they should belong to: `OBX[1]`, `OBR`.
     pub orphans: Vec<(String, String)>,
     /// The field that `over` names was sent as null.
     pub cleared: bool,
 }
 
-impl<S> Entered<S> {
-    /// These instances.
-    pub fn of(scopes: Vec<S>) -> Self {
-        Self { scopes, orphans: Vec::new(), cleared: false }
-    }
-}
-
 /// A message as paths see it.
 pub(super) trait View<'d> {
     /// What a record's paths may see.
-    type Scope: Clone;
+    type Scope: Copy;
+    /// Scopes of several instances.
+    type Scopes: Iterator<Item = Self::Scope> + Default;
     /// A place in the message.
     type Place: Clone;
     /// The whole message.
@@ -81,7 +77,7 @@ pub(super) trait View<'d> {
     /// How many segments, repetitions or nodes there are.
     fn count(&self, scope: &Self::Scope, path: &Path) -> usize;
     /// The instances of a record that is made `over` something.
-    fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scope>;
+    fn enter(&self, scope: &Self::Scope, record: &Record) -> Entered<Self::Scopes>;
     /// `PID-3[2].1`
     fn place(&self, place: &Self::Place) -> String;
     /// The place as a note keeps it.

@@ -202,7 +202,8 @@ impl Directory {
         if !child.flags.is_restricted() {
             self.take_interest(&grounds, &hub, previous, &mut interested);
         }
-        HubAssignment { hub, basis, interested }
+        let left = if hub.as_str() == HubName::OUT { previous.and_then(last_hub) } else { None };
+        HubAssignment { hub, basis, interested, left }
     }
 
     fn responsible(&self, grounds: &Grounds, child: &Child, previous: Option<&HubAssignment>) -> (HubName, HubBasis) {
@@ -243,8 +244,9 @@ impl Directory {
         }
         let born_in = grounds.birth_site.map(|site| self.name(site));
         if let Some(previous) = previous {
-            // The last hub is told, and goes on getting what still comes; the hospital's hub only while it is a newborn.
+            // The last hub is told, and goes on getting what still comes; the hospital's hub only while it is a newborn, unless it is the last.
             add(previous.hub.clone());
+            last_hub(previous).into_iter().for_each(&mut add);
             let lasting = previous.interested.iter().filter(|name| previous.hub == *hub && Some(*name) != born_in.as_ref());
             lasting.cloned().for_each(&mut add);
         }
@@ -316,6 +318,15 @@ impl Grounds {
             notified: child.birth.responsible_cho.as_deref().and_then(|ods| lookup(&directory.organisations, ods)),
             birth_site: child.birth.place_ods.as_deref().and_then(|ods| directory.by_birth_site(ods)),
         }
+    }
+}
+
+/// The hub that was responsible last, of a child that is outside now or was not before.
+fn last_hub(previous: &HubAssignment) -> Option<HubName> {
+    match previous.hub.as_str() {
+        HubName::OUT => previous.left.clone(),
+        HubName::UNKNOWN => None,
+        _ => Some(previous.hub.clone()),
     }
 }
 
@@ -434,7 +445,7 @@ hub = "SE"
     }
 
     fn assigned(hub: &str, basis: HubBasis, interested: &[&str]) -> HubAssignment {
-        HubAssignment { hub: HubName::new(hub), basis, interested: interested.iter().map(HubName::new).collect() }
+        HubAssignment { hub: HubName::new(hub), basis, interested: interested.iter().map(HubName::new).collect(), left: None }
     }
 
     fn on(day: i8) -> civil::Date {
@@ -512,6 +523,21 @@ hub = "SE"
         let out = assigned("OUT", HubBasis::Address, &["SW", "SE"]);
         check(&directory, Some(&out), 40, "home=M1_1AE site=RJ122", "OUT address + SW");
         check(&directory, Some(&out), 40, "home=SE1_9ZZ site=RJ122", "SE address");
+    }
+
+    #[test]
+    fn the_last_hub_stays_told_also_where_the_child_was_born_in_its_hospital() {
+        let directory = directory("gp_then_residence");
+        let moved = child("home=M1_1AE site=RJ122");
+        let first = directory.decide(&moved, Some(&assigned("SE", HubBasis::Address, &[])), on(57));
+        assert_eq!(text(&first), "OUT address + SE");
+        let second = directory.decide(&moved, Some(&first), on(60));
+        assert_eq!(text(&second), "OUT address + SE", "a result that comes later");
+        assert_eq!(text(&directory.decide(&moved, Some(&second), on(90))), "OUT address + SE");
+        // It was never theirs: only the hospital's hub, and only while it is a newborn.
+        let never = directory.decide(&moved, None, on(1));
+        assert_eq!(text(&never), "OUT address + SE");
+        assert_eq!(text(&directory.decide(&moved, Some(&never), on(60))), "OUT address");
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl LedgerReader {
     ///
     /// The ledger cannot be read.
     pub fn identity_items(&self, now: Timestamp) -> Result<Vec<IdentityItem>, StoreError> {
+        self.is_of_today()?;
         let sql = format!(
             "SELECT e.seq, t.reason, s.name, e.kind, e.arrived_us, w.until_us FROM standing t JOIN entry e ON e.seq = t.seq
              JOIN source s ON s.id = e.source LEFT JOIN waiting w ON w.seq = t.seq WHERE t.state = 'held' AND t.reason IN {REASONS}"
@@ -71,6 +72,7 @@ impl LedgerReader {
     ///
     /// The ledger cannot be read.
     pub fn identity_item(&self, item: i64) -> Result<Option<(Seq, ChildId)>, StoreError> {
+        self.is_of_today()?;
         let sql = "SELECT i.seq, c.uuid FROM identity_item i JOIN child c ON c.id = i.child WHERE i.id = ?1 AND i.closed_us IS NULL";
         let found: Option<(i64, Vec<u8>)> = self.read(|c| c.query_row(sql, [item], |row| Ok((row.get(0)?, row.get(1)?))).optional())?;
         Ok(found.and_then(|(seq, uuid)| Some((Seq(seq), ChildId(uuid::Uuid::from_slice(&uuid).ok()?)))))
@@ -93,8 +95,20 @@ impl LedgerReader {
     ///
     /// The ledger cannot be read.
     pub fn candidates(&self, statement: &Statement) -> Result<Vec<Candidate>, StoreError> {
+        self.is_of_today()?;
         let unread = |error: IndexError| StoreError { text: error.to_string(), exit: 74 };
         self.read(|connection| Ok(of(&Index(connection), statement)))?.map_err(unread)
+    }
+
+    /// A ledger that no newer program has written to has no such lists yet.
+    fn is_of_today(&self) -> Result<(), StoreError> {
+        if self.has_table("identity_item")? && self.has_table("waiting")? && self.has_table("kin")? {
+            return Ok(());
+        }
+        Err(StoreError {
+            text: "this ledger has no identity lists yet: start the broker once, which brings it up to date".into(),
+            exit: 65,
+        })
     }
 
     /// True for a sealed record, and for one that became a part of a sealed one.

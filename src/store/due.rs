@@ -65,6 +65,14 @@ fn child_of(bytes: &[u8]) -> ChildId {
 }
 
 impl LedgerReader {
+    /// Says so where the ledger was made before there was a failsafe and no broker has opened it since.
+    pub fn keeps_clocks(&self) -> Result<(), StoreError> {
+        if self.has_table("watch")? {
+            return Ok(());
+        }
+        Err(StoreError { text: "this ledger keeps no clocks yet: start the broker once".into(), exit: 66 })
+    }
+
     /// The last day of each hub that a job has done.
     pub fn jobs_done(&self, job: &str) -> Result<BTreeMap<HubName, Date>, StoreError> {
         let sql = "SELECT hub, max(day) FROM job_done WHERE job = ?1 GROUP BY hub";

@@ -26,6 +26,7 @@
 //! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
 //! - `due`: what is late, for lists and reports.
 //! - `reader`: listings, traces, the account.
+//! - `survey`: the whole of a ledger and of a hub's store, row by row.
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
@@ -60,6 +61,7 @@ mod reviews;
 mod rows;
 mod safeguarding;
 mod schema;
+mod survey;
 mod transfers;
 mod writer;
 
@@ -76,6 +78,7 @@ pub use hub::{HubStore, hub_births, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
+pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 

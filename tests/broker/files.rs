@@ -139,6 +139,7 @@ const EACH: usize = 40;
 fn start(config: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_chis-broker"))
         .args(["run", "--config", config.to_str().unwrap()])
+        .env("CHIS__FAILSAFE__WATCH", "false")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

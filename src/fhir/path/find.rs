@@ -2,10 +2,9 @@
 
 use super::parse::{Condition, Head, Operand, Step, StepKind};
 use super::{Found, Lets, Path, is_type_name};
-use crate::fhir::References;
 use crate::fhir::elements::chosen_type;
 use crate::fhir::path::RECORD;
-use serde_json::{Map, Value};
+use crate::fhir::{Item, Member, References};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +12,10 @@ use std::sync::{Mutex, PoisonError};
 /// A document that many paths are asked of: its references are looked up once, and all the paths together may take so many steps.
 #[derive(Debug)]
 pub struct Tree<'t> {
-    root: &'t Value,
-    references: OnceCell<References<'t>>,
+    root: &'t Item<'t>,
+    references: OnceCell<References<'t, &'t Item<'t>>>,
+    /// What `entry.resource` of the root finds: most paths begin so.
+    resources: OnceCell<Vec<Node<'t>>>,
     steps_left: Cell<u64>,
     /// How each node was reached that somebody may still hold. The first is the root.
     links: RefCell<Vec<Link<'t>>>,
@@ -22,15 +23,15 @@ pub struct Tree<'t> {
 
 impl<'t> Tree<'t> {
     /// A document without a bound of steps.
-    pub fn new(root: &'t Value) -> Self {
+    pub fn new(root: &'t Item<'t>) -> Self {
         Self::with_steps(root, u64::MAX)
     }
 
     /// A document whose paths may visit `steps_max` nodes in all (the limits of a mapping allow 1,000,000).
-    pub fn with_steps(root: &'t Value, steps_max: u64) -> Self {
-        let mut links = Vec::with_capacity(64);
+    pub fn with_steps(root: &'t Item<'t>, steps_max: u64) -> Self {
+        let mut links = Vec::with_capacity(256);
         links.push(Link { parent: None, value: Some(root), name: Name::Root(root_name(root)) });
-        Self { root, references: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
+        Self { root, references: OnceCell::new(), resources: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
     }
 
     fn root_node(&self) -> Node<'t> {
@@ -39,25 +40,28 @@ impl<'t> Tree<'t> {
 
     /// Where a node is: `Bundle.entry[3].resource.name[0].family`.
     pub(crate) fn location(&self, spot: Spot<'t>, out: &mut String) {
-        use std::fmt::Write;
-        let links = self.links.borrow();
-        let mut way = Vec::new();
-        let mut next = Some(spot.0.link);
-        while let Some(link) = next.and_then(|at| links.get(at)) {
-            way.push(&link.name);
-            next = link.parent;
+        self.write_way(&self.links.borrow(), spot.0.link, out);
+    }
+
+    fn write_way(&self, links: &[Link<'t>], link: u32, out: &mut String) {
+        let Some(link) = links.get(index(link)) else { return };
+        if let Some(parent) = link.parent {
+            self.write_way(links, parent, out);
         }
-        for name in way.into_iter().rev() {
-            match name {
-                Name::Root(text) => out.push_str(text),
-                Name::Text(text) => out.push_str(text),
-                Name::Entry(at) => drop(write!(out, "{}.entry[{at}].resource", root_name(self.root))),
-                Name::Element(name, at) => {
-                    out.push('.');
-                    out.push_str(name);
-                    if let Some(at) = at {
-                        let _ = write!(out, "[{at}]");
-                    }
+        match &link.name {
+            Name::Root(text) => out.push_str(text),
+            Name::Text(text) => out.push_str(text),
+            Name::Entry(at) => {
+                out.push_str(root_name(self.root));
+                out.push_str(".entry");
+                push_place(out, *at);
+                out.push_str(".resource");
+            }
+            Name::Element(name, at) => {
+                out.push('.');
+                out.push_str(name);
+                if let Some(at) = at {
+                    push_place(out, index(*at));
                 }
             }
         }
@@ -74,6 +78,24 @@ impl<'t> Tree<'t> {
     }
 }
 
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// `[3]`
+fn push_place(out: &mut String, number: usize) {
+    out.push('[');
+    push_number(out, number);
+    out.push(']');
+}
+
+fn push_number(out: &mut String, number: usize) {
+    if 10 <= number {
+        push_number(out, number / 10);
+    }
+    out.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or(0)));
+}
+
 /// Nodes that names stand for: `$patient`, kept here as `patient`.
 pub(super) type Named<'l, 't> = [(&'l str, Vec<Spot<'t>>)];
 
@@ -83,9 +105,8 @@ pub(crate) struct Spot<'t>(Node<'t>);
 
 impl<'t> Spot<'t> {
     /// The node.
-    pub(crate) fn value(self) -> &'t Value {
-        static NULL: Value = Value::Null;
-        self.0.value.unwrap_or(&NULL)
+    pub(crate) fn value(self) -> &'t Item<'t> {
+        self.0.value.unwrap_or(&Item::Null)
     }
 
     /// The node as a path begins at it.
@@ -96,15 +117,27 @@ impl<'t> Spot<'t> {
 
 /// All nodes that a path finds, in document order; none, when the steps of the tree are used up.
 pub(crate) fn spots<'t>(path: &Path, tree: &Tree<'t>, base: Option<Spot<'t>>, lets: &Named<'_, 't>) -> Vec<Spot<'t>> {
+    let mut spots = Vec::new();
+    any_spot(path, tree, (base, lets), &mut |spot| {
+        spots.push(spot);
+        false
+    });
+    if tree.is_exhausted() { Vec::new() } else { spots }
+}
+
+/// Shows the nodes that a path finds, in document order, until one is such; none, when the steps of the tree are used up.
+pub(crate) fn any_spot<'t>(
+    path: &Path,
+    tree: &Tree<'t>,
+    (base, lets): (Option<Spot<'t>>, &Named<'_, 't>),
+    such: &mut dyn FnMut(Spot<'t>) -> bool,
+) -> bool {
     let root = tree.root_node();
     let this = base.map_or(root, Spot::entered);
     let search = Search { tree, lets, record: this };
-    let mut found = search.path(path, root, this);
-    if tree.is_exhausted() {
-        return Vec::new();
-    }
-    found.retain(|node| node.value.is_some());
-    found.into_iter().map(Spot).collect()
+    // Now, when no condition is asked: what a condition looked at is forgotten behind it.
+    tree.resources.get_or_init(|| search.resources(root));
+    search.any(path, (root, this), &mut |node| node.value.is_some() && !tree.is_exhausted() && such(Spot(node)))
 }
 
 pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, lets: &Lets<'t>) -> Vec<Found<'t>> {
@@ -123,67 +156,67 @@ pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, l
 }
 
 /// What a location begins with: the type of the document.
-pub(super) fn root_name(root: &Value) -> &str {
-    root.get("resourceType").and_then(Value::as_str).unwrap_or("Resource")
+pub(super) fn root_name<'t>(root: &Item<'t>) -> &'t str {
+    root.get("resourceType").and_then(Item::as_str).unwrap_or("Resource")
 }
 
 /// A node on the way, and how it was reached. Locations are written only for what is found in the end.
 #[derive(Clone, Copy, Debug)]
 struct Node<'t> {
     /// `None`: a primitive with extensions and no value.
-    value: Option<&'t Value>,
+    value: Option<&'t Item<'t>>,
     /// The `id` and extensions of a primitive.
-    extra: Option<&'t Value>,
+    extra: Option<&'t Item<'t>>,
     /// The type that ended the name of a choice, `Quantity`.
     chosen: Option<&'t str>,
-    link: usize,
+    link: u32,
 }
 
 #[derive(Debug)]
 struct Link<'t> {
-    parent: Option<usize>,
-    value: Option<&'t Value>,
+    parent: Option<u32>,
+    value: Option<&'t Item<'t>>,
     name: Name<'t>,
 }
 
 /// What an object has under a name, `birthDate` and `_birthDate` together.
 struct Given<'t> {
     key: &'t str,
-    value: Option<&'t Value>,
-    extra: Option<&'t Value>,
+    value: Option<&'t Item<'t>>,
+    extra: Option<&'t Item<'t>>,
     /// How many, if it is a list.
     length: Option<usize>,
 }
 
 impl<'t> Given<'t> {
-    fn of(object: &'t Map<String, Value>, name: &str) -> Option<Self> {
-        let given = get(object, name).filter(|(_, value)| !value.is_null());
+    fn of(object: &'t [Member<'t>], name: &str) -> Option<Self> {
+        let given = object.iter().find(|(key, value)| *key == name && !value.is_null());
         // Only primitives have something beside them; for the others nothing is searched.
         let primitive = given.is_none_or(|(_, value)| !is_complex(value));
         let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
-        let key = given.map(|(key, _)| key.as_str()).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
+        let key = given.map(|(key, _)| *key).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
         let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
-        let length = [value, extra].into_iter().flatten().filter_map(Value::as_array).map(Vec::len).max();
+        let length = [value, extra].into_iter().flatten().filter_map(Item::as_array).map(<[Item<'_>]>::len).max();
         Some(Self { key, value, extra, length })
     }
 }
 
-/// What an object has under exactly this name. Nearly all objects are so small that looking is faster than hashing.
-fn get<'t>(object: &'t Map<String, Value>, name: &str) -> Option<(&'t String, &'t Value)> {
-    if object.len() <= SMALL_MAX { object.iter().find(|(key, _)| *key == name) } else { object.get_key_value(name) }
-}
-
-/// Members that are looked through one by one.
-const SMALL_MAX: usize = 10;
-
 #[derive(Debug)]
 enum Name<'t> {
     Root(&'t str),
-    Element(&'t str, Option<usize>),
+    Element(&'t str, Option<u32>),
     /// The resource of an entry of the Bundle, found by a reference.
     Entry(usize),
     /// A whole location.
-    Text(String),
+    Text(Box<str>),
+}
+
+/// What is left of a path on its way.
+#[derive(Clone, Copy)]
+struct Way<'p, 't> {
+    path: &'p Path,
+    root: Node<'t>,
+    steps: &'p [Step],
 }
 
 struct Search<'s, 't> {
@@ -194,59 +227,98 @@ struct Search<'s, 't> {
 }
 
 impl<'t> Search<'_, 't> {
-    fn path(&self, path: &Path, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
-        let (mut nodes, steps) = match (&path.head, path.steps.split_first()) {
+    /// Shows the nodes that a path finds, in document order, until one is such.
+    fn any(&self, path: &Path, (root, this): (Node<'t>, Node<'t>), such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
+        let way = |steps| Way { path, root, steps };
+        match (&path.head, path.steps.split_first()) {
             (Head::Let(name), _) => match self.lets.iter().find(|(known, _)| known == name) {
-                Some((_, spots)) => (spots.iter().map(|spot| spot.entered()).collect(), path.steps.as_slice()),
-                None if name == RECORD => (vec![self.record], path.steps.as_slice()),
-                None => (Vec::new(), path.steps.as_slice()),
+                Some((_, spots)) => self.from(spots.iter().map(|spot| spot.entered()), way(&path.steps), such),
+                None if name == RECORD => self.from(std::iter::once(self.record), way(&path.steps), such),
+                None => self.from(std::iter::empty(), way(&path.steps), such),
             },
-            (Head::Tree, Some((first, rest))) if is_type(first) => (self.typed(first, root, this), rest),
-            (Head::Tree | Head::This, _) => (vec![this], path.steps.as_slice()),
-        };
-        for step in steps {
-            nodes = self.step(step, nodes, root, path);
+            (Head::Tree, Some((first, rest))) if is_type(first) => {
+                let start = typed(first, root, this);
+                match (start, self.tree.resources.get(), rest) {
+                    (Some(Node { link: 0, .. }), Some(resources), [entry, resource, rest @ ..])
+                        if entry.kind.is_name("entry") && resource.kind.is_name("resource") =>
+                    {
+                        self.from(resources.iter().copied(), way(rest), such)
+                    }
+                    _ => self.from(start.into_iter(), way(rest), such),
+                }
+            }
+            (Head::Tree | Head::This, _) => self.from(std::iter::once(this), way(&path.steps), such),
         }
-        nodes
     }
 
-    /// A path that begins with a type begins at the node of that type: the one it is asked of, or the root.
-    fn typed(&self, first: &Step, root: Node<'t>, this: Node<'t>) -> Vec<Node<'t>> {
-        let StepKind::Name(name) = &first.kind else { return Vec::new() };
-        [this, root].into_iter().find(|node| resource_type(*node) == Some(name)).into_iter().collect()
+    /// What `entry.resource` of the root finds.
+    fn resources(&self, root: Node<'t>) -> Vec<Node<'t>> {
+        let mut resources = Vec::new();
+        self.any_child(root, "entry", &mut |entry| {
+            self.any_child(entry, "resource", &mut |resource| {
+                resources.push(resource);
+                false
+            })
+        });
+        resources
     }
 
-    fn step(&self, step: &Step, nodes: Vec<Node<'t>>, root: Node<'t>, path: &Path) -> Vec<Node<'t>> {
+    /// Goes the way from each of some nodes. A step that looks at all nodes together waits until all of them are known.
+    fn from(&self, mut nodes: impl Iterator<Item = Node<'t>>, way: Way<'_, 't>, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
+        let Some(at) = way.steps.iter().position(|step| step.kind.is_of_all()) else {
+            return nodes.any(|node| self.walk(node, way.steps, way.root, such));
+        };
+        let (before, rest) = way.steps.split_at_checked(at).unwrap_or_default();
+        let Some((step, after)) = rest.split_first() else { return false };
+        let mut all = Vec::new();
+        for node in nodes {
+            self.walk(node, before, way.root, &mut |node| {
+                all.push(node);
+                false
+            });
+        }
+        let left = self.of_all(step, all, &way);
+        self.from(left.into_iter(), Way { steps: after, ..way }, such)
+    }
+
+    /// A step from all nodes together.
+    fn of_all(&self, step: &Step, nodes: Vec<Node<'t>>, way: &Way<'_, 't>) -> Vec<Node<'t>> {
         match &step.kind {
-            StepKind::Name(name) => self.children_of(nodes, name),
             StepKind::Index(at) => nodes.get(*at).copied().into_iter().collect(),
             StepKind::First => nodes.first().copied().into_iter().collect(),
             StepKind::Last => nodes.last().copied().into_iter().collect(),
-            StepKind::Where(condition) => self.filter(nodes, condition, root),
-            StepKind::OfType(wanted) => nodes.into_iter().filter(|node| is_of_type(*node, wanted)).collect(),
-            StepKind::Extension(url) => {
-                let has_url = |node: &Node<'t>| node.value.and_then(|value| value.get("url")).and_then(Value::as_str) == Some(url);
-                self.children_of(nodes, "extension").into_iter().filter(has_url).collect()
-            }
-            StepKind::Resolve => nodes.into_iter().filter_map(|node| self.resolve(node)).collect(),
             StepKind::Exists(condition) => {
-                let nodes = if let Some(condition) = condition { self.filter(nodes, condition, root) } else { nodes };
-                let found = nodes.iter().any(|node| node.value.is_some());
-                vec![self.computed(if found { &TRUE } else { &FALSE }, path)]
+                let passes = |node: &Node<'t>| condition.as_ref().is_none_or(|condition| self.passes(node, condition, way.root));
+                let found = nodes.iter().filter(|node| passes(node)).any(|node| node.value.is_some());
+                vec![self.computed(if found { &TRUE } else { &FALSE }, way.path)]
             }
-            StepKind::Count => vec![self.computed(count(nodes.iter().filter(|node| node.value.is_some()).count()), path)],
+            StepKind::Count => vec![self.computed(count(nodes.iter().filter(|node| node.value.is_some()).count()), way.path)],
+            StepKind::Name(_) | StepKind::Where(_) | StepKind::OfType(_) | StepKind::Extension(_) | StepKind::Resolve => nodes,
         }
     }
 
-    fn filter(&self, nodes: Vec<Node<'t>>, condition: &Condition, root: Node<'t>) -> Vec<Node<'t>> {
-        let passes = |node: &Node<'t>| {
-            let before = self.tree.links.borrow().len();
-            let holds = self.holds(condition, root, *node);
-            // Nothing keeps a node that a condition looked at.
-            self.tree.links.borrow_mut().truncate(before);
-            holds && !self.tree.is_exhausted()
-        };
-        nodes.into_iter().filter(passes).collect()
+    /// Goes some steps from one node, each of which looks at one node only.
+    fn walk(&self, node: Node<'t>, steps: &[Step], root: Node<'t>, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
+        let Some((step, rest)) = steps.split_first() else { return such(node) };
+        match &step.kind {
+            StepKind::Name(name) => self.any_child(node, name, &mut |child| self.walk(child, rest, root, such)),
+            StepKind::Where(condition) => self.passes(&node, condition, root) && self.walk(node, rest, root, such),
+            StepKind::OfType(wanted) => is_of_type(node, wanted) && self.walk(node, rest, root, such),
+            StepKind::Extension(url) => {
+                let has_url = |node: Node<'t>| node.value.and_then(|value| value.get("url")).and_then(Item::as_str) == Some(url);
+                self.any_child(node, "extension", &mut |child| has_url(child) && self.walk(child, rest, root, such))
+            }
+            StepKind::Resolve => self.resolve(node).is_some_and(|node| self.walk(node, rest, root, such)),
+            StepKind::Index(_) | StepKind::First | StepKind::Last | StepKind::Exists(_) | StepKind::Count => false,
+        }
+    }
+
+    fn passes(&self, node: &Node<'t>, condition: &Condition, root: Node<'t>) -> bool {
+        let before = self.tree.links.borrow().len();
+        let holds = self.holds(condition, root, *node);
+        // Nothing keeps a node that a condition looked at.
+        self.tree.links.borrow_mut().truncate(before);
+        holds && !self.tree.is_exhausted()
     }
 
     fn holds(&self, condition: &Condition, root: Node<'t>, this: Node<'t>) -> bool {
@@ -254,85 +326,88 @@ impl<'t> Search<'_, 't> {
             Condition::Any(parts) => parts.iter().any(|part| self.holds(part, root, this)),
             Condition::All(parts) => parts.iter().all(|part| self.holds(part, root, this)),
             Condition::Not(part) => !self.holds(part, root, this),
-            Condition::Is(operand) => self.values(operand, root, this).iter().any(|value| *value != Comparable::Boolean(false)),
+            Condition::Is(operand) => self.any_value(operand, (root, this), &mut |value| *value != Comparable::Boolean(false)),
             Condition::Compare { left, equal, right } => {
-                let [left, right] = [left, right].map(|operand| self.values(operand, root, this));
-                left.iter().any(|left| right.iter().any(|right| left.is_same(right))) == *equal
+                let is_same = match right {
+                    Operand::Path(_) => {
+                        let mut all = Vec::new();
+                        self.any_value(right, (root, this), &mut |value| {
+                            all.push(value.clone());
+                            false
+                        });
+                        self.any_value(left, (root, this), &mut |value| all.iter().any(|other| value.is_same(other)))
+                    }
+                    right => self
+                        .any_value(left, (root, this), &mut |value| self.any_value(right, (root, this), &mut |other| value.is_same(other))),
+                };
+                is_same == *equal
             }
         }
     }
 
-    fn values<'o>(&self, operand: &'o Operand, root: Node<'t>, this: Node<'t>) -> Vec<Comparable<'o>>
+    /// Shows the values of one side of a comparison until one is such.
+    fn any_value<'o>(&self, operand: &'o Operand, asked: (Node<'t>, Node<'t>), such: &mut dyn FnMut(&Comparable<'o>) -> bool) -> bool
     where
         't: 'o,
     {
         match operand {
-            Operand::Text(text) => vec![Comparable::Text(text)],
-            Operand::Number(number) => vec![Comparable::Number(number.clone())],
-            Operand::Boolean(value) => vec![Comparable::Boolean(*value)],
-            Operand::Path(path) => self.path(path, root, this).into_iter().filter_map(|node| node.value).map(comparable).collect(),
+            Operand::Text(text) => such(&Comparable::Text(text)),
+            Operand::Number(number) => such(&Comparable::Number(number)),
+            Operand::Boolean(value) => such(&Comparable::Boolean(*value)),
+            Operand::Path(path) => self.any(path, asked, &mut |node| node.value.is_some_and(|value| such(&comparable(value)))),
         }
     }
 
-    fn children_of(&self, nodes: Vec<Node<'t>>, name: &str) -> Vec<Node<'t>> {
-        let mut children = Vec::new();
-        for node in nodes {
-            // What is not an object is a primitive, whose children are beside it.
-            let object = node.value.and_then(Value::as_object).or_else(|| node.extra.and_then(Value::as_object));
-            let Some(object) = object else { continue };
-            if self.tree.is_exhausted() {
-                break;
-            }
-            if !self.named(object, name, None, node, &mut children) {
-                self.choices(object, name, node, &mut children);
-            }
+    fn any_child(&self, node: Node<'t>, name: &str, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
+        // What is not an object is a primitive, whose children are beside it.
+        let object = node.value.and_then(Item::as_object).or_else(|| node.extra.and_then(Item::as_object));
+        let Some(object) = object.filter(|_| !self.tree.is_exhausted()) else { return false };
+        match Given::of(object, name) {
+            Some(given) => self.any_given(&given, None, node, such),
+            None => self.any_choice(object, name, node, such),
         }
-        children
     }
 
-    /// Adds what `object` has under exactly this name; says whether it has it.
-    fn named(
-        &self,
-        object: &'t Map<String, Value>,
-        name: &str,
-        chosen: Option<&'t str>,
-        parent: Node<'t>,
-        children: &mut Vec<Node<'t>>,
-    ) -> bool {
-        let Some(given) = Given::of(object, name) else { return false };
-        let all = 0..given.length.unwrap_or(1);
-        children.extend(all.filter_map(|at| self.child(&given, at, parent)).map(|child| Node { chosen, ..child }));
-        true
+    /// Shows what was given under a name.
+    fn any_given(&self, given: &Given<'t>, chosen: Option<&'t str>, parent: Node<'t>, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
+        let mut all = (0..given.length.unwrap_or(1)).filter_map(|at| self.child(given, at, parent));
+        all.any(|child| such(Node { chosen, ..child }))
     }
 
     /// The value at `at` (from 0) of those given under a name.
     fn child(&self, given: &Given<'t>, at: usize, parent: Node<'t>) -> Option<Node<'t>> {
-        let one = |list: Option<&'t Value>| if given.length.is_some() { list.and_then(|list| list.get(at)) } else { list };
+        let one = |list: Option<&'t Item<'t>>| if given.length.is_some() { list.and_then(|list| list.as_array()?.get(at)) } else { list };
         let [value, extra] = [given.value, given.extra].map(|list| one(list).filter(|value| !value.is_null()));
         if value.is_none() && extra.is_none() {
             return None;
         }
-        let link = self.link(Some(parent.link), value, Name::Element(given.key, given.length.map(|_| at)));
+        let at = given.length.map(|_| u32::try_from(at).unwrap_or(u32::MAX));
+        let link = self.link(Some(parent.link), value, Name::Element(given.key, at));
         Some(Node { extra, ..link })
     }
 
-    /// Adds `valueQuantity` for `value`.
-    fn choices(&self, object: &'t Map<String, Value>, name: &str, parent: Node<'t>, children: &mut Vec<Node<'t>>) {
+    /// Shows `valueQuantity` for `value`.
+    fn any_choice(&self, object: &'t [Member<'t>], name: &str, parent: Node<'t>, such: &mut dyn FnMut(Node<'t>) -> bool) -> bool {
         let mut done: Option<&str> = None;
-        for key in object.keys().map(|key| key.strip_prefix('_').unwrap_or(key)) {
+        for key in object.iter().map(|(key, _)| key.strip_prefix('_').unwrap_or(key)) {
             if let Some(chosen) = chosen_type(name, key)
                 && done != Some(key)
             {
-                self.named(object, key, Some(chosen), parent, children);
+                if let Some(given) = Given::of(object, key)
+                    && self.any_given(&given, Some(chosen), parent, such)
+                {
+                    return true;
+                }
                 done = Some(key);
             }
         }
+        false
     }
 
     /// What a reference (or a text that is one) means.
     fn resolve(&self, node: Node<'t>) -> Option<Node<'t>> {
         let value = node.value?;
-        let reference = value.as_str().or_else(|| value.get("reference").and_then(Value::as_str))?;
+        let reference = value.as_str().or_else(|| value.get("reference").and_then(Item::as_str))?;
         if let Some(id) = reference.strip_prefix('#') {
             return self.contained(node.link, id);
         }
@@ -342,22 +417,26 @@ impl<'t> Search<'_, 't> {
     }
 
     /// The resource inside the one around the reference; `#` alone is the one around.
-    fn contained(&self, link: usize, id: &str) -> Option<Node<'t>> {
+    fn contained(&self, link: u32, id: &str) -> Option<Node<'t>> {
         let around = self.around(link)?;
         if id.is_empty() {
             return Some(around);
         }
-        let mut contained = Vec::new();
-        self.named(around.value?.as_object()?, "contained", None, around, &mut contained);
-        contained.into_iter().find(|node| node.value.and_then(|value| value.get("id")).and_then(Value::as_str) == Some(id))
+        let given = Given::of(around.value?.as_object()?, "contained")?;
+        let mut found = None;
+        self.any_given(&given, None, around, &mut |node| {
+            found = Some(node).filter(|node| node.value.and_then(|value| value.get("id")).and_then(Item::as_str) == Some(id));
+            found.is_some()
+        });
+        found
     }
 
     /// The resource around a node that is itself not contained in another.
-    fn around(&self, mut link: usize) -> Option<Node<'t>> {
+    fn around(&self, mut link: u32) -> Option<Node<'t>> {
         loop {
             let (parent, value, contained) = {
                 let links = self.tree.links.borrow();
-                let here = links.get(link)?;
+                let here = links.get(index(link))?;
                 (here.parent, here.value, matches!(here.name, Name::Element("contained", _)))
             };
             if !contained && value.is_some_and(|value| value.get("resourceType").is_some()) {
@@ -369,11 +448,11 @@ impl<'t> Search<'_, 't> {
 
     /// A node found earlier, with its way from the root, so that its extensions and its resource are known again.
     fn enter(&self, found: &Found<'t>) -> Node<'t> {
-        let whole = || self.link(None, Some(found.value), Name::Text(found.location.clone()));
-        self.walk(&found.location).filter(|node| node.value.is_some_and(|value| std::ptr::eq(value, found.value))).unwrap_or_else(whole)
+        let whole = || self.link(None, Some(found.value), Name::Text(found.location.as_str().into()));
+        self.follow(&found.location).filter(|node| node.value.is_some_and(|value| std::ptr::eq(value, found.value))).unwrap_or_else(whole)
     }
 
-    fn walk(&self, location: &str) -> Option<Node<'t>> {
+    fn follow(&self, location: &str) -> Option<Node<'t>> {
         let root = root_name(self.tree.root);
         let mut node = self.tree.root_node();
         let rest = location.strip_prefix(root)?;
@@ -387,45 +466,62 @@ impl<'t> Search<'_, 't> {
         Some(node)
     }
 
-    fn computed(&self, value: &'t Value, path: &Path) -> Node<'t> {
-        self.link(None, Some(value), Name::Text(path.to_string()))
+    fn computed(&self, value: &'t Item<'t>, path: &Path) -> Node<'t> {
+        self.link(None, Some(value), Name::Text(path.text.as_str().into()))
     }
 
-    fn link(&self, parent: Option<usize>, value: Option<&'t Value>, name: Name<'t>) -> Node<'t> {
+    fn link(&self, parent: Option<u32>, value: Option<&'t Item<'t>>, name: Name<'t>) -> Node<'t> {
         let left = self.tree.steps_left.get();
         self.tree.steps_left.set(left.saturating_sub(1));
         let mut links = self.tree.links.borrow_mut();
         // An exhausted search ends: no value, no children.
         let value = if left == 0 { None } else { value };
         links.push(Link { parent, value, name });
-        Node { value, extra: None, chosen: None, link: links.len() - 1 }
+        Node { value, extra: None, chosen: None, link: u32::try_from(links.len() - 1).unwrap_or(u32::MAX) }
     }
 }
 
-static TRUE: Value = Value::Bool(true);
-static FALSE: Value = Value::Bool(false);
+static TRUE: Item<'static> = Item::Bool(true);
+static FALSE: Item<'static> = Item::Bool(false);
 
 /// A number that lives as long as any tree. Each is made once, and a document has no more elements than its limits allow.
-fn count(number: usize) -> &'static Value {
-    static COUNTS: Mutex<BTreeMap<usize, &'static Value>> = Mutex::new(BTreeMap::new());
+fn count(number: usize) -> &'static Item<'static> {
+    static COUNTS: Mutex<BTreeMap<usize, &'static Item<'static>>> = Mutex::new(BTreeMap::new());
     let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    counts.entry(number).or_insert_with(|| Box::leak(Box::new(Value::from(number))))
+    counts.entry(number).or_insert_with(|| Box::leak(Box::new(Item::Number(number.to_string().leak()))))
+}
+
+/// A path that begins with a type begins at the node of that type: the one it is asked of, or the root.
+fn typed<'t>(first: &Step, root: Node<'t>, this: Node<'t>) -> Option<Node<'t>> {
+    let StepKind::Name(name) = &first.kind else { return None };
+    [this, root].into_iter().find(|node| resource_type(*node) == Some(name))
+}
+
+impl StepKind {
+    fn is_name(&self, name: &str) -> bool {
+        matches!(self, Self::Name(known) if known == name)
+    }
+
+    /// It looks at all nodes together: which is the first, how many there are.
+    fn is_of_all(&self) -> bool {
+        matches!(self, Self::Index(_) | Self::First | Self::Last | Self::Exists(_) | Self::Count)
+    }
 }
 
 fn is_type(step: &Step) -> bool {
     matches!(&step.kind, StepKind::Name(name) if is_type_name(name))
 }
 
-fn is_complex(value: &Value) -> bool {
+fn is_complex(value: &Item<'_>) -> bool {
     match value {
-        Value::Object(_) => true,
-        Value::Array(values) => values.first().is_some_and(Value::is_object),
+        Item::Object(_) => true,
+        Item::Array(values) => matches!(values.first(), Some(Item::Object(_))),
         _ => false,
     }
 }
 
-fn resource_type(node: Node<'_>) -> Option<&str> {
-    node.value.and_then(|value| value.get("resourceType")).and_then(Value::as_str)
+fn resource_type<'t>(node: Node<'t>) -> Option<&'t str> {
+    node.value.and_then(|value| value.get("resourceType")).and_then(Item::as_str)
 }
 
 /// A resource of this type, or a choice that was made for it; primitives are written `dateTime` or `DateTime`.
@@ -434,21 +530,21 @@ fn is_of_type(node: Node<'_>, wanted: &str) -> bool {
 }
 
 /// A value as comparisons see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Comparable<'v> {
     Text(&'v str),
-    Number(String),
+    Number(&'v str),
     Boolean(bool),
     /// An object, which is the same as itself and nothing else, however like it another may be.
-    Object(&'v Value),
+    Object(&'v Item<'v>),
 }
 
-fn comparable(value: &Value) -> Comparable<'_> {
+fn comparable<'v>(value: &'v Item<'v>) -> Comparable<'v> {
     match value {
-        Value::String(text) => Comparable::Text(text),
-        Value::Number(number) => Comparable::Number(number.to_string()),
-        Value::Bool(value) => Comparable::Boolean(*value),
-        Value::Null | Value::Array(_) | Value::Object(_) => Comparable::Object(value),
+        Item::Text(text) => Comparable::Text(text),
+        Item::Number(number) => Comparable::Number(number),
+        Item::Bool(value) => Comparable::Boolean(*value),
+        Item::Null | Item::Array(_) | Item::Object(_) => Comparable::Object(value),
     }
 }
 
@@ -478,8 +574,9 @@ fn plain_decimal(number: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bumpalo::Bump;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const BIRTH_TIME: &str = "http://hl7.org/fhir/StructureDefinition/patient-birthTime";
 
@@ -516,9 +613,10 @@ mod tests {
 
     /// What a path finds, with places: `Bundle.type=message`.
     fn found(path: &str, lets: &[(&str, &str)]) -> Vec<String> {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let find = |path: &str, lets: &Lets<'_>| -> Vec<String> {
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = |item: &Item<'_>| item.as_str().map_or_else(|| item.to_value().to_string(), str::to_owned);
             Path::parse(path)
                 .expect(path)
                 .find(&bundle, lets)
@@ -630,7 +728,8 @@ mod tests {
 
     #[test]
     fn a_record_is_made_from_the_node_it_is_over() {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let over = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
         let values = |path: &str| -> Vec<String> {
             let path = Path::parse(path).unwrap();
@@ -652,6 +751,8 @@ mod tests {
             child("1"), child("2"),
             fact("a", "Patient/1"), fact("b", "https://x.example/Patient/1"), fact("c", "Patient/2"), fact("d", "Patient/3"), fact("e", "Patient/3")
         ] });
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle, &arena);
         let patients = Path::parse("Bundle.entry.resource.ofType(Patient)").unwrap().find(&bundle, &Lets::new());
         let observations = Path::parse("Bundle.entry.resource.ofType(Observation)").unwrap().find(&bundle, &Lets::new());
         let ids = |path: &str, base: &Found<'_>, lets: &Lets<'_>| -> String {
@@ -672,7 +773,8 @@ mod tests {
 
     #[test]
     fn what_paths_cost_has_an_end_that_is_said() {
-        let bundle = bundle();
+        let arena = Bump::new();
+        let bundle = Item::of(&bundle(), &arena);
         let path = Path::parse("Bundle.entry.where(Bundle.entry.where(Bundle.entry.resource.id = 'x')).fullUrl").unwrap();
         let unbounded = Tree::new(&bundle);
         assert!(path.find_in(&unbounded, None, &Lets::new()).is_empty() && !unbounded.is_exhausted());
@@ -689,6 +791,8 @@ mod tests {
             json in r#"\{("(entry|name|_name|value|valueCode|reference|fullUrl|resourceType)": ("x"|null|1|\[\]|\[null, "a"\]|\{"name": \[\{"value": 1\}\]\}), ){0,4}"z": 1\}"#,
         ) {
             let tree: Value = serde_json::from_str(&json).unwrap();
+            let arena = Bump::new();
+            let tree = Item::of(&tree, &arena);
             if let Ok(path) = Path::parse(&path) {
                 for found in path.find(&tree, &Lets::new()) {
                     prop_assert!(!found.value.is_null() && !found.location.is_empty());

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Failure, FilingRules, Held, One, Prepared, PreparedOutcome, file_one, json, ledger_id};
+use super::{Failure, FilingRules, Held, Matched, One, Prepared, PreparedOutcome, file_one, json, ledger_id};
 use crate::canon::{
     Child, ChildStatus, EventHeader, EventKind, Identifier, IdentifierUse, IdentityAct, IdentityChange, Instant, NHS_NUMBER_SYSTEM,
     Statement,
@@ -416,11 +416,7 @@ pub(super) fn cleaned(connection: &Connection, statement: &Statement, decision: 
 }
 
 /// Which child an entry is about, as a person decided.
-pub(super) fn as_decided(
-    connection: &Connection,
-    statement: &Statement,
-    decision: Decision,
-) -> Result<(Option<ChildRow>, Option<ChildStatus>, Vec<Evidence>), Failure> {
+pub(super) fn as_decided(connection: &Connection, statement: &Statement, decision: Decision) -> Result<Matched, Failure> {
     match decision {
         Decision::Under(row) => {
             let lost = || super::unindexed(identity::IndexError("the child that was decided on has no record".into()));

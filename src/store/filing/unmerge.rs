@@ -251,27 +251,25 @@ impl One<'_> {
                 moved += self.connection.execute(sql, params![kind, publisher, key, gone])?;
             }
         }
-        let sql = "SELECT publisher, key, seq FROM safeguarding WHERE child = ?1";
-        let rows: Vec<(String, String, i64)> = self
-            .connection
-            .prepare(sql)?
-            .query_map([survivor.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        for (publisher, key, seq) in rows {
-            // Of the statements of one entry, the one that was about either of the two.
-            let sql = "SELECT id FROM event WHERE id >= ?1 AND id < ?2 ORDER BY id";
-            let events: Vec<i64> = self
-                .connection
-                .prepare_cached(sql)?
-                .query_map([seq * 1_024, (seq + 1) * 1_024], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            let mut is_others = false;
-            for event in events {
-                is_others |= side_of(event)? == Side::Other;
-            }
-            if is_others {
-                let sql = "UPDATE safeguarding SET child = ?3 WHERE publisher = ?1 AND key = ?2";
-                self.connection.execute(sql, params![publisher, key, gone])?;
+        // Child protection facts and reviews name the entry: theirs are those of an entry that was about the other.
+        for table in ["safeguarding", "review"] {
+            let sql = format!("SELECT DISTINCT seq FROM {table} WHERE child = ?1");
+            let seqs: Vec<i64> =
+                self.connection.prepare(&sql)?.query_map([survivor.id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            for seq in seqs {
+                let sql = "SELECT id, child FROM event WHERE id >= ?1 AND id < ?2 ORDER BY id";
+                let range = [seq * 1_024, (seq + 1) * 1_024];
+                let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                let events: Vec<(i64, i64)> =
+                    self.connection.prepare_cached(sql)?.query_map(range, read)?.collect::<rusqlite::Result<_>>()?;
+                // Of an entry about several children only those of the two count.
+                let ours = events.into_iter().filter(|(_, child)| *child == survivor.id || others.contains(child));
+                let of: Vec<Side> = ours.map(|(event, _)| side_of(event)).collect::<rusqlite::Result<_>>()?;
+                let is_others = !of.is_empty() && of.iter().all(|side| *side == Side::Other);
+                if is_others {
+                    let sql = format!("UPDATE {table} SET child = ?3 WHERE child = ?1 AND seq = ?2");
+                    self.connection.execute(&sql, [survivor.id, seq, gone])?;
+                }
             }
         }
         Ok(moved)

@@ -1,0 +1,408 @@
+//! The registrar: goes through all messages in the order of the network and says what must become of each, by the rules of identity
+//! and routing and by nothing else. It knows who each message is about in truth and what it says; it reads no bytes and asks no code of the
+//! broker.
+//!
+//! The rules are those of the identity page (sections 1 to 8) and the routing page (sections 2, 3). A rule that a broker may still lack
+//! is named by a feature, so that a verifier can leave it out until it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::life::City;
+use super::london::{Area, DEFAULT_HUB, Home, Practice, Sender, unit_hub};
+use super::message::{Id, Planned, Second, What, day_of};
+
+/// Match by mother, date of birth and birth order (identity rules, section 2, step 3).
+pub const BIRTH_TRIPLE: &str = "birth-triple";
+/// Match by date of birth, names, sex and postcode (step 4).
+pub const DEMOGRAPHIC: &str = "demographic";
+/// What nobody was known for is tried again (step 5).
+pub const RETRY: &str = "retry";
+/// A sealed record (identity rules, section 8).
+pub const SEAL: &str = "seal";
+/// Failsafe clocks (failsafe rules, section 2).
+pub const FAILSAFE: &str = "failsafe";
+/// A child that moves takes its whole record along (section 10; routing rules, section 2).
+pub const TRANSFERS: &str = "transfers";
+
+/// A mother's details count for so many days (routing rules, section 2).
+const NEWBORN_DAYS: i32 = 28;
+
+/// Who is responsible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Assignment {
+    pub(super) hub: &'static str,
+    pub(super) basis: &'static str,
+    pub(super) also: BTreeSet<&'static str>,
+}
+
+/// What becomes of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Filed { stores: BTreeSet<&'static str>, later: BTreeSet<&'static str> },
+    Held(&'static str),
+    Duplicate,
+}
+
+/// A record that the messages of one child make.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dossier {
+    pub(super) child: usize,
+    ids: BTreeSet<Id>,
+    mothers: BTreeSet<Id>,
+    homes: Vec<(u8, Second, Home)>,
+    practices: Vec<(u8, Second, Practice)>,
+    mothers_practice: Option<(Second, Practice)>,
+    born: Vec<(u8, Second, Date)>,
+    weights: Vec<(u8, Second, u16)>,
+    unit: Option<u8>,
+    is_restricted: bool,
+    is_closed: bool,
+    is_order_known: bool,
+    /// Another record goes on in its place.
+    pub(super) is_merged: bool,
+    pub(super) assignment: Option<Assignment>,
+    /// The hub that worked on it last.
+    last: Option<&'static str>,
+    /// When a hub was left, and which.
+    left: Vec<(Second, &'static str)>,
+}
+
+/// What the registrar wrote down of one child.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Register {
+    pub(super) spans: Vec<(Second, Assignment)>,
+    pub(super) stores: BTreeSet<&'static str>,
+    pub(super) needs: BTreeSet<&'static str>,
+    /// Index of the message and its fate.
+    pub(super) fates: Vec<(usize, Fate, BTreeSet<&'static str>)>,
+}
+
+/// All of it.
+pub(super) struct Registrar<'c> {
+    city: &'c City,
+    zone: TimeZone,
+    pub(super) dossiers: Vec<Dossier>,
+    owners: BTreeMap<Id, usize>,
+    mothers: BTreeSet<Id>,
+    pub(super) registers: Vec<Register>,
+}
+
+/// Goes through the whole city.
+pub(super) fn register(city: &City) -> Registrar<'_> {
+    let mut registrar = Registrar {
+        city,
+        zone: super::message::zone(),
+        dossiers: Vec::new(),
+        owners: BTreeMap::new(),
+        mothers: BTreeSet::new(),
+        registers: vec![Register::default(); city.children.len()],
+    };
+    let mut acts = city.acts.clone();
+    acts.sort_by_key(|act| act.at);
+    let mut acts = acts.into_iter().peekable();
+    for (number, message) in city.messages.iter().enumerate() {
+        while let Some(act) = acts.next_if(|act| act.at <= message.at) {
+            registrar.seal(act.child);
+        }
+        registrar.hear(number, message);
+    }
+    acts.for_each(|act| registrar.seal(act.child));
+    registrar.try_again();
+    registrar.count_records();
+    registrar
+}
+
+/// Address, practice and death: the national record, then practices, then hospitals alike, then copies in results (canonical model, section 4).
+fn weight(message: &Planned) -> u8 {
+    match message.sender {
+        _ if !message.is_about_the_person() => 0,
+        Sender::Spine => 3,
+        Sender::Gp => 2,
+        Sender::Maternity(_) | Sender::Pas(_) => 1,
+        _ => 0,
+    }
+}
+
+/// Birth facts: the national record, maternity, PAS.
+fn birth_weight(message: &Planned) -> u8 {
+    match message.sender {
+        _ if !message.is_about_the_person() => 0,
+        Sender::Spine => 3,
+        Sender::Maternity(_) => 2,
+        Sender::Pas(_) => 1,
+        _ => 0,
+    }
+}
+
+fn best<T: Copy>(said: &[(u8, Second, T)]) -> Option<T> {
+    said.iter().max_by_key(|(weight, at, _)| (*weight, *at)).map(|(_, _, what)| *what)
+}
+
+impl Registrar<'_> {
+    fn seal(&mut self, child: usize) {
+        self.dossiers.iter_mut().filter(|dossier| dossier.child == child).for_each(|dossier| dossier.is_closed = true);
+    }
+
+    fn hear(&mut self, number: usize, message: &Planned) {
+        let (fate, needs) = self.fate(message);
+        let Some(register) = self.registers.get_mut(message.child) else { return };
+        register.fates.push((number, fate, needs));
+    }
+
+    fn fate(&mut self, message: &Planned) -> (Fate, BTreeSet<&'static str>) {
+        let nothing = BTreeSet::new;
+        if message.is_duplicate {
+            return (Fate::Duplicate, nothing());
+        }
+        if let What::BloodSpot { spots, .. } = &message.what
+            && spots.iter().any(|spot| spot.status == "44")
+        {
+            return (Fate::Held("unreadable"), nothing());
+        }
+        let said = &message.said;
+        if said.ids.iter().any(|id| self.mothers.contains(id)) {
+            return (Fate::Held("mother"), nothing());
+        }
+        let mut owners: BTreeSet<usize> = said.ids.iter().filter_map(|id| self.owners.get(id).copied()).collect();
+        let closed = |dossier: &usize| self.dossiers.get(*dossier).is_some_and(|dossier| dossier.is_closed);
+        if owners.iter().any(closed) {
+            return (Fate::Held("closed"), BTreeSet::from([SEAL]));
+        }
+        if let What::Merge { prior } = &message.what {
+            let prior = self.owners.get(prior).copied();
+            if let (Some(goes_on), Some(prior)) = (owners.first().copied(), prior.filter(|prior| !owners.contains(prior))) {
+                self.unite(goes_on, prior);
+            } else {
+                owners.extend(prior);
+            }
+        }
+        let is_another = |dossier: &usize| self.dossiers.get(*dossier).is_some_and(|dossier| dossier.child != message.child);
+        if owners.iter().any(is_another) || 1 < owners.len() {
+            return (Fate::Held("conflict"), nothing());
+        }
+        let dossier = match owners.first() {
+            Some(dossier) => *dossier,
+            None => match self.without_identifier(message) {
+                Ok(dossier) => dossier,
+                Err(why) => return (Fate::Held(why), nothing()),
+            },
+        };
+        (self.file(dossier, message), nothing())
+    }
+
+    /// Nobody has an identifier of the message: steps 3 to 5.
+    fn without_identifier(&mut self, message: &Planned) -> Result<usize, &'static str> {
+        let said = &message.said;
+        let living = |dossier: &Dossier| dossier.child == message.child && !dossier.is_merged && !dossier.is_closed;
+        let mothers: BTreeSet<&Id> = said.mother.iter().flat_map(|mother| &mother.ids).collect();
+        let is_order_known = said.births == 1 || said.order.is_some();
+        let by_mother = self.dossiers.iter().position(|dossier| {
+            let same_mother = dossier.mothers.iter().any(|id| mothers.contains(id));
+            living(dossier) && same_mother && is_order_known && (said.births == 1 || dossier.is_order_known)
+        });
+        if let Some(dossier) = by_mother {
+            self.need(message.child, BIRTH_TRIPLE);
+            return Ok(dossier);
+        }
+        let has_number = said.ids.iter().any(Id::is_nhs) && said.status == "01";
+        if !(message.is_about_the_person() || has_number) {
+            return Err("unmatched");
+        }
+        let is_order_known = said.births == 1 || said.order.is_some();
+        self.dossiers.push(Dossier { child: message.child, is_order_known, ..Dossier::default() });
+        Ok(self.dossiers.len() - 1)
+    }
+
+    fn need(&mut self, child: usize, feature: &'static str) {
+        if let Some(register) = self.registers.get_mut(child) {
+            register.needs.insert(feature);
+        }
+    }
+
+    fn unite(&mut self, goes_on: usize, prior: usize) {
+        let Some(other) = self.dossiers.get_mut(prior) else { return };
+        other.is_merged = true;
+        let other = other.clone();
+        for id in &other.ids {
+            self.owners.insert(id.clone(), goes_on);
+        }
+        if let Some(dossier) = self.dossiers.get_mut(goes_on) {
+            dossier.ids.extend(other.ids);
+            dossier.mothers.extend(other.mothers);
+            dossier.homes.extend(other.homes);
+            dossier.practices.extend(other.practices);
+            dossier.born.extend(other.born);
+            dossier.weights.extend(other.weights);
+        }
+    }
+
+    fn file(&mut self, number: usize, message: &Planned) -> Fate {
+        let zone = self.zone.clone();
+        let Some(dossier) = self.dossiers.get_mut(number) else { return Fate::Held("unmatched") };
+        dossier.take(message);
+        for id in &message.said.ids {
+            self.owners.entry(id.clone()).or_insert(number);
+        }
+        if let What::Merge { prior } = &message.what {
+            self.owners.entry(prior.clone()).or_insert(number);
+            dossier.ids.insert(prior.clone());
+        }
+        self.mothers.extend(message.said.mother.iter().flat_map(|mother| &mother.ids).cloned());
+        let before = dossier.assignment.clone();
+        let now = dossier.decide(day_of(message.at, &zone));
+        let mut stores: BTreeSet<&'static str> = now.also.clone();
+        stores.extend(acting(&now));
+        let mut later = BTreeSet::new();
+        if let Some(before) = before.filter(|before| before.hub != now.hub) {
+            // The hub that the child leaves must see that it leaves.
+            stores.extend(acting(&before));
+            dossier.left.extend(acting(&before).map(|hub| (message.at, hub)));
+        } else if !message.is_about_the_person() {
+            let recent = |(left, _): &&(Second, &'static str)| message.at - left <= i64::from(NEWBORN_DAYS) * super::message::DAY;
+            later.extend(dossier.left.iter().filter(recent).map(|(_, hub)| *hub).filter(|hub| !stores.contains(hub)));
+        }
+        dossier.last = acting(&now).or(dossier.last);
+        dossier.assignment = Some(now.clone());
+        if let Some(register) = self.registers.get_mut(message.child) {
+            register.stores.extend(stores.iter().copied());
+            if register.spans.last().is_none_or(|(_, last)| *last != now) {
+                register.spans.push((message.at, now));
+            }
+        }
+        Fate::Filed { stores, later }
+    }
+
+    /// What was held because nobody was known is filed once its child is known by one of its identifiers.
+    fn try_again(&mut self) {
+        for register in &mut self.registers {
+            for (number, fate, needs) in &mut register.fates {
+                let Some(message) = self.city.messages.get(*number) else { continue };
+                let known = message.said.ids.iter().any(|id| self.owners.contains_key(id));
+                if *fate == Fate::Held("unmatched") && known {
+                    *fate = Fate::Filed { stores: BTreeSet::new(), later: BTreeSet::new() };
+                    needs.insert(RETRY);
+                }
+            }
+        }
+    }
+
+    /// More than one record at the end: step 4 could have found that they are one, where it may.
+    fn count_records(&mut self) {
+        for child in 0..self.registers.len() {
+            let living = self.dossiers.iter().filter(|dossier| dossier.child == child && !dossier.is_merged).count();
+            let is_single = self.city.children.get(child).is_some_and(|person| person.births == 1);
+            if 1 < living && is_single {
+                self.need(child, DEMOGRAPHIC);
+            }
+        }
+    }
+
+    /// How many records a child has that go on.
+    pub(super) fn records(&self, child: usize) -> usize {
+        self.living(child).count()
+    }
+
+    fn living(&self, child: usize) -> impl Iterator<Item = &Dossier> {
+        self.dossiers.iter().filter(move |dossier| dossier.child == child && !dossier.is_merged)
+    }
+
+    /// The one record of a child; none where there are several.
+    pub(super) fn only(&self, child: usize) -> Option<&Dossier> {
+        let mut living = self.living(child);
+        living.next().filter(|_| living.next().is_none())
+    }
+}
+
+/// The hub that works on a child: none for a child outside London.
+pub(super) fn acting(assignment: &Assignment) -> Option<&'static str> {
+    match assignment.hub {
+        "OUT" => None,
+        "UNKNOWN" => Some(DEFAULT_HUB),
+        hub => Some(hub),
+    }
+}
+
+impl Dossier {
+    fn take(&mut self, message: &Planned) {
+        let (said, at, weight) = (&message.said, message.ordered_by(), weight(message));
+        self.ids.extend(said.ids.iter().cloned());
+        if matches!(message.what, What::Merge { .. }) {
+            // Details are not changed by a merge (identity rules, section 3).
+            return;
+        }
+        self.mothers.extend(said.mother.iter().flat_map(|mother| &mother.ids).cloned());
+        self.homes.extend(said.home.map(|home| (weight, at, home)));
+        self.practices.extend(said.practice.map(|practice| (weight, at, practice)));
+        if message.is_national()
+            && let Some(practice) = said.mother.as_ref().and_then(|mother| mother.practice)
+        {
+            self.mothers_practice = self.mothers_practice.filter(|(known, _)| at < *known).or(Some((at, practice)));
+        }
+        self.born.push((birth_weight(message), at, said.born));
+        match message.what {
+            // Weight: maternity before the national record (canonical model, section 4).
+            What::Birth { unit, weight_g, .. } => {
+                self.unit = Some(unit);
+                self.weights.push((2, at, weight_g));
+            }
+            What::NationalBirth { unit, weight_g, .. } => {
+                self.unit = Some(unit);
+                self.weights.push((1, at, weight_g));
+            }
+            _ => {}
+        }
+        self.is_restricted |= said.is_restricted;
+    }
+
+    pub(super) fn home(&self) -> Option<Home> {
+        best(&self.homes)
+    }
+
+    pub(super) fn practice(&self) -> Option<Practice> {
+        best(&self.practices)
+    }
+
+    pub(super) fn born(&self) -> Option<Date> {
+        best(&self.born)
+    }
+
+    pub(super) fn weight_g(&self) -> Option<u16> {
+        best(&self.weights)
+    }
+
+    pub(super) fn is_restricted(&self) -> bool {
+        self.is_restricted
+    }
+
+    /// The routing page, sections 2 and 3.
+    fn decide(&self, today: Date) -> Assignment {
+        let age = self.born().and_then(|born| today.since(born).ok()).map_or(0, |span| span.get_days());
+        let is_newborn = age < NEWBORN_DAYS;
+        let by_practice = self.practice().map(|practice| (practice.area(), "gp"));
+        let mothers =
+            self.mothers_practice.filter(|_| is_newborn && by_practice.is_none()).map(|(_, practice)| (practice.area(), "mother_gp"));
+        let by_home = self.home().map(|home| (home.area(), "address"));
+        let by_unit = self.unit.map(|unit| (Area::Hub(unit_hub(unit)), "default"));
+        let (hub, basis) = match by_practice.or(mothers).or(by_home).or(by_unit) {
+            Some((Area::Hub(hub), basis)) => (hub, basis),
+            Some((Area::Out, basis)) => ("OUT", basis),
+            None => ("UNKNOWN", "default"),
+        };
+        let mut also = BTreeSet::new();
+        if !self.is_restricted {
+            also.extend(self.home().and_then(|home| match home.area() {
+                Area::Hub(hub) => Some(hub),
+                Area::Out => None,
+            }));
+            if hub == "OUT" {
+                also.extend(self.last);
+                also.extend(self.unit.filter(|_| is_newborn).map(unit_hub));
+            }
+        }
+        also.remove(hub);
+        Assignment { hub, basis, also }
+    }
+}
