@@ -141,7 +141,7 @@ fn decided_by_hand(directory: &Directory, record: &Record, hub: Option<&HubName>
     let before = record.child.hub.clone();
     let interested = before.as_ref().map(|before| before.interested.clone()).unwrap_or_default();
     let previous = match (hub, before) {
-        (Some(hub), _) => Some(HubAssignment { hub: hub.clone(), basis: HubBasis::Manual, interested }),
+        (Some(hub), _) => Some(HubAssignment { hub: hub.clone(), basis: HubBasis::Manual, interested, left: None }),
         (None, Some(before)) => Some(HubAssignment { basis: HubBasis::Default, ..before }),
         (None, None) => None,
     };

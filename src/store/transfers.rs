@@ -435,7 +435,12 @@ mod tests {
     use crate::canon::HubBasis;
 
     fn assigned(hub: &str, interested: &[&str]) -> HubAssignment {
-        HubAssignment { hub: HubName::new(hub), basis: HubBasis::Address, interested: interested.iter().map(HubName::new).collect() }
+        HubAssignment {
+            hub: HubName::new(hub),
+            basis: HubBasis::Address,
+            interested: interested.iter().map(HubName::new).collect(),
+            left: None,
+        }
     }
 
     /// `NE transfer_out interested` for each hub.
