@@ -12,6 +12,7 @@
 
 mod arguments;
 mod arguments_hubs;
+mod arguments_tables;
 mod check;
 mod city;
 mod coverage;

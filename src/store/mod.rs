@@ -46,6 +46,7 @@ mod documents;
 mod due;
 mod failsafe;
 mod filing;
+mod folder;
 mod folding;
 mod hub;
 mod index;

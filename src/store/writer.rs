@@ -28,6 +28,7 @@ use super::StoreError;
 use super::controls::Controls;
 use super::files::FileIds;
 use super::filing::{FilingRules, Prepared, file_one};
+use super::folder;
 use super::folding;
 use super::retry::{self, ReadAgain};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
@@ -53,8 +54,6 @@ const SENDERS_GONE: Duration = Duration::from_millis(50);
 const WAL_FRAMES_MAX: i64 = 16_384;
 /// Bodies of this size and more are compressed.
 const ZSTD_BYTES_MIN: usize = 4 * 1024;
-/// Given up when the disk is full, so that deliveries can still be noted.
-const BALLAST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]
@@ -127,13 +126,13 @@ impl Ledger {
         let data = &config.data;
         std::fs::create_dir_all(data)
             .map_err(|error| StoreError { text: format!("{} cannot be made: {error}", data.display()), exit: 73 })?;
-        let lock = lock(data)?;
+        let lock = folder::lock(data)?;
         let connection = open_for_writing(data)?;
         if let Some(pages) = config.pages_max {
             connection.pragma_update(None, "max_page_count", pages).map_err(|error| broken(&ledger_file(data), &error))?;
         }
         if config.ballast {
-            lay_ballast(data);
+            folder::lay_ballast(data);
         }
         let appended: i64 = connection
             .query_row("SELECT coalesce(max(seq), 0) FROM entry", [], |row| row.get(0))
@@ -879,29 +878,4 @@ fn pack(files: &std::collections::BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, 
         files.iter().map(|(name, bytes)| (name, String::from_utf8_lossy(bytes))).collect();
     let json = serde_json::to_vec(&text).map_err(|error| unfit(error.to_string()))?;
     zstd::bulk::compress(&json, 3).map_err(|error| unfit(error.to_string()))
-}
-
-fn lock(data: &Path) -> Result<std::fs::File, StoreError> {
-    let path = data.join("lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| StoreError { text: format!("{} cannot be opened: {error}", path.display()), exit: 77 })?;
-    file.try_lock().map_err(|_| StoreError { text: format!("another broker works on {}: stop it first", data.display()), exit: 75 })?;
-    Ok(file)
-}
-
-fn lay_ballast(data: &Path) {
-    let path = data.join("ballast");
-    if path.exists() {
-        return;
-    }
-    // Without room for it there is nothing to give up later; the broker works all the same.
-    let laid = std::fs::File::create(&path)
-        .and_then(|mut file| std::io::copy(&mut std::io::Read::take(std::io::repeat(1), BALLAST_BYTES), &mut file));
-    if laid.is_err() {
-        let _gone = std::fs::remove_file(&path);
-    }
 }
