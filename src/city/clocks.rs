@@ -55,7 +55,8 @@ const RULES: [Rule; 6] = [
 /// The clocks of a child that run out before `end`; `filed` are its messages in the order of the network.
 pub(super) fn of(person: &Person, filed: &[&Planned], end: Second) -> Vec<TruthClock> {
     let zone = zone();
-    let ends = day_of(end - 1, &zone);
+    // The clock of the city comes to stand at its end: what runs out with that second is seen.
+    let ends = day_of(end, &zone);
     let death = filed.iter().find(|message| matches!(message.what, What::NationalDeath { .. })).map(|message| message.at);
     // Nobody waits for a child that died.
     let stops = death.map(|at| day_of(at, &zone));

@@ -9,10 +9,7 @@ use crate::canon::Statement;
 use crate::config::Settings;
 use crate::destinations::Kind;
 use crate::names::ChildId;
-use crate::store::{LedgerReader, StoreError, survey_store_children, survey_store_events};
-
-/// How the names of the broker's own sources begin.
-const OWN: &str = "broker-";
+use crate::store::{LedgerReader, OWN_SOURCES, StoreError, survey_store_children, survey_store_events};
 
 /// A message as its source and control id name it.
 pub type MessageKey = (String, String);
@@ -101,8 +98,8 @@ impl Observed {
         let mut observed = Self::default();
         let mut messages: HashMap<i64, MessageKey> = HashMap::new();
         ledger.survey_entries(&mut |entry| {
-            // What the broker writes into its own journal (tasks of the failsafe) nobody sent.
-            if entry.source.starts_with(OWN) {
+            // What the broker writes into its own journal (tasks, births of a day, decisions) nobody sent.
+            if OWN_SOURCES.contains(&entry.source.as_str()) {
                 return;
             }
             let key = (entry.source, entry.control_id);
@@ -178,7 +175,7 @@ fn store(file: &Path) -> Result<SeenStore, StoreError> {
         seen.children.insert(child);
     })?;
     survey_store_events(file, &mut |event| {
-        if event.source.starts_with(OWN) {
+        if OWN_SOURCES.contains(&event.source.as_str()) {
             return;
         }
         if let Ok(statement) = serde_json::from_str::<Statement>(&event.statement) {

@@ -260,7 +260,8 @@ impl Registrar<'_> {
             // The hub that the child leaves must see that it leaves.
             stores.extend(acting(&before));
             dossier.left.extend(acting(&before).map(|hub| (message.at, hub)));
-        } else if !message.is_about_the_person() {
+        } else if matches!(message.what, What::BloodSpot { .. } | What::Hearing { .. } | What::Examination { .. }) {
+            // Screening results follow a child that moved to the hub that it left (routing rules, section 2).
             let recent = |(left, _): &&(Second, &'static str)| message.at - left <= i64::from(NEWBORN_DAYS) * super::message::DAY;
             later.extend(dossier.left.iter().filter(recent).map(|(_, hub)| *hub).filter(|hub| !stores.contains(hub)));
         }
@@ -289,7 +290,7 @@ impl Registrar<'_> {
         }
     }
 
-    /// More than one record at the end: step 4 could have found that they are one, where it may.
+    /// More than one record at the end: step 4 may have found that they are one, where one of the two came from a child-first source.
     fn count_records(&mut self) {
         for child in 0..self.registers.len() {
             let living = self.dossiers.iter().filter(|dossier| dossier.child == child && !dossier.is_merged).count();

@@ -9,7 +9,7 @@ use super::clocks;
 use super::life::{City, Entry, Person};
 use super::london::lab;
 use super::message::{Planned, Second, What};
-use super::registrar::{DEMOGRAPHIC, Dossier, Fate, Register, Registrar, SEAL, TRANSFERS, acting};
+use super::registrar::{Dossier, Fate, Register, Registrar, SEAL, TRANSFERS, acting};
 use super::truth::{Becomes, HubSpan, Owed, TruthChild, TruthClock, TruthItem, TruthMessage, TruthRecord};
 
 /// NBS status codes that end the screening of a condition (HL7 v2 page, section 5.1).
@@ -90,7 +90,7 @@ impl Scribe<'_> {
             child: name(self.number),
             story: self.person.story.iter().map(|story| (*story).to_owned()).collect(),
             needs: self.register.needs.iter().map(|need| (*need).to_owned()).collect(),
-            records: if self.register.needs.contains(DEMOGRAPHIC) { 1 } else { records },
+            records,
             family: self.person.family_name.clone(),
             identifiers: self.identifiers(),
             hubs: self.register.spans.iter().map(span).collect(),

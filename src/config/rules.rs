@@ -75,11 +75,13 @@ impl Judge<'_, '_, '_> {
                 first.entry(name).or_insert(index);
             }
         }
-        for (index, source) in settings.sources.iter().enumerate().filter(|(_, source)| source.name == "unknown") {
+        let is_kept = |name: &str| name == "unknown" || crate::store::OWN_SOURCES.contains(&name);
+        for (index, source) in settings.sources.iter().enumerate().filter(|(_, source)| is_kept(&source.name)) {
+            let whom = if source.name == "unknown" { "senders that no source fits" } else { "what the broker itself writes" };
             self.error(
                 "C005",
                 &format!("source[{index}].name"),
-                format!("the name \"{}\" is kept for senders that no source fits", source.name),
+                format!("the name \"{}\" is kept for {whom}", source.name),
                 "reserved",
                 "give it another name",
             );

@@ -83,6 +83,9 @@ pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_sto
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 
+/// Names under which the broker writes entries of its own; no sender may have one of them.
+pub const OWN_SOURCES: [&str; 3] = [own::SOURCE, DESK, TASK_SOURCE];
+
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
