@@ -1,7 +1,7 @@
 //! Silence is noticed: a real broker on real sockets lives through weeks by a test clock.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,17 +9,13 @@ use std::time::Duration;
 use chis_broker::store::hub_export;
 use serde_json::Value;
 
-use crate::world::{Acknowledged, Line, PATIENCE, sample};
+use crate::world::{Acknowledged, Line, PATIENCE, free_port, sample};
 
 /// A broker in a process of its own, whose time stands in a file.
 struct Clocked {
     folder: tempfile::TempDir,
     mllp: SocketAddr,
     process: Option<Child>,
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Clocked {

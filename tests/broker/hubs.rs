@@ -1,7 +1,7 @@
 //! A child that moves: each hub's store has what it must have, once, whatever happens in between.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +11,8 @@ use chis_broker::store::{AssignAct, EntryFilter, LedgerReader, hub_births, hub_e
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::world::{Line, PATIENCE, broker, nhs_number, settled};
+use crate::folders::copy;
+use crate::world::{Line, PATIENCE, broker, free_port, nhs_number, settled};
 
 /// Where a child lives and is registered: postcode and practice of a hub, or of nobody's.
 fn place(hub: &str) -> (&'static str, &'static str) {
@@ -167,23 +168,6 @@ struct Process {
     mllp: SocketAddr,
     admin: SocketAddr,
     process: Option<Child>,
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 impl Process {

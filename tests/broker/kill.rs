@@ -1,7 +1,7 @@
 //! kill -9 under load: what was acknowledged is there, once, in order for each child.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,18 +12,13 @@ use chis_broker::store::hub_export;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{Acknowledged, person, settled};
+use crate::world::{Acknowledged, free_port, person, settled};
 
 const KILLS: usize = 8;
 const SENDERS: usize = 4;
 const CHILDREN: usize = 10;
 /// Acknowledged messages between two kills.
 const BETWEEN: usize = 60;
-
-/// A port that nobody has now; the broker gets the same one at each start.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 fn start(data: &Path, mllp: SocketAddr) -> Child {
     Command::new(env!("CARGO_BIN_EXE_chis-broker"))

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stderr, reason = "what did not run is said aloud")]
 #![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
 
+#[path = "../support/folders.rs"]
+mod folders;
+
 mod corpus;
 mod documents;
 mod failsafe;

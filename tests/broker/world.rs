@@ -15,6 +15,11 @@ pub const FREE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 /// How long a test waits for what must come. Reached only when something is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A port that nobody has now; a process gets the same one at each start.
+pub fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind(FREE).unwrap().local_addr().unwrap()
+}
+
 pub fn settings(data: &Path) -> Settings {
     let mut settings = Settings::embedded(data, Some(FREE), Some(FREE), Some(FREE)).expect("the embedded defaults hold");
     // The children of most tests were born on fixed days; clocks are kept where a test is about them.

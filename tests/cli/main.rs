@@ -8,6 +8,9 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "../support/folders.rs"]
+mod folders;
+
 mod identity;
 mod provenance;
 mod safeguarding;

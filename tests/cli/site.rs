@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::folders::copy;
 use crate::{Broker, ran};
 
 /// The shipped mappings and samples in a temporary folder, with a configuration beside them.
@@ -48,18 +49,5 @@ impl Site {
         let (code, answers) = ran(&[&["send"], files, &["--to", &broker.mllp]].concat());
         assert_eq!((code, answers.lines().filter(|line| line.starts_with("AA")).count()), (Some(0), files.len()), "{answers}");
         crate::settled(broker);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
