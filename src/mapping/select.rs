@@ -12,6 +12,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
@@ -570,7 +571,7 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
 /// every one holds, but for those that a table names.
 fn hold_modified(mapping: &Mapping, tree: &Item<'_>, reading: &mut Reading) {
     let mut places = Vec::new();
-    modifiers(tree, "Bundle", mapping, &mut places);
+    modifiers(tree, &mut "Bundle".to_owned(), mapping, &mut places);
     for at in places {
         reading.findings.push(Finding {
             level: Level::Hold,
@@ -587,32 +588,41 @@ fn hold_modified(mapping: &Mapping, tree: &Item<'_>, reading: &mut Reading) {
     }
 }
 
-/// Where a tree has modifier extensions that no table names.
-fn modifiers(tree: &Item<'_>, at: &str, mapping: &Mapping, places: &mut Vec<String>) {
+/// Where a tree has modifier extensions that no table names. `at` is the place of the tree, and is given back as it was.
+fn modifiers(tree: &Item<'_>, at: &mut String, mapping: &Mapping, places: &mut Vec<String>) {
+    let length = at.len();
     match tree {
         Item::Object(members) => {
             for (name, member) in *members {
+                at.push('.');
+                at.push_str(name);
                 if *name != "modifierExtension" {
-                    if matches!(member, Item::Object(_) | Item::Array(_)) {
-                        modifiers(member, &format!("{at}.{name}"), mapping, places);
-                    }
-                    continue;
+                    modifiers(member, at, mapping, places);
+                } else if !all_named(member, mapping) && places.len() < PLACES_NAMED_MAX {
+                    places.push(at.clone());
                 }
-                let known = |one: &Item<'_>| {
-                    let url = one.get("url").and_then(Item::as_str).unwrap_or_default();
-                    mapping.modifiers.as_ref().is_some_and(|table| table.find(url, None).is_some())
-                };
-                let all_known = member.as_array().is_some_and(|all| all.iter().all(known));
-                if !all_known && places.len() < PLACES_NAMED_MAX {
-                    places.push(format!("{at}.{name}"));
-                }
+                at.truncate(length);
             }
         }
-        Item::Array(items) => items.iter().enumerate().for_each(|(number, item)| {
-            modifiers(item, &format!("{at}[{number}]"), mapping, places);
-        }),
+        Item::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                // Writing to a text cannot fail.
+                let _ = write!(at, "[{number}]");
+                modifiers(item, at, mapping, places);
+                at.truncate(length);
+            }
+        }
         _ => {}
     }
+}
+
+/// True where the table names all of these modifier extensions.
+fn all_named(extensions: &Item<'_>, mapping: &Mapping) -> bool {
+    let is_named = |one: &Item<'_>| {
+        let url = one.get("url").and_then(Item::as_str).unwrap_or_default();
+        mapping.modifiers.as_ref().is_some_and(|table| table.find(url, None).is_some())
+    };
+    extensions.as_array().is_some_and(|all| all.iter().all(is_named))
 }
 
 /// MSH-7's offset, where it has one (protocol rules, section 11).
