@@ -27,12 +27,6 @@ pub fn beat() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// The date in London at a moment.
-pub fn london_date(at: Timestamp) -> jiff::civil::Date {
-    let zone = jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC);
-    at.to_zoned(zone).date()
-}
-
 static FOLLOWED: OnceLock<TestClock> = OnceLock::new();
 
 /// Makes [`now`] follow `file` for the rest of this process. Following the same file again changes nothing.

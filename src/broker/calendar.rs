@@ -2,8 +2,8 @@
 //!
 //! # What always holds
 //!
-//! - What a job makes in the ledger ([`Made`]) and the row that says "done" are one transaction: a crash leaves both or neither. What
-//!   it makes elsewhere it makes under the same name when it runs again.
+//! - The row that says "done" is written when the job has made what it makes. Where a crash comes between the two, the job makes the
+//!   same again under the same name.
 //! - All days since the last one that was done are caught up, in their order: after a night on which the broker stood still, too.
 //! - A day has one 06:00 and one 23:59 also when the clocks change. A time that is jumped over is the one after the jump; of one
 //!   that comes twice the first is meant.
@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::failsafe::day::{date_of, local};
 use crate::names::HubName;
-use crate::store::{Ledger, LedgerReader, Made, StoreError};
+use crate::store::{Ledger, LedgerReader, StoreError};
 
 /// Something that is done once a day for each hub.
 pub trait Job: Send {
@@ -28,12 +28,12 @@ pub trait Job: Send {
     fn at(&self) -> Time;
     /// For whom.
     fn hubs(&self) -> Vec<HubName>;
-    /// Does it for a day. What it gives back is written together with the note that it is done.
+    /// Does it for a day; done again, it makes the same.
     ///
     /// # Errors
     ///
     /// It could not be done: it is tried again.
-    fn run(&mut self, hub: &HubName, day: Date, now: Timestamp) -> Result<Made, StoreError>;
+    fn run(&mut self, reader: &LedgerReader, hub: &HubName, day: Date, now: Timestamp) -> Result<(), StoreError>;
 }
 
 /// The days of which a job is to be done at `now`, in order: those after `last`; today alone where nothing was ever done.
@@ -87,8 +87,8 @@ impl Calendar {
             let last = reader.jobs_done(job.name())?;
             for hub in job.hubs() {
                 for day in days_due(last.get(&hub).copied(), job.at(), now) {
-                    let made = job.run(&hub, day, now)?;
-                    self.runtime.block_on(self.ledger.job_done(job.name(), &hub, day, now, made))?;
+                    job.run(reader, &hub, day, now)?;
+                    self.runtime.block_on(self.ledger.job_done(job.name(), &hub, day, now))?;
                     tracing::info!(job = job.name(), hub = %hub, day = %day, "calendar.done");
                     done += 1;
                 }

@@ -4,8 +4,6 @@
 //! One thread asks four times a second what is due; what it does is a transaction of the ledger each. A kill between any two of them
 //! loses nothing: what is on record says where to go on.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Present;
 use super::calendar::days_due;
+use super::laying::lay;
 use crate::clock;
 use crate::config::{BirthsConfig, BirthsFormat, Settings};
 use crate::failsafe::day::{date_of, local};
@@ -40,10 +39,12 @@ pub fn start(
     std::thread::Builder::new().name("daily".into()).spawn(move || {
         let _present = present;
         let daily = DailyWork { end: settings.births.at, ledger, settings, runtime };
+        let mut reader = None;
         loop {
-            let rest = match daily.turn(clock::now()) {
+            let rest = match daily.turn(&mut reader, clock::now()) {
                 Ok(rest) => rest,
                 Err(error) => {
+                    reader = None;
                     tracing::error!(error = %error, "daily.failed: births lists or jobs could not be done; they are tried again");
                     REST
                 }
@@ -67,13 +68,15 @@ struct DailyWork {
 }
 
 impl DailyWork {
-    /// Does what is due. Gives how long to wait.
-    fn turn(&self, now: Timestamp) -> Result<Duration, StoreError> {
-        let reader = LedgerReader::open(self.ledger.data())?;
-        self.births(&reader, now)?;
-        self.files(&reader, now)?;
-        let today = clock::london_date(now);
-        if reader.is_override_due(today)? {
+    /// Does what is due. Gives how long to wait. The reader is opened where there is none yet.
+    fn turn(&self, reader: &mut Option<LedgerReader>, now: Timestamp) -> Result<Duration, StoreError> {
+        let reader = match reader {
+            Some(open) => open,
+            None => reader.insert(LedgerReader::open(self.ledger.data())?),
+        };
+        self.births(reader, now)?;
+        self.files(reader, now)?;
+        if reader.is_override_due(date_of(now))? {
             self.runtime.block_on(self.ledger.apply_overrides(now))?;
         }
         if reader.is_job_running()? {
@@ -115,18 +118,11 @@ impl DailyWork {
 
 /// Writes a list under its name: whole, or not at all. Only this user may read it.
 fn write(folder: &Path, config: &BirthsConfig, list: &BirthsList) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
     let (ending, bytes) = match config.format {
         BirthsFormat::Csv => ("csv", csv_of(list)?),
         BirthsFormat::Json => ("json", serde_json::to_vec_pretty(list)?),
     };
-    let name = format!("births-{}-{}.{ending}", list.hub, list.day);
-    let part = folder.join(format!(".{name}.part"));
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&part, folder.join(name))?;
-    std::fs::File::open(folder)?.sync_all()
+    lay(folder, &format!("births-{}-{}.{ending}", list.hub, list.day), &bytes, 0o600)
 }
 
 /// The columns of a list, in this order.

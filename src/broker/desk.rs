@@ -28,7 +28,7 @@ pub async fn decide(settings: &Settings, act: DeskAct, reason: &str, is_trial: b
     let rules = FilingRules {
         directory: Arc::new(ArcSwap::from_pointee(loaded.directory)),
         destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
-        zone: jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC),
+        zone: crate::failsafe::day::london(),
     };
     let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules).map_err(|error| {
         let text = match error.exit {

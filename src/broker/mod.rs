@@ -17,6 +17,7 @@ pub mod extract;
 pub mod failsafe;
 pub mod filer;
 pub mod import;
+mod laying;
 mod operations;
 pub mod payer;
 pub mod report;
@@ -114,7 +115,7 @@ impl Running {
         let rules = FilingRules {
             directory: Arc::clone(&active.directory),
             destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
-            zone: jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC),
+            zone: crate::failsafe::day::london(),
         };
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
         ledger.keep_bundle(active.bundle.load().hash(), &files, clock::now()).await?;
@@ -274,7 +275,7 @@ fn rule(destination: &crate::destinations::Config) -> DestinationRule {
 fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &Roll) -> Result<std::thread::JoinHandle<()>, StartError> {
     let watching = active.watching(settings);
     let data = settings.store.data.clone();
-    let nightly = report::Nightly { data: data.clone(), folder: settings.reports(), at: settings.failsafe.at, watching: watching.clone() };
+    let nightly = report::Nightly { folder: settings.reports(), at: settings.failsafe.at, watching: watching.clone() };
     let calendar = calendar::Calendar::new(vec![Box::new(nightly)], ledger.clone(), Handle::current());
     let started = failsafe::start(watching, (ledger.clone(), data), calendar, roll.ends.clone(), Handle::current(), roll.present());
     started.map_err(|error| no_thread(&error))

@@ -233,7 +233,7 @@ impl Operations for BrokerOperations {
     }
 
     fn reassign_plan(&self) -> Result<ReassignPlan, StoreError> {
-        self.reader()?.reassign_plan(&self.active.directory.load(), clock::london_date(clock::now()))
+        self.reader()?.reassign_plan(&self.active.directory.load(), crate::failsafe::day::date_of(clock::now()))
     }
 
     fn reassign(&self, reason: &str) -> Result<i64, StoreError> {

@@ -7,7 +7,6 @@
 //! - A file appears whole or not at all, under a name that the same night gives again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,9 +15,10 @@ use serde::Serialize;
 
 use super::calendar::Job;
 use super::failsafe::Watching;
+use super::laying::lay;
 use crate::failsafe::{CLOCKS, ClockState, Rules, day_of};
 use crate::names::{ChildId, HubName};
-use crate::store::{DueRow, LedgerReader, Made, StoreError};
+use crate::store::{DueRow, LedgerReader, StoreError};
 
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,8 +35,6 @@ pub struct Line {
 
 /// The nightly job.
 pub struct Nightly {
-    /// The data folder of the ledger.
-    pub data: PathBuf,
     /// Where reports are laid.
     pub folder: PathBuf,
     /// When.
@@ -58,13 +56,11 @@ impl Job for Nightly {
         self.watching.directory.load().hubs().into_iter().map(|(hub, _)| hub).collect()
     }
 
-    fn run(&mut self, hub: &HubName, day: Date, now: Timestamp) -> Result<Made, StoreError> {
-        let reader = LedgerReader::open(&self.data)?;
-        let lines = lines(&reader, &self.watching.rules.load(), hub, day, now)?;
+    fn run(&mut self, reader: &LedgerReader, hub: &HubName, day: Date, now: Timestamp) -> Result<(), StoreError> {
+        let lines = lines(reader, &self.watching.rules.load(), hub, day, now)?;
         let name = format!("failsafe-{hub}-{day}");
-        lay(&self.folder, &format!("{name}.csv"), &csv(hub, day, &lines))?;
-        lay(&self.folder, &format!("{name}.json"), &json(hub, day, now, &lines))?;
-        Ok(Made::nothing())
+        lay_report(&self.folder, &format!("{name}.csv"), &csv(hub, day, &lines))?;
+        lay_report(&self.folder, &format!("{name}.json"), &json(hub, day, now, &lines))
     }
 }
 
@@ -163,17 +159,9 @@ fn json(hub: &HubName, day: Date, now: Timestamp, lines: &[Line]) -> Vec<u8> {
     serde_json::to_vec_pretty(&report).unwrap_or_default()
 }
 
-/// Writes a file beside its place and moves it there; only this user may read it.
-fn lay(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let failed = |error: std::io::Error| StoreError {
+fn lay_report(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    lay(folder, name, bytes, 0o640).map_err(|error| StoreError {
         text: format!("the report {} cannot be written: {error}; check [failsafe] reports", folder.join(name).display()),
         exit: 74,
-    };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let beside = folder.join(format!(".{name}.part"));
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o640).open(&beside).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, folder.join(name)).map_err(failed)
+    })
 }

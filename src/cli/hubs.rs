@@ -177,7 +177,7 @@ fn plan(reassign: &HubReassign) -> Result<Value, Failure> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(exit::CONFIG, lines.join("\n"))
     })?;
-    let plan = LedgerReader::open(&settings.store.data)?.reassign_plan(&directory, clock::london_date(clock::now()))?;
+    let plan = LedgerReader::open(&settings.store.data)?.reassign_plan(&directory, crate::failsafe::day::date_of(clock::now()))?;
     serde_json::to_value(plan).map_err(|error| Failure::new(exit::BUG, error.to_string()))
 }
 

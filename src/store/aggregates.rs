@@ -27,6 +27,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use self::doubts::Doubts;
+use super::event_row;
 use super::filing::kind_word;
 use super::reviews::{self, Matter, Why};
 use crate::canon::{Action, BloodSpotResult, EventKind, ImmunisationStatus, ResultStatus, Statement};
@@ -588,7 +589,7 @@ fn tell_unread(connection: &Connection, row: i64, now_us: i64) -> rusqlite::Resu
         .collect::<rusqlite::Result<_>>()?;
     for (kind, publisher, key, child) in rows {
         let matter = Matter { why: Why::NotReadAgain, kind, publisher, key };
-        reviews::open(connection, &matter, (row / 1_024, child), now_us)?;
+        reviews::open(connection, &matter, (event_row::entry(row), child), now_us)?;
     }
     Ok(())
 }

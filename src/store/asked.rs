@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::StoreError;
 use super::desk::{IdentityItem, SEALED_ROLE};
+use super::event_row;
 use super::index::Index;
 use super::reader::{LedgerReader, moment};
 use super::retry;
@@ -131,7 +132,8 @@ impl LedgerReader {
         let sql = "SELECT EXISTS(SELECT 1 FROM event v JOIN child c ON c.id = v.child LEFT JOIN merged m ON m.child = c.id
                 LEFT JOIN child s ON s.id = m.survivor WHERE v.id >= ?1 AND v.id < ?2 AND (c.status = 'sealed' OR s.status = 'sealed'))
             OR EXISTS(SELECT 1 FROM standing WHERE seq = ?3 AND reason = 'record-closed')";
-        self.read(|c| c.query_row(sql, params![seq.0 * 1_024, (seq.0 + 1) * 1_024, seq.0], |row| row.get(0)))
+        let [first, end] = event_row::range(seq.0);
+        self.read(|c| c.query_row(sql, params![first, end, seq.0], |row| row.get(0)))
     }
 }
 

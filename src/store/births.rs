@@ -26,7 +26,7 @@ use super::reader::{LedgerReader, moment};
 use super::rows::{BirthAccount, StoreError};
 use super::transfers::Beside;
 use super::writer::{Ledger, row_id};
-use super::{calendar, own};
+use super::{calendar, event_row, own};
 use crate::canon::{Action, Child, ChildStatus, EventKind, Statement};
 use crate::identity::age_days;
 use crate::names::HubName;
@@ -307,9 +307,9 @@ fn send(connection: &Connection, rules: &FilingRules, lists: &[BirthsList], now:
     let Some(day) = lists.first().map(|list| list.day.clone()) else { return Ok(()) };
     let what: Vec<_> = lists.iter().map(|list| serde_json::json!({ "hub": list.hub, "births": list.births.len() })).collect();
     let body = serde_json::json!({ "day": day, "lists": what }).to_string();
-    let seq = own::entry(connection, now, "births-list", &format!("births-{day}"), &body)?;
+    let seq = own::entry(connection, now, own::SOURCE, ("births-list", &format!("births-{day}")), body.as_bytes())?;
     for (place, list) in (0..).zip(lists) {
-        let row = seq.0 * own::STATEMENTS + place;
+        let row = event_row::of(seq.0, place);
         let sql = "INSERT INTO event(id, child, kind, at_us, hub, basis, superseded, evidence, body) VALUES(?1, ?2, 'births-list', ?3, ?4, '', 0, '[]', ?5)";
         connection.prepare_cached(sql)?.execute(params![row, LIST_LANE, now.as_microsecond(), list.hub, b"{}".as_slice()])?;
         let body = Beside::Births(list.clone()).bytes();
@@ -365,7 +365,7 @@ impl LedgerReader {
                 site: site.unwrap_or_else(|| "unknown".to_owned()),
                 hub: record.hub.as_ref().map(|hub| hub.hub.to_string()).unwrap_or_default(),
                 since: moment(maternity_us.or(spine_us).unwrap_or(row.get(7)?)),
-                seq: event.map(|event| event / own::STATEMENTS),
+                seq: event.map(event_row::entry),
                 hours: 0,
                 state: String::new(),
             };

@@ -11,7 +11,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{LedgerReader, StoreError};
+use super::{LedgerReader, StoreError, event_row};
 use crate::canon::{Content, Document, Statement};
 use crate::names::Seq;
 use crate::outbox::FiledEvent;
@@ -50,7 +50,7 @@ impl LedgerReader {
     /// The `number`th document of an entry, from 1, in the order of its events; none where it has not so many.
     pub fn document(&self, seq: Seq, number: usize) -> Result<Option<KeptDocument>, StoreError> {
         let sql = "SELECT body FROM event WHERE id >= ?1 AND id < ?2 ORDER BY id";
-        let events: Vec<Vec<u8>> = self.list(sql, [seq.0 * 1_024, (seq.0 + 1) * 1_024], |row| row.get(0))?;
+        let events: Vec<Vec<u8>> = self.list(sql, event_row::range(seq.0), |row| row.get(0))?;
         let events = events.iter().filter_map(|body| serde_json::from_slice::<FiledEvent>(body).ok());
         let documents: Vec<Document> = events.flat_map(|event| event.statement.documents).collect();
         let count = documents.len();

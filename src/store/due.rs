@@ -1,7 +1,5 @@
 //! What is late or near, for lists and reports; read only.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::params;
@@ -71,13 +69,6 @@ impl LedgerReader {
             return Ok(());
         }
         Err(StoreError { text: "this ledger keeps no clocks yet: start the broker once".into(), exit: 66 })
-    }
-
-    /// The last day of each hub that a job has done.
-    pub fn jobs_done(&self, job: &str) -> Result<BTreeMap<HubName, Date>, StoreError> {
-        let sql = "SELECT hub, max(day) FROM job_done WHERE job = ?1 GROUP BY hub";
-        let rows = self.list(sql, [job], |row| Ok((HubName::new(row.get::<_, String>(0)?), row.get::<_, String>(1)?)))?;
-        Ok(rows.into_iter().filter_map(|(hub, day)| Some((hub, day.parse().ok()?))).collect())
     }
 
     /// Clocks of a hub that somebody must see: all, or those of one kind; what is late longest comes first.

@@ -8,7 +8,6 @@
 //!     clock_closing clocks that a person ended
 //!     task          tasks raised, and how each ended; at most one open for a child and a clock
 //!     hub_move      children that came to another hub
-//!     job_done      (job, hub, day): what the calendar has done
 //!
 //! # Invariants
 //!
@@ -23,13 +22,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::aggregates::{self, Order, Part};
+use super::event_row;
+use super::own;
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::writer::{Act, Ledger, audit, control_key, london_day, row_id};
+use super::writer::{Ledger, audit, row_id};
 use crate::canon::{Action, Child, EventHeader, EventKind, FailsafeTask, Instant, Statement};
 use crate::failsafe::{BirthTold, ClockState, Closing, Facts, Said, Stay};
 use crate::identity::Record;
@@ -62,19 +62,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS task_open ON task(child, kind) WHERE closed_us
 CREATE TABLE IF NOT EXISTS hub_move(
     id INTEGER PRIMARY KEY, child INTEGER NOT NULL, from_hub TEXT NOT NULL, to_hub TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS hub_move_at ON hub_move(at_us);
-CREATE TABLE IF NOT EXISTS job_done(
-    job TEXT NOT NULL, hub TEXT NOT NULL, day TEXT NOT NULL, done_us INTEGER NOT NULL, PRIMARY KEY(job, hub, day)) STRICT, WITHOUT ROWID;
 ";
-
-/// What a job makes in the ledger, written in one transaction with the note that it is done.
-pub struct Made(pub(super) Option<Act>);
-
-impl Made {
-    /// Nothing in the ledger: what it made lies elsewhere.
-    pub fn nothing() -> Self {
-        Self(None)
-    }
-}
 
 /// Who publishes our tasks, and whose entries they are.
 pub const TASK_SOURCE: &str = "broker-failsafe";
@@ -405,18 +393,10 @@ impl TaskWriter<'_> {
         let event = EventHeader { kind: EventKind::Failsafe, action, at, publisher, key: Some(key.clone()), ..EventHeader::default() };
         let statement = Statement { event, tasks: vec![task], ..Statement::default() };
         let body = serde_json::to_vec(&statement).unwrap_or_default();
-        let seq: i64 = c.prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM entry")?.query_row([], |row| row.get(0))?;
-        let (row, control_id, us) = (seq * 1_024, format!("{key}-{seq}"), self.now.as_microsecond());
-        let sql = "INSERT INTO entry(seq, arrived_us, day, source, format, kind, control_id, control_key, sha256, bytes, accepted)
-            VALUES(?1, ?2, ?3, ?4, 'canonical-json', 'failsafe', ?5, ?6, ?7, ?8, 1)";
-        let source = row_id(c, "source", TASK_SOURCE)?;
-        let (control, hash): (i64, [u8; 32]) = (control_key(TASK_SOURCE, &control_id), Sha256::digest(&body).into());
-        let (day, bytes) = (london_day(self.now), body.len() as i64);
-        c.prepare_cached(sql)?.execute(params![seq, us, day, source, control_id, control, hash.as_slice(), bytes])?;
-        c.prepare_cached("INSERT INTO body(seq, zstd, bytes) VALUES(?1, 0, ?2)")?.execute(params![seq, body])?;
-        c.prepare_cached("INSERT INTO standing(seq, state, reason) VALUES(?1, 'filed', '')")?.execute([seq])?;
-        let ledger: Vec<u8> = c.prepare_cached("SELECT value FROM meta WHERE key = 'ledger'")?.query_row([], |row| row.get(0))?;
-        let ledger = Uuid::from_slice(&ledger).unwrap_or_default();
+        let control_id = format!("{key}-{}", own::last(c)? + 1);
+        let seq = own::entry(c, self.now, TASK_SOURCE, ("failsafe", &control_id), &body)?.0;
+        let (row, us) = (event_row::of(seq, 0), self.now.as_microsecond());
+        let ledger = super::filing::ledger_id(c)?;
         let filed = FiledEvent {
             event: EventId(Uuid::new_v5(&ledger, &row.to_be_bytes())),
             seq: Seq(seq),
@@ -496,17 +476,6 @@ impl Ledger {
         }))
         .await?;
         Ok(last.try_recv().ok().flatten())
-    }
-
-    /// Keeps what a job made for a hub and a day, and that it is done; where that is noted already, nothing is done.
-    pub async fn job_done(&self, job: &str, hub: &HubName, day: jiff::civil::Date, now: Timestamp, made: Made) -> Result<(), StoreError> {
-        let (job, hub, day) = (job.to_owned(), hub.as_str().to_owned(), day.to_string());
-        self.act(Box::new(move |connection| {
-            let sql = "INSERT INTO job_done(job, hub, day, done_us) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-            let is_new = connection.execute(sql, params![job, hub, day, now.as_microsecond()])? == 1;
-            made.0.filter(|_| is_new).map_or(Ok(()), |make| make(connection))
-        }))
-        .await
     }
 
     /// A person ends a clock of a child that began at `started`. In the audit under `reason`.
@@ -631,7 +600,7 @@ fn told(connection: &Connection, row: i64, facts: &mut Facts) -> rusqlite::Resul
         let header = &told.statement.event;
         let at = Timestamp::from_microsecond(*at_us).unwrap_or_default();
         if header.action != Action::Delete {
-            facts.births.push(BirthTold { seq: Seq(id / 1_024), at, is_national: header.national });
+            facts.births.push(BirthTold { seq: Seq(event_row::entry(*id)), at, is_national: header.national });
         }
     }
     // Whose record went over has hubs of its own, which are no moves of this child.
@@ -661,7 +630,7 @@ fn told(connection: &Connection, row: i64, facts: &mut Facts) -> rusqlite::Resul
 
 fn arrived(connection: &Connection, event: i64) -> rusqlite::Result<Timestamp> {
     let sql = "SELECT arrived_us FROM entry WHERE seq = ?1";
-    let us: Option<i64> = connection.prepare_cached(sql)?.query_row([event / 1_024], |row| row.get(0)).optional()?;
+    let us: Option<i64> = connection.prepare_cached(sql)?.query_row([event_row::entry(event)], |row| row.get(0)).optional()?;
     Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()).unwrap_or_default())
 }
 
@@ -729,7 +698,7 @@ fn items(connection: &Connection, row: i64, facts: &mut Facts) -> rusqlite::Resu
             }
         }
         let content = standing.content_of(|event| bodies.get(&event).and_then(Option::as_ref));
-        let seq = Seq(standing.parts.iter().map(|part| part.event / 1_024).max().unwrap_or(0));
+        let seq = Seq(standing.parts.iter().map(|part| event_row::entry(part.event)).max().unwrap_or(0));
         let at = Timestamp::from_microsecond(standing.at_us).unwrap_or_default();
         macro_rules! take {
             ($list:ident, $into:ident) => {

@@ -34,6 +34,7 @@ use super::apart;
 use super::births::Heard;
 use super::desk;
 use super::documents;
+use super::event_row;
 use super::index::{ChildRow, Index};
 use super::kin;
 use super::misses::{self, Miss};
@@ -57,7 +58,7 @@ pub(super) use assigning::{ActOf, Assigned, assign_all};
 pub(super) use location::for_hub;
 
 /// Statements of one entry that can be told apart by their event id.
-const STATEMENTS_MAX: usize = 1_024;
+const STATEMENTS_MAX: usize = event_row::PER_ENTRY as usize;
 
 /// What mapping said of an entry, ready to be filed.
 #[derive(Clone, Debug)]
@@ -86,6 +87,26 @@ pub struct Prepared {
     pub released_by: Option<String>,
     /// It came for child protection facts, or might have: listings say nothing of it (decision 17).
     pub apart: bool,
+}
+
+impl Prepared {
+    /// An entry of the broker's own: no mapping read it, and nothing of it is to be filed by itself.
+    fn own(seq: Seq, source: &str, control_id: String, arrived_us: i64) -> Self {
+        Self {
+            seq,
+            source: SourceName::new(source),
+            control_id,
+            arrived_us,
+            rank: 0,
+            mapping: None,
+            bundle: BundleHash::new(""),
+            findings: String::new(),
+            outcome: PreparedOutcome::File(Vec::new()),
+            contents: Vec::new(),
+            released_by: None,
+            apart: false,
+        }
+    }
 }
 
 /// What is to be done with an entry.
@@ -345,7 +366,7 @@ fn file_statements(
             None => Cow::Borrowed(&**whole),
         };
         let public = if safeguarding::is_all(whole) || !whole.safeguarding.is_empty() { Some(safeguarding::public(whole)) } else { None };
-        let row = prepared.seq.0 * STATEMENTS_MAX as i64 + place as i64;
+        let row = event_row::of(prepared.seq.0, place as i64);
         let one = One { connection, prepared, whole, statement: public.as_ref().unwrap_or(whole), rules, ledger, row, decided };
         let one = one.file(decision)?;
         filed.owed.extend(one.owed);
@@ -381,7 +402,7 @@ fn move_status(child: &mut Child, route: &HubAssignment) {
     }
 }
 
-fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
+pub(super) fn ledger_id(connection: &Connection) -> rusqlite::Result<Uuid> {
     let bytes: Vec<u8> = connection.prepare_cached("SELECT value FROM meta WHERE key = 'ledger'")?.query_row([], |row| row.get(0))?;
     Ok(Uuid::from_slice(&bytes).unwrap_or_default())
 }

@@ -25,6 +25,7 @@
 //! - `retry`: messages that wait for their child.
 //! - `failsafe`: when a child is looked at again, where its clocks stood, its open tasks.
 //! - `due`: what is late, for lists and reports.
+//! - `event_row`: the number of an event's row: which entry, which statement.
 //! - `reader`: listings, traces, the account.
 //! - `survey`: the whole of a ledger and of a hub's store, row by row.
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
@@ -44,6 +45,7 @@ mod desk;
 mod files;
 mod documents;
 mod due;
+mod event_row;
 mod failsafe;
 mod filing;
 mod folder;
@@ -72,7 +74,7 @@ pub use births::{BIRTHS_JOB, BirthRow, BirthsList, UnknownRow};
 pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
 pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
-pub use failsafe::{ClockChange, Look, LookedAt, Made, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
+pub use failsafe::{ClockChange, Look, LookedAt, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{HubStore, hub_births, hub_export};

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::births::note_mover;
+use super::event_row;
 use super::filing::FilingRules;
-use super::own;
 use super::reader::{LedgerReader, moment};
 use super::rows::{MoverRow, StoreError};
 use super::transfers::Moving;
@@ -62,7 +62,7 @@ impl LedgerReader {
                 hub: row.get(5)?,
                 since: moment(row.get(6)?),
                 why: row.get(7)?,
-                seq: row.get::<_, i64>(1)? / own::STATEMENTS,
+                seq: event_row::entry(row.get(1)?),
                 taken_by: row.get(8)?,
                 taken: row.get::<_, Option<i64>>(9)?.map(moment),
             };

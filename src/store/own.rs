@@ -5,21 +5,26 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
-use super::writer::{london_day, row_id};
+use super::writer::{control_key, london_day, row_id};
 use crate::names::{Format, Seq};
 
-/// Rows of events of one entry.
-pub(super) const STATEMENTS: i64 = 1_024;
-/// Who sent them: the broker itself.
+/// Who sent those that no part of the broker has a name of its own for.
 pub(super) const SOURCE: &str = "chis-broker";
 
 /// Appends an entry of our own that is filed already: the caller keeps its events in the same transaction.
-pub(super) fn entry(connection: &Connection, now: Timestamp, kind: &str, control_id: &str, body: &str) -> rusqlite::Result<Seq> {
-    let source = row_id(connection, "source", SOURCE)?;
+pub(super) fn entry(
+    connection: &Connection,
+    now: Timestamp,
+    source: &str,
+    (kind, control_id): (&str, &str),
+    body: &[u8],
+) -> rusqlite::Result<Seq> {
+    let control = control_key(source, control_id);
+    let source = row_id(connection, "source", source)?;
     let seq = last(connection)? + 1;
     let sql = "INSERT INTO entry(seq, arrived_us, day, source, format, kind, control_id, control_key, sha256, bytes, accepted)
-        VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 1)";
-    let sha256: [u8; 32] = Sha256::digest(body.as_bytes()).into();
+        VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1)";
+    let sha256: [u8; 32] = Sha256::digest(body).into();
     connection.prepare_cached(sql)?.execute(params![
         seq,
         now.as_microsecond(),
@@ -28,10 +33,11 @@ pub(super) fn entry(connection: &Connection, now: Timestamp, kind: &str, control
         Format::CanonicalJson.as_str(),
         kind,
         control_id,
+        control,
         sha256.as_slice(),
         body.len() as i64
     ])?;
-    connection.prepare_cached("INSERT INTO body(seq, zstd, bytes) VALUES(?1, 0, ?2)")?.execute(params![seq, body.as_bytes()])?;
+    connection.prepare_cached("INSERT INTO body(seq, zstd, bytes) VALUES(?1, 0, ?2)")?.execute(params![seq, body])?;
     connection.prepare_cached("INSERT INTO standing(seq, state, reason) VALUES(?1, 'filed', '')")?.execute([seq])?;
     Ok(Seq(seq))
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use uuid::Uuid;
 
+use super::event_row;
 use super::rows::*;
 use super::schema::{broken, ledger_file, open_for_reading};
 use crate::canon::{Child, CurrentOutcome, ProxyConsent, Statement, current_outcomes};
@@ -107,7 +108,7 @@ impl LedgerReader {
         let (mapping, bundle, findings) = said.unwrap_or_default();
         let sql =
             format!("SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 ORDER BY v.id");
-        let events = self.list(&sql, [seq.0 * 1_024, (seq.0 + 1) * 1_024], event_row)?;
+        let events = self.list(&sql, event_row::range(seq.0), event_row)?;
         let mut debts = Vec::new();
         let mut withheld = Vec::new();
         for (id, event, without) in &events {
@@ -151,7 +152,7 @@ impl LedgerReader {
             "SELECT {EVENT_COLUMNS} FROM event v JOIN child c ON c.id = v.child
              WHERE (v.child = ?1 OR v.child IN (SELECT child FROM merged WHERE survivor = ?1)) AND v.kind <> 'safeguarding' ORDER BY v.id"
         );
-        let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (id / 1_024, event)).collect();
+        let events = self.list(&sql, [id], event_row)?.into_iter().map(|(id, event, _)| (event_row::entry(id), event)).collect();
         let part = |name: &str| record.get(name).cloned().unwrap_or_default();
         let (aggregates, outcomes) = self.read(|connection| aggregates(connection, id))?;
         let reviews = self.reviews(Some(&child.to_string()))?;
@@ -174,9 +175,9 @@ impl LedgerReader {
     pub fn statements_about(&self, seq: Seq, child: ChildId) -> Result<Vec<usize>, StoreError> {
         let sql = "SELECT v.id FROM event v LEFT JOIN merged m ON m.child = v.child JOIN child c ON c.id = coalesce(m.survivor, v.child)
             WHERE v.id >= ?1 AND v.id < ?2 AND c.uuid = ?3 ORDER BY v.id";
-        let rows: Vec<i64> =
-            self.list(sql, params![seq.0 * 1_024, (seq.0 + 1) * 1_024, child.0.as_bytes().as_slice()], |row| row.get(0))?;
-        Ok(rows.into_iter().filter_map(|row| usize::try_from(row % 1_024).ok()).collect())
+        let [first, end] = event_row::range(seq.0);
+        let rows: Vec<i64> = self.list(sql, params![first, end, child.0.as_bytes().as_slice()], |row| row.get(0))?;
+        Ok(rows.into_iter().filter_map(|row| usize::try_from(event_row::place(row)).ok()).collect())
     }
 
     /// Child ids whose current or former NHS number or local identifier this is; of a merged child the one that goes on.
@@ -323,7 +324,8 @@ impl LedgerReader {
     /// What else on record forbids telling parents this event of a child, as it is now.
     pub fn forbidden_to_parents(&self, child: i64, event: &FiledEvent) -> Result<Option<&'static str>, StoreError> {
         let sql = "SELECT id FROM event WHERE id >= ?1 AND id < ?2 AND child = ?3";
-        let rows: Vec<i64> = self.list(sql, params![event.seq.0 * 1_024, (event.seq.0 + 1) * 1_024, child], |row| row.get(0))?;
+        let [first, end] = event_row::range(event.seq.0);
+        let rows: Vec<i64> = self.list(sql, params![first, end, child], |row| row.get(0))?;
         for row in rows {
             if let Some(rule) = self.read(|connection| super::parents::forbids(connection, child, row, event))? {
                 return Ok(Some(rule));
@@ -441,7 +443,7 @@ pub(super) fn aggregate_row(
         return Ok(None);
     }
     let super::aggregates::Standing { kind, publisher, key, at_us, deleted, parts } = standing.clone();
-    let seqs = parts.iter().map(|part| part.event / 1_024).collect();
+    let seqs = parts.iter().map(|part| event_row::entry(part.event)).collect();
     let lists = if deleted { serde_json::Value::Null } else { lists };
     Ok(Some((AggregateRow { kind, publisher, key, at: moment(at_us), seqs, deleted, content: lists }, content)))
 }

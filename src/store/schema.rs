@@ -14,7 +14,7 @@
 //!     document_body  sha-256 | bytes: contents of documents, which events only name
 //!     debt       what is owed to whom, in order; kept for ever with how it ended
 //!     file       files that messages came in, by the hash of name and content
-//!     watch, clock_open, clock_change, clock_closing, task, hub_move, job_done  the failsafe's and the calendar's (`failsafe.rs`)
+//!     watch, clock_open, clock_change, clock_closing, task, hub_move  the failsafe's (`failsafe.rs`)
 //!     review     what was filed and must be looked at by a person
 //!     apart      entries that listings say nothing of
 //!     placed     (file, place): which entry; it makes each message of a file an entry once

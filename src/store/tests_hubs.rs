@@ -68,7 +68,7 @@ impl Site {
     async fn file(&mut self, source: &str, nhs: &str, age: i64, hub: &str, more: Value) {
         self.serial += 1;
         let now = clock::now();
-        let born = clock::london_date(now).checked_sub(age.days()).unwrap();
+        let born = crate::failsafe::day::date_of(now).checked_sub(age.days()).unwrap();
         let mut statement = json!({
             "event": { "kind": "birth", "may_create": true, "at": { "value": now.to_string(), "precision": "second" } },
             "child": {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aggregates::{self, Standing};
 use super::births::BirthsList;
+use super::event_row;
 use super::filing::for_hub;
 use super::reader::LedgerReader;
 use super::rows::{HubPeriod, StoreError};
@@ -401,7 +402,7 @@ impl LedgerReader {
                 from: super::reader::moment(row.get(4)?),
                 to: None,
                 at: super::reader::moment(row.get(5)?),
-                seq: row.get::<_, i64>(6)? / 1_024,
+                seq: event_row::entry(row.get(6)?),
                 reason: row.get(7)?,
             })
         })?;

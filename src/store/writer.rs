@@ -575,13 +575,10 @@ impl Writer {
             self.connection.execute_batch(if outcome.is_ok() { "RELEASE act" } else { "ROLLBACK TO act; RELEASE act" })?;
             done.acts.push(outcome.map_err(|error| broken(&ledger_file(&self.shared.data), &error)));
             turn.acts.push((Box::new(|_| Ok(())), answer));
-            // An act may have made entries of our own.
-            self.last_seq = self.last_seq.max(super::own::last(&self.connection)?);
         }
         if !turn.acts.is_empty() {
             // An act may have made entries of our own.
-            let last: i64 = self.connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM entry")?.query_row([], |row| row.get(0))?;
-            self.last_seq = last;
+            self.last_seq = super::own::last(&self.connection)?;
         }
         self.file_some(!turn.appends.is_empty(), put_back, &mut done)?;
         done.controls_laid = self.controls.lay(&self.connection)?;
@@ -858,8 +855,8 @@ pub(super) fn control_key(source: &str, control_id: &str) -> i64 {
 
 /// The London date of a moment as a number, 20260105.
 pub(super) fn london_day(at: Timestamp) -> i64 {
-    let Ok(zoned) = at.in_tz("Europe/London") else { return 0 };
-    i64::from(zoned.year()) * 10_000 + i64::from(zoned.month()) * 100 + i64::from(zoned.day())
+    let date = crate::failsafe::day::date_of(at);
+    i64::from(date.year()) * 10_000 + i64::from(date.month()) * 100 + i64::from(date.day())
 }
 
 fn squeeze(body: &Bytes) -> (bool, Bytes) {

@@ -390,7 +390,7 @@ fn a_nightly_report_has_every_row_also_where_nothing_is_and_is_made_once_a_day()
     let folder = site.folder.path().join("reports");
     let nightly = || -> Vec<Box<dyn Job>> {
         let at = jiff::civil::Time::constant(6, 0, 0, 0);
-        vec![Box::new(Nightly { data: site.folder.path().to_owned(), folder: folder.clone(), at, watching: site.watching.clone() })]
+        vec![Box::new(Nightly { folder: folder.clone(), at, watching: site.watching.clone() })]
     };
     let calendar = || Calendar::new(nightly(), site.ledger.clone(), site.runtime.handle().clone());
     let tick = |calendar: &mut Calendar, now: &str| calendar.tick(&site.reader(), at(now)).unwrap();

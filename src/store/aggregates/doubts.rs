@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Part, Piece, Refusal, of_child, takes_back};
 use crate::canon::{ConditionOutcome, EventKind, Immunisation, ResultStatus, Statement, is_final};
 use crate::outbox::FiledEvent;
+use crate::store::event_row;
 use crate::store::filing::kind_word;
 use crate::store::reviews::{Matter, Why};
 
@@ -239,7 +240,7 @@ impl<'a> Doubts<'a> {
             let has = |item: usize| part.items.iter().any(|(list, place)| list == "immunisations" && *place == item);
             let mut stands = event.statement.immunisations.iter().enumerate().filter(|(item, _)| has(*item)).map(|(_, given)| given);
             if stands.any(|given| taken_back.iter().any(|gone| is_alike(given, gone))) {
-                return Ok(Some(part.event / 1_024));
+                return Ok(Some(event_row::entry(part.event)));
             }
         }
         Ok(None)

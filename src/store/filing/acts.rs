@@ -18,9 +18,10 @@ use crate::canon::{
 use crate::clock;
 use crate::identity::{self, Evidence, Record};
 use crate::journal::Standing;
-use crate::names::{BundleHash, ChildId, DestinationName, Seq, SourceName};
+use crate::names::{ChildId, DestinationName, Seq};
 use crate::store::StoreError;
 use crate::store::desk::{self, ChildEffect, DESK, Decision, DeskAct, Effect, refused};
+use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
 use crate::store::retry::{self, ReadAgain};
 
@@ -123,22 +124,10 @@ impl Desk<'_> {
 
     /// Runs `work` with what filing needs to keep a record, its event and its debts.
     fn as_filed<T>(&self, statement: &Statement, work: impl FnOnce(&One<'_>) -> Result<T, Stopped>) -> Result<T, Stopped> {
-        let prepared = Prepared {
-            seq: Seq(self.asked.seq),
-            source: SourceName::new(DESK),
-            control_id: format!("{DESK}-{}", self.asked.seq),
-            arrived_us: clock::now().as_microsecond(),
-            rank: 0,
-            mapping: None,
-            bundle: BundleHash::new(""),
-            findings: String::new(),
-            outcome: PreparedOutcome::File(Vec::new()),
-            contents: Vec::new(),
-            released_by: None,
-            apart: false,
-        };
+        let seq = self.asked.seq;
+        let prepared = Prepared::own(Seq(seq), DESK, format!("{DESK}-{seq}"), clock::now().as_microsecond());
         let ledger = ledger_id(self.connection)?;
-        let row = self.asked.seq * super::STATEMENTS_MAX as i64;
+        let row = event_row::of(seq, 0);
         work(&One {
             connection: self.connection,
             prepared: &prepared,
@@ -290,7 +279,7 @@ impl Desk<'_> {
             Some(row) => self.effect(&[&row], owed, vec![format!("message {seq} is filed under child {}", ChildId(row.uuid))]),
             None => {
                 let sql = "SELECT c.id FROM event v JOIN child c ON c.id = v.child WHERE v.id >= ?1 AND v.id < ?2 LIMIT 1";
-                let range = [seq * super::STATEMENTS_MAX as i64, (seq + 1) * super::STATEMENTS_MAX as i64];
+                let range = event_row::range(seq);
                 let row: Option<i64> = self.connection.query_row(sql, range, |row| row.get(0)).optional()?;
                 let made = row.map(|row| Index(self.connection).by_row(row)).transpose().map_err(super::unindexed)?.flatten();
                 let before: Vec<&ChildRow> = made.iter().collect();

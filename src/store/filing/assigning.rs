@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::merging::Owing;
-use super::{Failure, FilingRules, Held, One, Prepared, PreparedOutcome, ledger_id, move_status};
+use super::{Failure, FilingRules, Held, One, Prepared, ledger_id, move_status};
 use crate::canon::{Action, EventHeader, EventKind, HubAssignment, Instant, Statement};
-use crate::names::{BundleHash, DestinationName, Seq, SourceName};
+use crate::names::DestinationName;
+use crate::store::event_row;
 use crate::store::index::ChildRow;
 use crate::store::own;
 
@@ -45,8 +46,8 @@ pub(in crate::store) fn assign_all(
         return Ok(owed);
     }
     let body = serde_json::json!({ "act": act.kind, "reason": act.reason, "children": changes.len() }).to_string();
-    let seq = own::entry(connection, act.now, act.kind, act.control_id, &body)?;
-    let prepared = prepared(seq, act);
+    let seq = own::entry(connection, act.now, own::SOURCE, (act.kind, act.control_id), body.as_bytes())?;
+    let prepared = Prepared::own(seq, own::SOURCE, act.control_id.to_owned(), act.now.as_microsecond());
     let ledger = ledger_id(connection)?;
     let header = EventHeader {
         kind: EventKind::Person,
@@ -58,28 +59,11 @@ pub(in crate::store) fn assign_all(
     };
     let statement = Statement { event: header, ..Statement::default() };
     for (place, change) in (0..).zip(changes) {
-        let row = seq.0 * own::STATEMENTS + place;
+        let row = event_row::of(seq.0, place);
         let one = One { connection, prepared: &prepared, whole: &statement, statement: &statement, rules, ledger, row, decided: false };
         owed.extend(one.assign(change, act.reason).map_err(as_sql)?);
     }
     Ok(owed)
-}
-
-fn prepared(seq: Seq, act: &ActOf<'_>) -> Prepared {
-    Prepared {
-        seq,
-        source: SourceName::new(own::SOURCE),
-        control_id: act.control_id.to_owned(),
-        arrived_us: act.now.as_microsecond(),
-        rank: 0,
-        mapping: None,
-        bundle: BundleHash::new(""),
-        findings: String::new(),
-        outcome: PreparedOutcome::File(Vec::new()),
-        contents: Vec::new(),
-        released_by: None,
-        apart: false,
-    }
 }
 
 /// An act is done whole or not at all; there is no message that could be held.

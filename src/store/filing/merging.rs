@@ -22,6 +22,7 @@ use crate::names::{ChildId, DestinationName, EventId};
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
 use crate::store::births::Heard;
+use crate::store::event_row;
 use crate::store::filing::{Recipient, STATEMENTS_MAX};
 use crate::store::index::{ChildRow, Index};
 use crate::store::movers;
@@ -122,12 +123,12 @@ impl One<'_> {
 
     /// The same statement as it is filed under the child that is gone: rows of an entry are taken from its end.
     pub(super) fn of_the_other(&self) -> Result<Self, Failure> {
-        let (first, place) = (self.row - self.row % STATEMENTS_MAX as i64, self.row % STATEMENTS_MAX as i64);
-        if STATEMENTS_MAX as i64 <= 2 * place {
+        let (first, place) = (event_row::of(event_row::entry(self.row), 0), event_row::place(self.row));
+        if event_row::PER_ENTRY <= 2 * place {
             let text = format!("at most {} children are merged by one message", STATEMENTS_MAX / 2);
             return Err(Failure::Held(Held::Person { code: "statement-count".into(), text, evidence: Vec::new() }));
         }
-        Ok(Self { row: first + STATEMENTS_MAX as i64 - 1 - place, ..*self })
+        Ok(Self { row: first + event_row::PER_ENTRY - 1 - place, ..*self })
     }
 
     /// Routes and keeps a record with its event and debts. `also`: whose hubs hear of it besides.

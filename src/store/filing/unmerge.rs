@@ -27,6 +27,7 @@ use crate::names::{ChildId, DestinationName};
 use crate::outbox::FiledEvent;
 use crate::store::aggregates;
 use crate::store::desk;
+use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
 
 /// What both records were.
@@ -79,7 +80,7 @@ impl One<'_> {
             placing.place(event);
         }
         let mut unplaced: BTreeSet<i64> =
-            placing.sides.iter().filter(|(_, side)| **side == Side::Unplaced).map(|(row, _)| *row / 1_024).collect();
+            placing.sides.iter().filter(|(_, side)| **side == Side::Unplaced).map(|(row, _)| event_row::entry(*row)).collect();
         self.give_back_identifiers(&survivor, gone, &placing)?;
         let sql = "UPDATE merged SET survivor = ?1 WHERE child = ?2";
         for earlier in &before.earlier {
@@ -244,7 +245,7 @@ impl One<'_> {
             let events: Vec<i64> = aggregates::read_parts(&parts).iter().map(|part| part.event).collect();
             let of: Vec<Side> = events.iter().map(|event| side_of(*event)).collect::<rusqlite::Result<_>>()?;
             if of.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
-                unplaced.extend(events.last().map(|event| event / 1_024));
+                unplaced.extend(events.last().map(|event| event_row::entry(*event)));
             }
             if of.last() == Some(&Side::Other) {
                 let sql = "UPDATE aggregate SET child = ?4 WHERE kind = ?1 AND publisher = ?2 AND key = ?3";
@@ -258,7 +259,7 @@ impl One<'_> {
                 self.connection.prepare(&sql)?.query_map([survivor.id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             for seq in seqs {
                 let sql = "SELECT id, child FROM event WHERE id >= ?1 AND id < ?2 ORDER BY id";
-                let range = [seq * 1_024, (seq + 1) * 1_024];
+                let range = event_row::range(seq);
                 let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
                 let events: Vec<(i64, i64)> =
                     self.connection.prepare_cached(sql)?.query_map(range, read)?.collect::<rusqlite::Result<_>>()?;
