@@ -33,7 +33,7 @@ mod word;
 use jiff::civil;
 use serde::{Deserialize, Serialize};
 
-use crate::canon::{Child, ChildStatus, NhsNumber, Sex};
+use crate::canon::{Child, ChildStatus, Identifier, NhsNumber, Sex};
 use crate::names::ChildId;
 
 pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, is_barred, likeness_marks, mothers_ids};
@@ -65,6 +65,14 @@ pub trait ChildIndex {
     fn by_nhs_number(&self, number: NhsNumber) -> Result<Option<Sketch>, IndexError>;
     /// The child that has this local identifier (`system` is `urn:v2:<authority>` or a URI).
     fn by_local_id(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError>;
+
+    /// The child that has this identifier, of whichever kind it is.
+    fn holder(&self, id: &Identifier) -> Result<Option<Sketch>, IndexError> {
+        match id.nhs_number() {
+            Some(number) => self.by_nhs_number(number),
+            None => self.by_local_id(&id.system, &id.value),
+        }
+    }
 
     /// True where this identifier is on record as that of a child's mother or another relation.
     fn is_a_relations(&self, _system: &str, _value: &str) -> Result<bool, IndexError> {

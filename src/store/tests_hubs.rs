@@ -305,3 +305,63 @@ fn a_store_that_was_made_before_moves_were_known_is_opened_and_takes_them() {
     assert_eq!(hub_births(&file, "2026-01-05").unwrap(), Some((0, 0, Vec::new())));
     assert_eq!(hub_export(&file, &mut |_| Ok(())).unwrap(), 1);
 }
+
+/// A record that a hospital knows by its own number alone, of whoever lives there.
+fn local(number: &str) -> Value {
+    json!({ "event": { "kind": "person" }, "child": { "identifiers": [{ "value": number, "system": "urn:v2:RJ1", "type": "PI" }] } })
+}
+
+/// The child of this NHS number and the one of this local number are one.
+fn a40(number: &str) -> Value {
+    let prior = json!({ "value": number, "system": "urn:v2:RJ1", "type": "PI" });
+    json!({ "event": { "kind": "merge" }, "child": { "names": [] , "addresses": [] },
+        "identity_changes": [{ "act": "merge", "prior": [prior] }] })
+}
+
+impl Site {
+    /// The children that events of deliveries to a hub's store are about, without those whose event has no delivery of its own.
+    fn told_of(&self, hub: &str) -> Vec<crate::names::ChildId> {
+        let (reader, name) = (self.reader(), HubName::new(hub));
+        let mut children = Vec::new();
+        for debt in reader.owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
+            match reader.store_delivery(&name, &debt.event, debt.body.as_deref()).unwrap().unwrap() {
+                StoreDelivery::Event(event) => children.push(event.child_id),
+                StoreDelivery::Moved(moved) => children.extend(moved.earlier.iter().chain([&moved.event]).map(|event| event.child_id)),
+                StoreDelivery::Births(_) => {}
+            }
+        }
+        children
+    }
+
+    fn by_local(&self, number: &str) -> crate::names::ChildId {
+        self.reader().children_by_identifier(number).unwrap().first().copied().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_unlink_a_new_hub_hears_of_its_own_child_and_of_no_other() {
+    let mut site = Site::new();
+    site.file("pas", "9990000018", 5, "NE", json!({ "event": { "kind": "person" } })).await;
+    site.file("pas", "", 5, "NE", local("B1")).await;
+    let other = site.by_local("B1");
+    site.file("pas", "9990000018", 5, "NE", a40("B1")).await;
+    site.file("pas", "", 5, "NE", local("B1")).await;
+    site.ledger.decide(DeskAct::Unlink { other }, "two children", false, clock::now()).await.unwrap();
+    assert_eq!(site.by_local("B1"), other);
+    site.file("pas", "", 5, "SW", local("B1")).await;
+    let told: std::collections::BTreeSet<_> = site.told_of("SW").into_iter().collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), [other]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_shows_a_hidden_childs_history_to_no_hub_that_had_it_not() {
+    let mut site = Site::new();
+    site.file("pas", "9990000018", 5, "SW", json!({ "event": { "kind": "person" } })).await;
+    let mut hidden = local("B1");
+    merge(&mut hidden, &json!({ "child": { "flags": { "sensitivity": "restricted" } } }));
+    site.file("pas", "", 5, "NE", hidden).await;
+    let other = site.by_local("B1");
+    site.file("pas", "9990000018", 5, "SW", a40("B1")).await;
+    assert!(site.told_of("NE").contains(&other), "its own hub hears what became of it");
+    assert!(!site.told_of("SW").contains(&other), "the other hub had nothing of it");
+}

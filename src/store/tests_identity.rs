@@ -639,6 +639,61 @@ async fn merges_are_taken_back_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_merges_into_one_record_are_taken_back_without_a_trace_of_the_others() {
+    let mut site = Site::new().await;
+    let mut children = Vec::new();
+    for id in ["A", "B", "C"] {
+        let seq = site.file(&format!("pas: person may-create mrn={id} born=2026-01-05")).await;
+        children.push(site.child_of(seq));
+    }
+    site.file("pas: merge mrn=A born=2026-01-05 gone=B").await;
+    site.file("pas: merge mrn=A born=2026-01-05 gone=C at=11:00").await;
+    assert!(site.decide(DeskAct::Unlink { other: children[2] }).await.unwrap().done);
+    assert!(site.decide(DeskAct::Unlink { other: children[1] }).await.unwrap().done);
+    for (child, id) in children.iter().zip(["A", "B", "C"]) {
+        let record = site.record(*child);
+        let ids: Vec<&str> = record["identifiers"].as_array().unwrap().iter().map(|id| id["value"].as_str().unwrap()).collect();
+        assert_eq!(ids, [id]);
+        let late = site.file(&format!("pas: person mrn={id} born=2026-01-05 at=12:00")).await;
+        assert_eq!(site.child_of(late), *child);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlink_asks_nobody_about_what_the_broker_itself_wrote() {
+    let mut site = Site::new().await;
+    let a = site.file("pas: person may-create mrn=A born=2026-01-05").await;
+    let b = site.file("pas: person may-create mrn=B born=2026-01-05").await;
+    let c = site.file("pas: person may-create mrn=C born=2026-01-05").await;
+    let (one, two, three) = (site.child_of(a), site.child_of(b), site.child_of(c));
+    site.file("pas: merge mrn=A born=2026-01-05 gone=B").await;
+    // A decision of a person is an entry of our own on the record.
+    assert!(site.decide(DeskAct::Link { survivor: one, other: three, although_numbers_differ: false }).await.unwrap().done);
+    assert!(site.decide(DeskAct::Unlink { other: three }).await.unwrap().done);
+    let effect = site.decide(DeskAct::Unlink { other: two }).await.unwrap();
+    assert!(!effect.text.iter().any(|line| line.contains("need a look") && !line.contains(" 0 need")), "{effect:?}");
+    assert_eq!(site.items(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_that_went_over_with_a_merge_is_lifted_on_the_record_that_goes_on() {
+    let mut site = Site::new().await;
+    let a = site.file("pas: person may-create mrn=A born=2026-01-05").await;
+    let (source, mut statement) = said("pas: birth may-create mrn=B born=2026-01-05");
+    statement.child.flags.birth_needs_review = true;
+    let b = site.file_said((source, statement), clock::now()).await;
+    assert_eq!(site.items(), [format!("birth-or-death {b}")]);
+    site.file("pas: merge mrn=A born=2026-01-05 gone=B").await;
+    let goes_on = site.child_of(a);
+    let marked = |site: &Site| site.record(goes_on)["flags"]["birth_needs_review"].as_bool().unwrap_or(false);
+    assert!(marked(&site));
+    let item = site.reader().identity_items(clock::now()).unwrap()[0].item.clone();
+    let item = item.trim_start_matches("item-").parse().unwrap();
+    assert!(site.decide(DeskAct::Close { item }).await.unwrap().done);
+    assert!(!marked(&site));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_files_a_message_without_the_identifier_that_is_somebody_elses() {
     let mut site = Site::new().await;
     let born = site.file("maternity: birth may-create mrn=B1 born=2026-01-05 mother=M1 order=1").await;

@@ -20,6 +20,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::aggregates::{self, Standing};
 use super::births::BirthsList;
@@ -29,7 +30,7 @@ use super::reader::LedgerReader;
 use super::rows::{HubPeriod, StoreError};
 use crate::canon::{EventKind, HubAssignment};
 use crate::destinations;
-use crate::names::HubName;
+use crate::names::{ChildId, HubName};
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
 
@@ -364,11 +365,13 @@ impl LedgerReader {
                 let Some(event) = read(event) else { return Ok(Err("the filed event cannot be read")) };
                 let mut earlier = Vec::with_capacity(transfer.events.len());
                 for row in &transfer.events {
-                    let body: Option<Vec<u8>> = self.read(|c| {
-                        c.prepare_cached("SELECT body FROM event WHERE id = ?1")?.query_row([row], |row| row.get(0)).optional()
-                    })?;
-                    let Some(one) = body.and_then(|body| read(&body)) else { return Ok(Err("an earlier event cannot be read")) };
-                    earlier.push(one);
+                    // Whose it is says the row: an un-merge puts an event under another child and leaves its body.
+                    let sql = "SELECT v.body, c.uuid FROM event v JOIN child c ON c.id = v.child WHERE v.id = ?1";
+                    let found: Option<(Vec<u8>, Vec<u8>)> =
+                        self.read(|c| c.prepare_cached(sql)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?))).optional())?;
+                    let owned = found.and_then(|(body, child)| Some((read(&body)?, Uuid::from_slice(&child).ok()?)));
+                    let Some((one, child)) = owned else { return Ok(Err("an earlier event cannot be read")) };
+                    earlier.push(FiledEvent { child_id: ChildId(child), ..one });
                 }
                 // In the order in which the record grew.
                 earlier.sort_by_key(|one| (one.child_id != event.child_id, one.version));

@@ -308,6 +308,11 @@ impl Desk<'_> {
         self.connection.execute("UPDATE identity_item SET closed_us = ?2 WHERE id = ?1", [item, clock::now().as_microsecond()])?;
         let missing = || refused(65, "the child of this item is not on record");
         let child = Index(self.connection).by_row(row).map_err(super::unindexed)?.ok_or_else(missing)?;
+        // What a merged record was marked with went over to the one that goes on.
+        let child = match child.record.child.merged_into {
+            Some(goes_on) => self.row(goes_on)?,
+            None => child,
+        };
         let mut record = child.record.clone();
         record.child.flags.birth_needs_review &= kind != "birth-or-death";
         let statement = Statement { event: header(EventKind::Person), ..Statement::default() };
@@ -388,10 +393,7 @@ pub(super) fn cleaned(connection: &Connection, statement: &Statement, decision: 
     let number = own.as_ref().and_then(|row| verified(&row.record.child));
     let mut kept = Vec::new();
     for id in &statement.child.identifiers {
-        let holder = match id.nhs_number() {
-            Some(number) => index.by_nhs_number(number).map_err(super::unindexed)?,
-            None => index.by_local_id(&id.system, &id.value).map_err(super::unindexed)?,
-        };
+        let holder = index.holder(id).map_err(super::unindexed)?;
         let is_anothers = holder.is_some_and(|holder| own.as_ref().is_none_or(|own| own.uuid != holder.id.0));
         let is_a_relations = index.is_a_relations(&id.system, &id.value).map_err(super::unindexed)?;
         let is_another_number = id.nhs_number().is_some_and(|said| number.as_ref().is_some_and(|known| *known != said.to_string()));

@@ -80,7 +80,9 @@ impl One<'_> {
         // What the other knew may have moved the survivor to another hub; the one it was with must hear of the other too.
         let goes_on = Index(self.connection).by_row(survivor.id).map_err(unindexed)?;
         let now = goes_on.and_then(|row| row.record.child.hub);
-        let hubs: Vec<HubAssignment> = survivor.record.child.hub.clone().into_iter().chain(now).collect();
+        // Of a hidden child no hub hears that had it not (identity rules, section 9).
+        let had = survivor.record.child.hub.clone().filter(|_| !other.record.child.flags.is_restricted());
+        let hubs: Vec<HubAssignment> = had.into_iter().chain(now).collect();
         let mut gone = other.record.clone();
         gone.child.status = Some(ChildStatus::Merged);
         gone.child.merged_into = Some(ChildId(survivor.uuid));

@@ -22,9 +22,11 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Held, One, acts, json, unindexed};
 use crate::canon::{Child, HubAssignment, Identifier, Statement};
 use crate::clock;
+use crate::identity::ChildIndex as _;
 use crate::identity::{self, Evidence, Record, Said};
 use crate::names::{ChildId, DestinationName};
 use crate::outbox::FiledEvent;
+use crate::store::OWN_SOURCES;
 use crate::store::aggregates;
 use crate::store::desk;
 use crate::store::event_row;
@@ -74,7 +76,7 @@ impl One<'_> {
     /// Parts a record from the one that it was made a part of.
     pub(super) fn part(&self, gone: &ChildRow, evidence: &[Evidence]) -> Result<Parted, acts::Stopped> {
         let (before, survivor, version) = self.before(gone)?;
-        let since = self.since(&survivor, version)?;
+        let since = self.since(&survivor, gone, version)?;
         let mut placing = Placing::new(&before, ranks(&survivor.record));
         for event in &since {
             placing.place(event);
@@ -173,8 +175,9 @@ impl One<'_> {
         Ok((before, survivor, version))
     }
 
-    /// What was filed under the survivor since the merge, in the order of filing.
-    fn since(&self, survivor: &ChildRow, version: i64) -> Result<Vec<Since>, Failure> {
+    /// What was filed under the survivor since the merge, in the order of filing. Identifiers that were given up for it and are a third
+    /// record's by now are not said again: their merge was taken back.
+    fn since(&self, survivor: &ChildRow, gone: &ChildRow, version: i64) -> Result<Vec<Since>, Failure> {
         let sql = "SELECT id, at_us, body FROM event WHERE child = ?1 AND id <> ?2";
         let mut statement = self.connection.prepare(sql)?;
         let rows = statement.query_map([survivor.id, self.row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -186,6 +189,17 @@ impl One<'_> {
             if version + 1 < event.version {
                 since.push(Since { row, at_us, event });
             }
+        }
+        let index = Index(self.connection);
+        for change in since.iter_mut().flat_map(|since| &mut since.event.statement.identity_changes) {
+            let mut kept = Vec::with_capacity(change.prior.len());
+            for id in &change.prior {
+                let holder = index.holder(id).map_err(unindexed)?;
+                if holder.is_none_or(|holder| [survivor.uuid, gone.uuid].contains(&holder.id.0)) {
+                    kept.push(id.clone());
+                }
+            }
+            change.prior = kept;
         }
         since.sort_by_key(|since| since.event.version);
         Ok(since)
@@ -346,6 +360,11 @@ impl Placing {
     }
 
     fn place(&mut self, since: &Since) {
+        // What the broker wrote itself names nobody: it stays, and there is nothing to ask.
+        if OWN_SOURCES.contains(&since.event.source.as_str()) {
+            self.sides.insert(since.row, Side::Survivor);
+            return;
+        }
         let said = &since.event.statement;
         let prior = said.identity_changes.iter().flat_map(|change| &change.prior);
         let ids: Vec<&Identifier> = said.child.identifiers.iter().chain(prior).collect();
