@@ -12,10 +12,10 @@
 
 use jiff::{ToSpan, civil};
 
-use super::decide::{Compared, Hold, Matching, compare_dates, compare_orders, hold, in_use, is_local};
+use super::decide::{Compared, Hold, Matching, compare_dates, compare_orders, hold, in_use, is_local, order, own_families, postcode};
 use super::name::{is_placeholder, plain_name};
 use super::{ChildIndex, IndexError, Sketch, age_days, sex_agrees, stated};
-use crate::canon::{BirthFacts, Child, ChildStatus, Date, EventKind, Identifier, Name, Relation, Statement};
+use crate::canon::{Child, ChildStatus, Date, EventKind, Identifier, Name, Relation, Statement};
 use crate::names::ChildId;
 
 /// Births of one mother within so many days are one birth (identity rules, section 5).
@@ -63,13 +63,12 @@ fn mark(text: &str) -> i64 {
 
 /// The child's own family names and its mother's, for comparison (identity rules, section 2, step 4); placeholders are none.
 fn families(child: &Child) -> Vec<String> {
-    let own = child.names.iter().filter(|name| is_real(name)).filter_map(|name| name.family.as_deref());
     let mothers = child.relations.iter().filter(|relation| relation.is_mother());
     let hers = mothers.flat_map(|mother| {
         let name = mother.name.as_ref().and_then(|name| name.family.as_deref());
         name.into_iter().chain(mother.birth_family_name.as_deref())
     });
-    let mut families: Vec<String> = own.chain(hers).map(plain_name).filter(|name| !name.is_empty()).collect();
+    let mut families: Vec<String> = own_families(child).chain(hers.map(plain_name).filter(|name| !name.is_empty())).collect();
     families.sort();
     families.dedup();
     families
@@ -79,28 +78,15 @@ fn is_real(name: &Name) -> bool {
     !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given)
 }
 
-/// The home postcode; ZZ99 stands for no place at all.
-fn postcode(child: &Child) -> Option<String> {
-    let text: String = child.home()?.postcode.as_ref()?.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect();
-    (!text.is_empty() && !text.starts_with("ZZ99")).then_some(text)
-}
-
 fn born(child: &Child) -> Option<civil::Date> {
     child.birth.date.as_ref().and_then(Date::civil)
-}
-
-fn order(birth: &BirthFacts) -> Option<i64> {
-    birth.birth_order.filter(|order| (1..8).contains(order))
 }
 
 /// One of several by what is said of it, or by a name that says TWIN.
 fn is_one_of_several(child: &Child) -> bool {
     let says = |text: &str| text.to_uppercase().split(|c: char| !c.is_alphabetic()).any(|word| matches!(word, "TWIN" | "TRIPLET" | "QUAD"));
     let named = child.names.iter().any(|name| !is_real(name) && name.family.iter().chain(&name.given).any(|part| says(part)));
-    order(&child.birth).is_some_and(|order| 1 < order)
-        || child.birth.multiple == Some(true)
-        || child.birth.births_in_confinement.is_some_and(|births| 1 < births)
-        || named
+    child.birth.is_multiple() || named
 }
 
 /// Nobody may be added to a closed record by steps 3 and 4.

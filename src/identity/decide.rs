@@ -422,13 +422,26 @@ fn first_day(date: &Date) -> Option<civil::Date> {
     padded.parse().ok()
 }
 
+/// The child's own family names, for comparison; placeholders are none.
+pub(super) fn own_families(child: &Child) -> impl Iterator<Item = String> {
+    let real = child.names.iter().filter(|name| !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given));
+    real.filter_map(|name| name.family.as_deref()).map(plain_name).filter(|name| !name.is_empty())
+}
+
+/// The home postcode, for comparison; ZZ99 stands for no place at all.
+pub(super) fn postcode(child: &Child) -> Option<String> {
+    let text: String = child.home()?.postcode.as_ref()?.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect();
+    (!text.is_empty() && !text.starts_with("ZZ99")).then_some(text)
+}
+
+/// The birth order; 8 and 9 are none (identity rules, section 5).
+pub(super) fn order(birth: &BirthFacts) -> Option<i64> {
+    birth.birth_order.filter(|order| (1..8).contains(order))
+}
+
 /// Any family name of one with any of the other; placeholders are never compared (identity rules, section 4).
 pub(super) fn compare_families(a: &Child, b: &Child) -> Compared {
-    let families = |child: &Child| -> Vec<String> {
-        let real = child.names.iter().filter(|name| !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given));
-        real.filter_map(|name| name.family.as_deref()).map(plain_name).filter(|name| !name.is_empty()).collect()
-    };
-    let (a, b) = (families(a), families(b));
+    let (a, b): (Vec<String>, Vec<String>) = (own_families(a).collect(), own_families(b).collect());
     match (a.is_empty(), b.is_empty()) {
         (false, false) if a.iter().any(|name| b.contains(name)) => Compared::Agrees,
         (false, false) => Compared::Differs,
@@ -436,12 +449,8 @@ pub(super) fn compare_families(a: &Child, b: &Child) -> Compared {
     }
 }
 
-/// Home postcodes; ZZ99 stands for no place at all.
+/// Home postcodes.
 fn compare_postcodes(a: &Child, b: &Child) -> Compared {
-    let postcode = |child: &Child| -> Option<String> {
-        let text: String = child.home()?.postcode.as_ref()?.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect();
-        (!text.is_empty() && !text.starts_with("ZZ99")).then_some(text)
-    };
     match (postcode(a), postcode(b)) {
         (Some(a), Some(b)) if a == b => Compared::Agrees,
         (Some(_), Some(_)) => Compared::Differs,
@@ -449,9 +458,8 @@ fn compare_postcodes(a: &Child, b: &Child) -> Compared {
     }
 }
 
-/// Birth order is part of the identity of one of several; 8 and 9 say nothing (identity rules, section 5).
+/// Birth order is part of the identity of one of several (identity rules, section 5).
 pub(super) fn compare_orders(a: &BirthFacts, b: &BirthFacts) -> Compared {
-    let order = |birth: &BirthFacts| birth.birth_order.filter(|order| (1..8).contains(order));
     match (order(a), order(b)) {
         (Some(a), Some(b)) if a == b => Compared::Agrees,
         (Some(_), Some(_)) => Compared::Differs,

@@ -20,7 +20,7 @@ use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::filing::{DestinationRule, FilingRules, Recipient};
+use super::filing::{DestinationRule, FilingRules, Recipient, speaks_of_the_person};
 use super::index::{ChildRow, Index};
 use super::reader::{LedgerReader, moment};
 use super::rows::{BirthAccount, StoreError};
@@ -40,6 +40,7 @@ CREATE INDEX IF NOT EXISTS birth_unlisted ON birth(seen_us) WHERE listed IS NULL
 CREATE INDEX IF NOT EXISTS birth_seen ON birth(seen_us);
 CREATE TABLE IF NOT EXISTS births_day(
     hub TEXT NOT NULL, day TEXT NOT NULL, made_us INTEGER NOT NULL, body TEXT NOT NULL, written_us INTEGER, PRIMARY KEY(hub, day)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS births_day_unwritten ON births_day(made_us) WHERE written_us IS NULL;
 CREATE TABLE IF NOT EXISTS mover(
     child INTEGER NOT NULL, event INTEGER NOT NULL, way TEXT NOT NULL, hub TEXT NOT NULL, since_us INTEGER NOT NULL, why TEXT NOT NULL,
     stores TEXT NOT NULL, taken_us INTEGER, taken_by TEXT, PRIMARY KEY(child, event)) STRICT, WITHOUT ROWID;
@@ -158,6 +159,8 @@ impl Heard<'_> {
         let said = match (national, is_event) {
             (true, true) => "UPDATE birth SET spine_us = ?2, spine_event = ?3 WHERE child = ?1 AND spine_us IS NULL AND ?4 <> ''",
             (true, false) => return Ok(()),
+            // A laboratory's result makes a child known; it is nobody's word on its birth.
+            (false, false) if !speaks_of_the_person(self.statement.event.kind) => return Ok(()),
             (false, _) => {
                 "UPDATE birth SET maternity_us = ?2, maternity_event = ?3, maternity_source = ?4 WHERE child = ?1 AND maternity_us IS NULL"
             }

@@ -5,6 +5,7 @@
 //!     decision      what a person said of a held entry; it holds whenever the entry is filed again
 //!     identity_item what a person should look at beside held entries, open until somebody closes it
 //!     two_children  two records of which a person said that they are two children
+//!     before_merge  what two records were before they became one
 //!
 //! # Not here
 //!
@@ -145,7 +146,7 @@ pub struct Effect {
 /// Something a person should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct IdentityItem {
-    /// `12` for a message, `item 3` beside messages: what the commands take.
+    /// `12` for a message, `item-3` beside messages: what the commands take.
     pub item: String,
     /// `unmatched`, `identity-conflict`, …, `possible-match`, `sex-differs`, `birth-or-death`, `unmerge-unplaced`, `mother-moved`,
     /// `born-dead`.

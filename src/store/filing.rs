@@ -45,7 +45,7 @@ use super::retry;
 use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
-use super::writer::row_id;
+use super::writer::{audit, row_id};
 use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
@@ -260,8 +260,7 @@ fn clear_the_way(connection: &Connection, prepared: &Prepared) -> rusqlite::Resu
         (Some((state, why, findings)), Some(reason)) if state == "held" => {
             connection.execute("DELETE FROM standing WHERE seq = ?1", [prepared.seq.0])?;
             if reason != retry::BY_ITSELF {
-                let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, 'release', ?2, ?3)";
-                connection.execute(sql, params![clock::now().as_microsecond(), prepared.seq.to_string(), reason])?;
+                audit(connection, clock::now(), "release", &prepared.seq.to_string(), reason)?;
             }
             Ok(Some(Before {
                 was_held: true,

@@ -75,7 +75,7 @@ pub(super) fn note(connection: &Connection, prepared: &Prepared, held_for: Optio
     Ok(())
 }
 
-fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+pub(super) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     if connection.prepare_cached("DELETE FROM waiting WHERE seq = ?1")?.execute([seq])? == 1 {
         connection.prepare_cached("DELETE FROM waits_for WHERE seq = ?1")?.execute([seq])?;
     }

@@ -5,7 +5,7 @@
 //!     entry      seq | arrived | source | format | kind | control id | sha-256: one row for all that ever came
 //!     body       seq | bytes: may be pruned when old
 //!     standing   seq | state | why: at most one row for each entry; none yet means waiting
-//!     event      what was filed, with the record after it; never changes
+//!     event      what was filed, with the record after it; its body never changes, an un-merge may put it under another child
 //!     child      the merged record; identifier points at it
 //!     merged     which record goes on in the place of which, and which event said so; both rows stay
 //!     aggregate  (kind, publisher, key): which events hold now and where in them, tombstones too
@@ -23,6 +23,9 @@
 //!     mover      children that moved and that somebody has to take on
 //!     calendar_done  (job, hub, day): daily jobs that were done
 //!     hub_override, job  what people decided, and work that goes through all children
+//!     waiting, waits_for  held entries that are tried again, and the identifiers that they wait for (`retry.rs`)
+//!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
+//!     decision, identity_item, two_children, before_merge  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
 //! # Invariants
 //!

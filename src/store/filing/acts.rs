@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{Failure, FilingRules, Held, Matched, One, Prepared, PreparedOutcome, file_one, json, ledger_id};
 use crate::canon::{
@@ -24,6 +24,7 @@ use crate::store::desk::{self, ChildEffect, DESK, Decision, DeskAct, Effect, ref
 use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
 use crate::store::retry::{self, ReadAgain};
+use crate::store::writer::audit;
 
 /// An act as it was asked for.
 pub(in crate::store) struct Asked {
@@ -106,9 +107,8 @@ impl Desk<'_> {
             DeskAct::Close { item } => self.close(*item),
             DeskAct::Seal { child } => self.seal(*child),
         }?;
-        let sql = "INSERT INTO audit(at_us, act, what, reason) VALUES(?1, ?2, ?3, ?4)";
         let act = &self.asked.act;
-        self.connection.execute(sql, params![clock::now().as_microsecond(), act.word(), act.what(), self.asked.reason])?;
+        audit(self.connection, clock::now(), act.word(), &act.what(), &self.asked.reason)?;
         if act.is_an_entry() {
             // It was appended as nobody's; with its events it is filed.
             let sql = "UPDATE standing SET state = 'filed', reason = '' WHERE seq = ?1";
@@ -296,8 +296,7 @@ impl Desk<'_> {
         if self.connection.execute(sql, [seq])? != 1 {
             return Err(refused(66, format!("message {seq} is not held; `identity list` shows what is")).into());
         }
-        self.connection.execute("DELETE FROM waiting WHERE seq = ?1", [seq])?;
-        self.connection.execute("DELETE FROM waits_for WHERE seq = ?1", [seq])?;
+        retry::forget(self.connection, seq)?;
         self.effect(&[], Vec::new(), vec![format!("message {seq} is never filed; it stays in the journal as ignored: discarded")])
     }
 

@@ -69,7 +69,8 @@ impl One<'_> {
     }
 
     fn withdraw_all(&self, child: i64) -> rusqlite::Result<usize> {
-        let sql = "UPDATE debt SET state = 'withdrawn', why = 'sealed', settled_us = ?2 WHERE child = ?1 AND state IN ('pending', 'held')";
+        let sql = "UPDATE debt SET state = 'withdrawn', why = 'sealed', settled_us = ?2
+            WHERE event IN (SELECT id FROM event WHERE child = ?1) AND state IN ('pending', 'held')";
         self.connection.execute(sql, [child, clock::now().as_microsecond()])
     }
 
@@ -124,7 +125,8 @@ impl One<'_> {
         let one = One { row: event_row, ..*self };
         let evidence = [acts::by_person("a person with the right to it sealed the record")];
         one.keep_event(&event, row.id, &self.said(), &route, &evidence, &std::collections::BTreeMap::new())?;
-        let sql = "SELECT DISTINCT n.name FROM debt d JOIN destination n ON n.id = d.destination WHERE d.child = ?1";
+        let sql = "SELECT DISTINCT n.name FROM debt d JOIN destination n ON n.id = d.destination
+            WHERE d.event IN (SELECT id FROM event WHERE child = ?1)";
         let had: Vec<String> =
             self.connection.prepare_cached(sql)?.query_map([row.id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let is_store = |recipient: &Recipient| matches!(recipient, Recipient::HubStore(_));
