@@ -305,6 +305,27 @@ async fn mother_birthday_and_birth_order_find_a_baby_without_an_identifier_of_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_the_birth_order_is_the_baby_once_each_has_one_of_its_own() {
+    let twin = |mrn: &str, order: &str| format!("pas: birth may-create born=2026-01-05 mrn={mrn} mother=M1 multiple {order}");
+    let notice = |order: &str| format!("spine: birth national may-create born=2026-01-05 nhs=9990000026/01 mother=M1 {order}");
+    for (first, second, third, expected) in [
+        (twin("B1", "order=1"), twin("B2", "order=2"), notice("order=2"), "a b b"),
+        (twin("B1", "order=1"), twin("B2", "order=2"), notice("order=1"), "a b a"),
+        (twin("B1", "order=1"), twin("B2", "order=2"), notice("order=3"), "a b c"),
+        (twin("B1", "order=1"), twin("B2", "order=2"), notice("order=2 sex=1"), "a b b"),
+        // A hospital that gives everybody the order 1: the second baby waits, and so does the notice, whichever twin it means.
+        (twin("B1", "order=1"), twin("B2", "order=1"), notice("order=1"), "a identity-conflict identity-conflict"),
+        (twin("B1", "order=1"), twin("B2", ""), notice("order=1"), "a b identity-conflict"),
+        // The number is the other one's.
+        (twin("B1", "order=1 nhs=9990000077/01"), twin("B2", "order=2"), notice("order=1"), "a b identity-conflict"),
+        (twin("B1", "order=1 sex=2"), twin("B2", "order=2 sex=2"), notice("order=1 sex=1"), "a b identity-conflict"),
+    ] {
+        let mut site = Site::new().await;
+        assert_eq!(site.told(&[&first, &second, &third]).await, expected, "{second} / {third}: {}", site.evidence(Seq(3)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_differs_beside_the_birth_triple_is_asked_and_not_filed() {
     for (second, expected) in [
         ("maternity: birth other=X1 sex=2", "a a"),
