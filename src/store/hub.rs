@@ -26,7 +26,6 @@ use super::births::BirthsList;
 use super::schema::broken;
 use super::transfers::{Moved, Role, StoreDelivery, Transfer};
 use crate::canon::Child;
-use crate::names::HubName;
 use crate::outbox::FiledEvent;
 
 const TABLES: &str = "
@@ -81,23 +80,23 @@ impl HubStore {
 
     /// Applies events in their order, all in one durable transaction; what is known already is skipped.
     pub fn apply(&mut self, events: &[FiledEvent]) -> Result<(), StoreError> {
-        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()))).collect();
-        self.deliver(None, &deliveries)
+        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()), None)).collect();
+        self.deliver(&deliveries)
     }
 
-    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped. `hub`: whose store it is.
-    pub fn deliver(&mut self, hub: Option<&HubName>, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
+    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped.
+    pub fn deliver(&mut self, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
         let file = self.file.clone();
-        self.deliver_all(hub, deliveries).map_err(|error| broken(&file, &error))
+        self.deliver_all(deliveries).map_err(|error| broken(&file, &error))
     }
 
-    fn deliver_all(&mut self, hub: Option<&HubName>, deliveries: &[StoreDelivery]) -> rusqlite::Result<()> {
+    fn deliver_all(&mut self, deliveries: &[StoreDelivery]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for delivery in deliveries {
             match delivery {
-                StoreDelivery::Event(event) => {
+                StoreDelivery::Event(event, role) => {
                     if add_event(&transaction, event)? && !event.superseded {
-                        put_child(&transaction, event, hub.map(|hub| Role::of(event.record.hub.as_ref(), hub)))?;
+                        put_child(&transaction, event, *role)?;
                     }
                 }
                 StoreDelivery::Moved(moved) => put_moved(&transaction, moved)?,

@@ -300,7 +300,7 @@ fn a_store_that_was_made_before_moves_were_known_is_opened_and_takes_them() {
     drop(old);
     let list = BirthsList { hub: "NE".into(), day: "2026-01-05".into(), made: String::new(), births: Vec::new(), unknown: Vec::new() };
     for _ in 0..2 {
-        HubStore::open(&file).unwrap().deliver(None, &[StoreDelivery::Births(Box::new(list.clone()))]).unwrap();
+        HubStore::open(&file).unwrap().deliver(&[StoreDelivery::Births(Box::new(list.clone()))]).unwrap();
     }
     assert_eq!(hub_births(&file, "2026-01-05").unwrap(), Some((0, 0, Vec::new())));
     assert_eq!(hub_export(&file, &mut |_| Ok(())).unwrap(), 1);
@@ -324,8 +324,8 @@ impl Site {
         let (reader, name) = (self.reader(), HubName::new(hub));
         let mut children = Vec::new();
         for debt in reader.owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
-            match reader.store_delivery(&name, &debt.event, debt.body.as_deref()).unwrap().unwrap() {
-                StoreDelivery::Event(event) => children.push(event.child_id),
+            match reader.store_delivery((&name, &self.ledger.default_hub()), &debt.event, debt.body.as_deref()).unwrap().unwrap() {
+                StoreDelivery::Event(event, _) => children.push(event.child_id),
                 StoreDelivery::Moved(moved) => children.extend(moved.earlier.iter().chain([&moved.event]).map(|event| event.child_id)),
                 StoreDelivery::Births(_) => {}
             }
@@ -364,4 +364,65 @@ async fn a_merge_shows_a_hidden_childs_history_to_no_hub_that_had_it_not() {
     site.file("pas", "9990000018", 5, "SW", a40("B1")).await;
     assert!(site.told_of("NE").contains(&other), "its own hub hears what became of it");
     assert!(!site.told_of("SW").contains(&other), "the other hub had nothing of it");
+}
+
+/// The stores of both hubs, paid with all that is owed.
+impl Site {
+    /// What `hub`'s store has of its one child after all that is owed was paid: role, number of relations' identifiers, events.
+    async fn paid(&self, hub: &str) -> Vec<String> {
+        let (reader, name, file) = (self.reader(), HubName::new(hub), self.folder.path().join(format!("{hub}.db")));
+        let mut deliveries = Vec::new();
+        for debt in reader.owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
+            let delivery = reader.store_delivery((&name, &self.ledger.default_hub()), &debt.event, debt.body.as_deref());
+            deliveries.push(delivery.unwrap().unwrap());
+        }
+        HubStore::open(&file).unwrap().deliver(&deliveries).unwrap();
+        let mut told = Vec::new();
+        hub_export(&file, &mut |line| {
+            let ids = |of: &Value| of["relations"].as_array().into_iter().flatten().filter(|one| one["identifiers"].is_array()).count();
+            let last = line["events"].as_array().unwrap().last().unwrap()["statement"]["child"].clone();
+            told.push(format!("{} record {} event {}", line["role"].as_str().unwrap(), ids(&line["record"]), ids(&last)));
+            Ok(())
+        })
+        .unwrap();
+        told
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_child_that_nobody_is_responsible_for_a_former_hub_sees_no_other_persons_identifiers() {
+    let mut site = Site::new();
+    let mother = json!([{ "kind": "12", "identifiers": [{ "value": "M1", "system": "urn:v2:RAX", "type": "PI" }] }]);
+    site.file("maternity", "9990000018", 5, "SW", json!({ "child": { "relations": mother } })).await;
+    assert_eq!(site.paid("SW").await, ["responsible record 1 event 1"]);
+    // It lives nowhere that anybody knows: the default hub works on it.
+    let nowhere = json!({ "event": { "kind": "address" }, "child": { "addresses": [{ "use": "home", "postcode": "ZZ99 3VZ" }] } });
+    site.file("pas", "9990000018", 5, "SW", nowhere).await;
+    assert_eq!(site.owed(), ["ne transfer_in", "sw transfer_out"]);
+    let result = json!({ "event": { "kind": "hearing", "may_create": false }, "child": { "addresses": [], "relations": mother } });
+    site.file("lab", "9990000018", 5, "SW", result).await;
+    assert_eq!(site.owed(), ["ne -", "sw -"], "it left 28 days ago at most");
+    assert_eq!(site.paid("NE").await, ["responsible record 1 event 1"], "the default hub works on it");
+    assert_eq!(site.paid("SW").await, ["former record 0 event 0"], "the hub that it left is told the result, and nobody else's number");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_says_that_its_child_is_hidden_tells_a_former_hub_no_place() {
+    let mut site = Site::new();
+    site.file("maternity", "9990000018", 5, "SW", json!({})).await;
+    site.file("pas", "9990000018", 5, "NE", json!({ "event": { "kind": "address" } })).await;
+    let hidden = json!({ "event": { "kind": "hearing", "may_create": false },
+        "child": { "flags": { "local_hiding": true }, "addresses": [{ "use": "home", "postcode": "E8 1AA" }] } });
+    site.file("lab", "9990000018", 5, "NE", hidden).await;
+    assert_eq!(site.owed().len(), 2);
+    let (reader, file) = (site.reader(), site.folder.path().join("SW.db"));
+    site.paid("SW").await;
+    drop(reader);
+    let mut text = String::new();
+    hub_export(&file, &mut |line| {
+        text = line.to_string();
+        Ok(())
+    })
+    .unwrap();
+    assert!(text.contains("hearing") && !text.contains("E8 1AA"), "{text}");
 }

@@ -34,7 +34,7 @@ use super::retry::{self, ReadAgain};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
-use crate::names::{BundleHash, DestinationName, Seq};
+use crate::names::{BundleHash, DestinationName, HubName, Seq};
 use crate::outbox::Settlement;
 
 /// Appends that may wait before the writer; one more waits in its sender's connection.
@@ -335,6 +335,11 @@ impl Ledger {
 
     pub(super) fn rules(&self) -> FilingRules {
         self.shared.rules.clone()
+    }
+
+    /// The hub that works on what nobody is responsible for, by the directory of now.
+    pub fn default_hub(&self) -> HubName {
+        self.shared.rules.directory.load().default_hub()
     }
 
     pub(super) fn reads_again(&self) -> Option<ReadAgain> {

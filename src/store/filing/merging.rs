@@ -207,7 +207,7 @@ impl One<'_> {
             for destination in self.rules.destinations.iter() {
                 let is_the_hubs = matches!(&destination.recipient, Recipient::HubStore(other) if *other == hub);
                 if is_the_hubs && !owed.debts.iter().any(|(name, _)| *name == destination.name) {
-                    let role = Role::of(Some(assignment), &hub);
+                    let role = Role::of(Some(assignment), &hub, &owing.directory.default_hub());
                     let goes_over = event.record.status == Some(ChildStatus::Merged);
                     let beside = match goes_over {
                         true => transfers::of_a_merged_record(self.connection, moving, event, (&hub, role))?,
