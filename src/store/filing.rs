@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ use uuid::Uuid;
 use super::aggregates::{self, Order, Refusal};
 use super::apart;
 use super::births::Heard;
+use super::debts;
 use super::desk;
 use super::documents;
 use super::event_row;
@@ -40,12 +41,13 @@ use super::kin;
 use super::misses::{self, Miss};
 use super::mothers;
 use super::movers;
+use super::newborns;
 use super::parents;
 use super::retry;
 use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
-use super::writer::{audit, row_id};
+use super::writer::audit;
 use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
@@ -149,6 +151,18 @@ pub struct FilingRules {
     pub destinations: Arc<Vec<DestinationRule>>,
     /// Where a day begins and ends: Europe/London.
     pub zone: jiff::tz::TimeZone,
+}
+
+impl FilingRules {
+    /// The day of a moment.
+    pub(super) fn today(&self, now: Timestamp) -> civil::Date {
+        now.to_zoned(self.zone.clone()).date()
+    }
+
+    /// The first moment of a day.
+    pub(super) fn start_of(&self, day: civil::Date) -> Option<Timestamp> {
+        day.to_zoned(self.zone.clone()).ok().map(|start| start.timestamp())
+    }
 }
 
 enum Held {
@@ -472,7 +486,7 @@ impl One<'_> {
         let before = known.as_ref().and_then(|row| row.record.child.hub.clone());
         let now = clock::now();
         let directory = self.rules.directory.load();
-        let today = now.to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(now);
         // A child protection fact goes to nobody, so nobody would be told of a move.
         let stays = before.clone().filter(|_| safeguarding::is_all(self.whole));
         let route = stays.unwrap_or_else(|| directory.decide(&record.child, before.as_ref(), today));
@@ -623,6 +637,8 @@ impl One<'_> {
             kin::bar(self.connection, row)?;
         }
         kin::follow(self.connection, row, known.map(|row| &row.record.child), &record.child)?;
+        let today = self.rules.today(clock::now());
+        newborns::follow(self.connection, row, known.map(|row| &row.record.child), &record.child, today)?;
         retry::wake_changed(self.connection, known.map(|row| &row.record.child), &record.child)?;
         let sql = "INSERT INTO relation_identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -695,11 +711,9 @@ impl One<'_> {
         Ok(())
     }
 
-    fn keep_debts(&self, event: &FiledEvent, child: i64, debts: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
-        for (destination, body) in debts {
-            let destination = row_id(self.connection, "destination", destination.as_str())?;
-            let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
-            self.connection.prepare_cached(sql)?.execute(params![destination, child, self.row, event.filed.as_microsecond(), body])?;
+    fn keep_debts(&self, event: &FiledEvent, child: i64, owed: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
+        for (destination, body) in owed {
+            debts::owe(self.connection, destination, (child, self.row), event.filed.as_microsecond(), body.as_deref())?;
         }
         Ok(())
     }

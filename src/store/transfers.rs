@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::aggregates::{self, Standing};
 use super::births::BirthsList;
 use super::event_row;
-use super::filing::for_hub;
+use super::filing::{for_hub, word};
 use super::reader::LedgerReader;
 use super::rows::{HubPeriod, StoreError};
 use crate::canon::{EventKind, HubAssignment};
@@ -264,7 +264,7 @@ impl Moving<'_> {
             way,
             from: self.before.map(|before| before.hub.to_string()).unwrap_or_default(),
             to: if is_hidden { String::new() } else { self.route.hub.to_string() },
-            basis: basis_word(self.route),
+            basis: word(&self.route.basis),
             at: super::reader::moment(self.at_us),
             role,
             child: event.child_id.to_string(),
@@ -304,7 +304,7 @@ impl Moving<'_> {
         connection.prepare_cached(sql)?.execute(params![
             self.child,
             self.route.hub.as_str(),
-            basis_word(self.route),
+            word(&self.route.basis),
             interested.join(" "),
             self.before.map_or("", |before| before.hub.as_str()),
             self.at_us,
@@ -335,10 +335,6 @@ fn events_of(connection: &Connection, child: i64, row: i64) -> rusqlite::Result<
     let sql = "SELECT id FROM event WHERE (child = ?1 OR child IN (SELECT child FROM merged WHERE survivor = ?1))
         AND kind <> 'safeguarding' AND id <> ?2 ORDER BY id";
     connection.prepare_cached(sql)?.query_map([child, row], |row| row.get(0))?.collect()
-}
-
-fn basis_word(assignment: &HubAssignment) -> String {
-    serde_json::to_value(assignment.basis).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 impl LedgerReader {

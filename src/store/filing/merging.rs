@@ -144,7 +144,7 @@ impl One<'_> {
     ) -> Result<Vec<DestinationName>, Failure> {
         let before = known.and_then(|row| row.record.child.hub.clone());
         let directory = self.rules.directory.load();
-        let today = clock::now().to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(clock::now());
         let route = directory.decide(&record.child, before.as_ref(), today);
         move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
@@ -161,7 +161,7 @@ impl One<'_> {
         also: &[HubAssignment],
     ) -> Result<Vec<DestinationName>, Failure> {
         let directory = self.rules.directory.load();
-        let today = clock::now().to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(clock::now());
         let route = record.child.hub.clone().unwrap_or_else(|| directory.decide(&record.child, None, today));
         let before = Some(&route);
         self.keep(Some(known), record, &Owing { said, evidence, route: &route, before, also, directory: &directory, reason: "" })
@@ -188,7 +188,7 @@ impl One<'_> {
         self.tell_hubs(owing, &moving, &event, &mut owed)?;
         moving.note(self.connection, event.filed, owing.reason)?;
         movers::note_move(self.connection, self.rules, &moving, event.filed)?;
-        let (is_new, source, today) = (known.is_none(), event.source.as_str(), event.filed.to_zoned(self.rules.zone.clone()).date());
+        let (is_new, source, today) = (known.is_none(), event.source.as_str(), self.rules.today(event.filed));
         let (statement, record, now) = (self.statement, &event.record, event.filed);
         Heard { child: child_row, row: self.row, is_new, statement, source, record, now, today, superseded: false }.note(
             self.connection,
