@@ -27,7 +27,7 @@ pub enum IdentityCommand {
     Show(IdentityShow),
     /// Two records are one child
     Link(IdentityLink),
-    /// Two records that were made one are two children: takes the merge back
+    /// Two records that were made one are two children: takes the merge back. With --alias one identifier is another person's
     Unlink(IdentityUnlink),
     /// Says whose a held message is, or that two records are two children, or that somebody has looked
     Resolve(IdentityResolve),
@@ -107,9 +107,15 @@ pub struct IdentityLink {
 /// `identity unlink`.
 #[derive(Args, Debug)]
 pub struct IdentityUnlink {
-    /// The record that became a part of another one
+    /// The record that became a part of another one; with --alias the record that has the identifier
     #[arg(value_name = "CHILD")]
     pub other: Uuid,
+    /// Take this identifier off the record, and leave everything else where it is
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub alias: Option<String>,
+    /// Where the child has this identifier in several systems: which one, as `child CHILD --reveal REASON` shows it
+    #[arg(long, value_name = "SYSTEM", requires = "alias")]
+    pub system: Option<String>,
     /// Why; written down
     #[arg(long)]
     pub reason: String,
@@ -200,7 +206,15 @@ pub fn run(command: &IdentityCommand, out: &mut Out) -> Outcome {
             let act = DeskAct::Link { survivor, other, although_numbers_differ: link.although_numbers_differ };
             decide(act, &link.reason, &link.doing, out)
         }
-        IdentityCommand::Unlink(unlink) => decide(DeskAct::Unlink { other: ChildId(unlink.other) }, &unlink.reason, &unlink.doing, out),
+        IdentityCommand::Unlink(unlink) => {
+            let act = match &unlink.alias {
+                Some(alias) => {
+                    DeskAct::Detach { child: ChildId(unlink.other), system: unlink.system.clone(), value: alias.trim().to_owned() }
+                }
+                None => DeskAct::Unlink { other: ChildId(unlink.other) },
+            };
+            decide(act, &unlink.reason, &unlink.doing, out)
+        }
         IdentityCommand::Resolve(resolve) => decide(resolution(resolve)?, &resolve.reason, &resolve.doing, out),
     }
 }

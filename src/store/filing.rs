@@ -12,6 +12,7 @@
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
 mod acts;
+mod alias;
 mod assigning;
 mod location;
 mod merging;
@@ -579,7 +580,7 @@ impl One<'_> {
             let text = "the message changes identifiers and says facts beside it, which are not filed together".to_owned();
             return Err(Failure::Held(Held::Person { code: "unfileable".into(), text, evidence: Vec::new() }));
         }
-        Ok(Filed { owed: self.change()?, findings: Vec::new() })
+        self.change()
     }
 
     fn said(&self) -> Said {

@@ -95,6 +95,8 @@ pub const OWN_SOURCES: [&str; 3] = [own::SOURCE, DESK, TASK_SOURCE];
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_alias;
+#[cfg(test)]
 mod tests_filing;
 #[cfg(test)]
 mod tests_hubs;

@@ -101,6 +101,7 @@ impl Desk<'_> {
         let effect = match &self.asked.act {
             DeskAct::Link { survivor, other, although_numbers_differ } => self.link(*survivor, *other, *although_numbers_differ),
             DeskAct::Unlink { other } => self.unlink(*other),
+            DeskAct::Detach { child, system, value } => self.detach(*child, (system.as_deref(), value)),
             DeskAct::Apart { one, other } => self.apart(*one, *other),
             DeskAct::File { seq, under } => self.file(*seq, *under),
             DeskAct::Discard { seq } => self.discard(*seq),
@@ -213,6 +214,20 @@ impl Desk<'_> {
         let evidence = [by_person("a person said that these two records are two children after all")];
         let parted = self.as_filed(&statement, |one| one.part(&gone, &evidence))?;
         self.effect(&[&parted.survivor, &gone], parted.owed, parted.text)
+    }
+
+    fn detach(&self, child: ChildId, id: (Option<&str>, &str)) -> Result<Effect, Stopped> {
+        let row = self.row(child)?;
+        if row.record.child.status == Some(ChildStatus::Sealed) {
+            return Err(refused(77, "the record is sealed: it stays as it is").into());
+        }
+        if let Some(into) = row.record.child.merged_into {
+            return Err(refused(64, format!("this record is a part of {into}; name that one")).into());
+        }
+        let statement = Statement { event: header(EventKind::Merge), ..Statement::default() };
+        let evidence = [by_person("a person said that an identifier of this record is another person's")];
+        let detached = self.as_filed(&statement, |one| one.detach_by_hand(&row, id, &evidence))?;
+        self.effect(&[&row], detached.owed, detached.text)
     }
 
     fn apart(&self, one: ChildId, other: ChildId) -> Result<Effect, Stopped> {

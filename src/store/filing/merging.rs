@@ -14,7 +14,7 @@
 
 use rusqlite::params;
 
-use super::{Failure, Held, One, Owed, json, location, move_status, unindexed};
+use super::{Failure, Filed, Held, One, Owed, json, location, move_status, unindexed};
 use crate::canon::{Child, ChildStatus, HubAssignment, Statement};
 use crate::clock;
 use crate::identity::{self, Change, Evidence, Record, Said};
@@ -33,12 +33,12 @@ const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
 
 impl One<'_> {
     /// Files a merge, renaming or link.
-    pub(super) fn change(&self) -> Result<Vec<DestinationName>, Failure> {
+    pub(super) fn change(&self) -> Result<Filed, Failure> {
         let index = Index(self.connection);
         let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
         let known = |child: ChildId| index.by_id(child).map_err(unindexed)?.ok_or_else(lost);
         let said = self.said();
-        match identity::decide_change(self.statement, &index).map_err(unindexed)? {
+        let owed = match identity::decide_change(self.statement, &index).map_err(unindexed)? {
             Change::Known(child, evidence) => {
                 let row = known(child)?;
                 let (record, _) = identity::merge(Some(&row.record), &self.identifiers_alone(), &said);
@@ -52,8 +52,14 @@ impl One<'_> {
                 self.put(None, record, &said, &evidence, &[])
             }
             Change::Unite { survivor, other, evidence } => self.unite(&known(survivor)?, known(other)?, &said, &evidence),
+            Change::Detach { child, evidence } => {
+                let detached = self.unlink(&known(child)?, &said, &evidence)?;
+                let finding = |text: String| serde_json::json!({ "level": "info", "code": "identity-unlinked", "text": text });
+                return Ok(Filed { owed: detached.owed, findings: detached.text.into_iter().map(finding).collect() });
+            }
             Change::Held { code, text, evidence } => Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
-        }
+        }?;
+        Ok(Filed { owed, findings: Vec::new() })
     }
 
     /// What a merge says of the child that goes on: identifiers, and nothing of the person (HL7 messages, section 2, A40).
