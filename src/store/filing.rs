@@ -93,6 +93,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Precedence with which this is said.
+    fn rank_of(&self, statement: &Statement) -> u8 {
+        if statement.event.national { 3 } else { self.rank }
+    }
+
+    /// The national record and practices know children by themselves; hospitals and laboratories meet them through their mothers.
+    pub(super) fn is_child_first(&self, statement: &Statement) -> bool {
+        matches!(self.rank_of(statement), 3 | 4)
+    }
+
     /// An entry of the broker's own: no mapping read it, and nothing of it is to be filed by itself.
     fn own(seq: Seq, source: &str, control_id: String, arrived_us: i64) -> Self {
         Self {
@@ -559,7 +569,7 @@ impl One<'_> {
     /// Which child it is about: the row of one on record, or where a new one would stand.
     fn matched(&self) -> Result<Matched, Failure> {
         let index = Index(self.connection);
-        match identity::decide(self.whole, self.is_child_first(), &index).map_err(unindexed)? {
+        match identity::decide(self.whole, self.prepared.is_child_first(self.whole), &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
                 let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
                 Ok((Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence))
@@ -567,11 +577,6 @@ impl One<'_> {
             Match::New(status, evidence) => Ok((None, Some(status), evidence)),
             Match::Held { code, text, evidence } => Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
         }
-    }
-
-    /// The national record and practices know children by themselves; hospitals and laboratories meet them through their mothers.
-    fn is_child_first(&self) -> bool {
-        matches!(self.said().rank, 3 | 4)
     }
 
     /// A merge, renaming or link says nothing else: facts beside it would be lost, so it waits for a person.
@@ -586,7 +591,7 @@ impl One<'_> {
     fn said(&self) -> Said {
         let header = &self.whole.event;
         let at_us = header.at.as_ref().and_then(|at| at.timestamp()).map_or(self.prepared.arrived_us, |at| at.as_microsecond());
-        let rank = if header.national { 3 } else { self.prepared.rank };
+        let rank = self.prepared.rank_of(self.whole);
         Said {
             at_us,
             version: header.version.unwrap_or(0),

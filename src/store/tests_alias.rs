@@ -174,3 +174,56 @@ async fn what_was_taken_off_stays_off_when_a_merge_is_taken_back() {
     let stray = site.file("lab: review mrn=Z key=K1").await;
     assert_eq!(site.outcome(stray), "unmatched");
 }
+
+const DETAILS: &str = "born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_identifiers_are_nobodys_is_filed_when_a_child_with_its_details_comes() {
+    let mut site = Site::new().await;
+    let waits = [
+        site.file(&format!("practice: review other=X1 key=K1 word=first {DETAILS}")).await,
+        // A laboratory is not matched by details; a practice is not where one of them differs, or where several babies were born.
+        site.file(&format!("lab: review other=X2 key=K2 {DETAILS}")).await,
+        site.file(&format!("practice: review other=X3 key=K3 {}", DETAILS.replace("sex=2", "sex=1"))).await,
+        site.file(&format!("practice: review other=X4 key=K4 {DETAILS} order=2")).await,
+    ];
+    assert_eq!(site.letters(&waits), "unmatched unmatched unmatched unmatched");
+    let child = site.file(&format!("pas: person may-create mrn=B1 {DETAILS}")).await;
+    assert_eq!(site.letters(&[child, waits[0], waits[1], waits[2], waits[3]]), "a a unmatched unmatched unmatched");
+    assert_eq!(site.facts(site.child_of(child)), ["K1: first"]);
+    assert!(site.audit().is_empty(), "nobody's act");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn details_that_are_completed_later_wake_too_and_several_children_that_agree_do_not() {
+    let mut site = Site::new().await;
+    let waits = site.file(&format!("practice: review other=X1 key=K1 {DETAILS}")).await;
+    let child = site.file("pas: person may-create mrn=B1 born=2026-01-05 sex=2 family=SAMPLE given=AMARA").await;
+    assert_eq!(site.letters(&[child, waits]), "a unmatched", "its home is not known yet");
+    site.file("pas: address mrn=B1 postcode=SE1_9ZZ at=11:00").await;
+    assert_eq!(site.letters(&[child, waits]), "a a");
+
+    let mut site = Site::new().await;
+    let twins = [format!("pas: person may-create mrn=T1 {DETAILS} multiple"), format!("pas: person may-create mrn=T2 {DETAILS} multiple")];
+    let waits = site.file(&format!("practice: review other=X1 key=K1 {DETAILS}")).await;
+    for twin in &twins {
+        site.file(twin).await;
+    }
+    assert_eq!(site.outcome(waits), "unmatched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_whose_details_many_messages_have_wakes_the_oldest_thirty_two() {
+    let mut site = Site::new().await;
+    let mut waits = Vec::new();
+    for number in 0..34 {
+        waits.push(site.file(&format!("practice: review other=X{number} key=K{number} {DETAILS}")).await);
+    }
+    site.file(&format!("pas: person may-create mrn=B1 {DETAILS}")).await;
+    let filed = |site: &Site| waits.iter().filter(|seq| site.outcome(**seq) != "unmatched").count();
+    assert_eq!(filed(&site), 32);
+    assert!(site.outcome(waits[33]) == "unmatched" && site.outcome(waits[0]) != "unmatched");
+    // The next news of the child's details brings the others.
+    site.file(&format!("pas: person mrn=B1 {DETAILS} mother=M1 at=12:00")).await;
+    assert_eq!(filed(&site), 34);
+}
