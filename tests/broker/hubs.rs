@@ -495,3 +495,46 @@ async fn a_half_written_directory_is_refused_with_its_line_and_the_old_one_goes_
     let (code, report) = broker.command(&["directories", "check", "--config", &broker.config(), "--json"]);
     assert_eq!((code, &report["authorities"], &report["authorities_missing"]), (0, &Value::from(33), &Value::from(Vec::<String>::new())));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hospitals_hub_of_a_child_outside_hears_no_more_when_the_28_days_end_also_where_the_broker_stood_still_on_that_day() {
+    let mut broker = Process::new(Some("2026-01-24T10:00:00Z"), "");
+    broker.start().await;
+    let later =
+        born("B2", "06-twin-two-a01-birth.hl7", "EX2 5SE").replace("|||20260120", "|||20260122").replace("||20260120", "||20260122");
+    assert!(later.contains("||20260122"), "{later}");
+    broker.send(&[born("B1", "05-twin-one-a01-birth.hl7", "EX2 5SE"), later]).await;
+    let roles = |broker: &Process| -> Vec<String> {
+        let mut roles: Vec<String> = store(&broker.data(), "NE")
+            .values()
+            .map(|child| format!("{} {}", child["record"]["birth"]["date"]["value"].as_str().unwrap(), child["role"].as_str().unwrap()))
+            .collect();
+        roles.sort();
+        roles
+    };
+    assert_eq!(roles(&broker), ["2026-01-20 interested", "2026-01-22 interested"]);
+    broker.set_clock("2026-02-16T23:59:00Z");
+    broker.send(&[lives("A1", 1, "20260216101500", "SW")]).await;
+    assert_eq!(roles(&broker), ["2026-01-20 interested", "2026-01-22 interested"], "27 days old");
+    broker.set_clock("2026-02-17T00:10:00Z");
+    broker.until("the first has no hospital any more", async |broker| roles(broker)[0] == "2026-01-20 former").await;
+    assert_eq!(roles(&broker)[1], "2026-01-22 interested", "26 days old");
+    // Nobody is here on the 19th.
+    broker.kill();
+    broker.set_clock("2026-02-22T09:00:00Z");
+    broker.start().await;
+    broker.until("the second has none either", async |broker| roles(broker)[1] == "2026-01-22 former").await;
+    let account = settled(&broker.data()).await;
+    assert_eq!((account.unaccounted, account.undelivered), (0, 0));
+
+    let reader = LedgerReader::open(&broker.data()).unwrap();
+    let ended = reader.entries(&EntryFilter { kind: Some("hub-newborns".into()), ..EntryFilter::default() }).unwrap();
+    assert_eq!(ended.len(), 2, "one entry for each day on which a hub changed, and none for the others");
+    for (child, day) in store(&broker.data(), "NE").values().zip(["2026-02-17", "2026-02-19"]) {
+        assert_eq!(ways(child).last().map(String::as_str), Some("copy_out OUT>OUT"));
+        let id = chis_broker::names::ChildId(child["child"].as_str().unwrap().parse().unwrap());
+        let last = reader.hub_history(id).unwrap().pop().unwrap();
+        assert_eq!((last.hub.as_str(), last.interested.len(), last.from), ("OUT", 0, format!("{day}T00:00:00Z")));
+        assert_eq!(last.reason, "the first 28 days have ended");
+    }
+}
