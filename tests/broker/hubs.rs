@@ -163,16 +163,16 @@ async fn where_a_hidden_child_went_only_its_new_hub_is_told() {
 // ---- a broker that is a process, with a clock of its own ------------------------------------------------------------------
 
 /// A broker with a configuration, a mappings folder and a test clock in a folder; the process can be killed and started again.
-struct Process {
+pub struct Process {
     folder: tempfile::TempDir,
     mllp: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     process: Option<Child>,
 }
 
 impl Process {
     /// `clock`: the time at which it is; none on real time.
-    fn new(clock: Option<&str>, more: &str) -> Self {
+    pub fn new(clock: Option<&str>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         copy(&root.join("mappings"), &folder.path().join("mappings"));
@@ -201,7 +201,7 @@ impl Process {
         std::fs::rename(part, file).unwrap();
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
@@ -210,7 +210,7 @@ impl Process {
     }
 
     /// Starts it and waits until it takes connections.
-    async fn start(&mut self) {
+    pub async fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_chis-broker"));
         self.process = Some(command.args(["run", "--config", &self.config()]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -235,7 +235,7 @@ impl Process {
         true
     }
 
-    async fn send(&self, messages: &[String]) {
+    pub async fn send(&self, messages: &[String]) {
         let mut line = Line::open(self.mllp).await;
         for message in messages {
             assert_eq!(line.exchange(message.as_bytes()).await.code, "AA");
@@ -245,7 +245,7 @@ impl Process {
     }
 
     /// What a command prints, with its exit code.
-    fn command(&self, arguments: &[&str]) -> (i32, Value) {
+    pub fn command(&self, arguments: &[&str]) -> (i32, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_chis-broker")).args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
