@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::arguments::{From, Reveal};
 use super::output::{Out, text};
-use super::read::ask_with;
+use super::read::{ask_with, said_in_private};
 use super::source::{self, Query, Request, Source};
 use super::tables::items;
 use super::{Failure, Outcome, exit};
@@ -110,9 +110,9 @@ pub struct IdentityUnlink {
     /// The record that became a part of another one; with --alias the record that has the identifier
     #[arg(value_name = "CHILD")]
     pub other: Uuid,
-    /// Take this identifier off the record, and leave everything else where it is
-    #[arg(long, value_name = "IDENTIFIER")]
-    pub alias: Option<String>,
+    /// Take one identifier off the record, read from standard input (never an argument: those are seen by others), and leave everything else
+    #[arg(long)]
+    pub alias: bool,
     /// Where the child has this identifier in several systems: which one, as `child CHILD --reveal REASON` shows it
     #[arg(long, value_name = "SYSTEM", requires = "alias")]
     pub system: Option<String>,
@@ -207,11 +207,9 @@ pub fn run(command: &IdentityCommand, out: &mut Out) -> Outcome {
             decide(act, &link.reason, &link.doing, out)
         }
         IdentityCommand::Unlink(unlink) => {
-            let act = match &unlink.alias {
-                Some(alias) => {
-                    DeskAct::Detach { child: ChildId(unlink.other), system: unlink.system.clone(), value: alias.trim().to_owned() }
-                }
-                None => DeskAct::Unlink { other: ChildId(unlink.other) },
+            let act = match unlink.alias {
+                true => DeskAct::Detach { child: ChildId(unlink.other), system: unlink.system.clone(), value: said_in_private()? },
+                false => DeskAct::Unlink { other: ChildId(unlink.other) },
             };
             decide(act, &unlink.reason, &unlink.doing, out)
         }

@@ -277,13 +277,13 @@ fn apply_due(connection: &Connection, rules: &FilingRules, now: Timestamp) -> ru
     let mut applied = Applied { count: due.len(), unread: Vec::new() };
     for (id, child, hub, from, reason) in due {
         let found = Index(connection).look(child)?;
-        let applied_us = if matches!(found, OnRecord::Unreadable(_)) { UNREAD } else { now.as_microsecond() };
+        let applied_us = if matches!(found, OnRecord::Unreadable { .. }) { UNREAD } else { now.as_microsecond() };
         connection.execute("UPDATE hub_override SET applied_us = ?2 WHERE id = ?1", params![id, applied_us])?;
         let row = match found {
             OnRecord::Whole(row) if row.record.child.goes_on() => *row,
             OnRecord::Whole(_) | OnRecord::Missing => continue,
-            OnRecord::Unreadable(name) => {
-                unread::ask(connection, child, now.as_microsecond())?;
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
                 applied.unread.push(name);
                 continue;
             }
@@ -330,8 +330,8 @@ fn batch(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqli
                     changes.push(Assigned { row: *row, route, since_us: now.as_microsecond() });
                 }
             }
-            OnRecord::Unreadable(name) => {
-                unread::ask(connection, id, now.as_microsecond())?;
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
                 connection.execute("INSERT OR IGNORE INTO job_unread(job, child) VALUES(?1, ?2)", params![job, name])?;
             }
             OnRecord::Missing => {}

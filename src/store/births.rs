@@ -225,9 +225,9 @@ pub(super) fn list_day(
         let row = match whole(connection, &born, &day_word)? {
             OnRecord::Whole(row) => row,
             OnRecord::Missing => continue,
-            OnRecord::Unreadable(name) => {
-                unread::ask(connection, born.child, now.as_microsecond())?;
-                let hub = kept_hub(connection, born.child, &directory)?;
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
+                let hub = kept_hub(connection, row, &directory)?;
                 for list in lists.iter_mut().filter(|list| list.hub == hub.as_str()) {
                     list.unread.push(UnknownRow { child: name.clone(), since: moment(born.seen_us) });
                 }
@@ -285,7 +285,7 @@ fn whole(connection: &Connection, born: &Unlisted, day: &str) -> rusqlite::Resul
     let sql = "SELECT survivor FROM merged WHERE child = ?1";
     let survivor: Option<i64> = connection.prepare_cached(sql)?.query_row([born.child], |row| row.get(0)).optional()?;
     let found = Index(connection).look(survivor.unwrap_or(born.child))?;
-    if matches!(found, OnRecord::Unreadable(_)) {
+    if matches!(found, OnRecord::Unreadable { .. }) {
         return Ok(found);
     }
     connection.prepare_cached("UPDATE birth SET listed = ?2 WHERE child = ?1")?.execute(params![born.child, day])?;

@@ -21,8 +21,13 @@ pub(super) struct ChildRow {
 pub(super) enum OnRecord {
     /// The record.
     Whole(Box<ChildRow>),
-    /// A record that cannot be read: our id of the child.
-    Unreadable(String),
+    /// A record that cannot be read.
+    Unreadable {
+        /// The child's row.
+        row: i64,
+        /// Our id of the child.
+        name: String,
+    },
     /// Nothing.
     Missing,
 }
@@ -51,7 +56,7 @@ impl Index<'_> {
         let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
         let Some(raw) = self.0.prepare_cached(sql)?.query_row([row], read_row).optional()? else { return Ok(OnRecord::Missing) };
         let name = Uuid::from_slice(&raw.1).map_or_else(|_| format!("row {row}"), |uuid| uuid.to_string());
-        Ok(parse(raw).map_or(OnRecord::Unreadable(name), |row| OnRecord::Whole(Box::new(row))))
+        Ok(parse(raw).map_or(OnRecord::Unreadable { row, name }, |row| OnRecord::Whole(Box::new(row))))
     }
 
     fn by_identifier(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {

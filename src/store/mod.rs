@@ -31,6 +31,7 @@
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
+//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. `debts`: how a debt is made.
 //! - `hub`: a hub's own child health store.
 
 mod aggregates;

@@ -14,7 +14,8 @@
 //!
 //! # Not here
 //!
-//! The 28 days of a hub that a child left: what ends them is the next screening result, which is told or not told (`transfers.rs`).
+//! The 28 days of a hub that a child left: they are counted at each screening result, which is told or not told (`transfers.rs`); that
+//! hub is history for the child from the move on, so that on the last day nothing changes.
 
 use jiff::{Timestamp, ToSpan, civil};
 use rusqlite::{Connection, params};
@@ -105,8 +106,8 @@ fn end_day(connection: &Connection, rules: &FilingRules, day: civil::Date, now: 
                     changes.push(Assigned { row: *row, route, since_us });
                 }
             }
-            OnRecord::Unreadable(name) => {
-                unread::ask(connection, *child, now.as_microsecond())?;
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
                 let next = day_number(day.tomorrow().unwrap_or(day));
                 connection.prepare_cached("INSERT OR IGNORE INTO newborn(ends, child) VALUES(?1, ?2)")?.execute([next, *child])?;
                 ended.unread.push(name);

@@ -24,9 +24,9 @@
 //!     calendar_done  (job, hub, day): daily jobs that were done
 //!     hub_override, job, job_unread  what people decided, and work that goes through all children
 //!     newborn    children in their first 28 days, by the day on which these have ended
-//!     waiting, waits_for  held entries that are tried again, and the identifiers that they wait for (`retry.rs`)
+//!     waiting, waits_for, waits_like  held entries that are tried again, and the identifiers and details that they wait for (`retry.rs`)
 //!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
-//!     decision, identity_item, two_children, before_merge  what people decided of identity, and what it takes to undo it (`desk.rs`)
+//!     decision, identity_item, two_children, before_merge, detached  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
 //! # Invariants
 //!

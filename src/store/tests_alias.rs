@@ -227,3 +227,19 @@ async fn a_child_whose_details_many_messages_have_wakes_the_oldest_thirty_two() 
     site.file(&format!("pas: person mrn=B1 {DETAILS} mother=M1 at=12:00")).await;
     assert_eq!(filed(&site), 34);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlink_asks_nobody_about_what_the_broker_itself_wrote() {
+    let mut site = Site::new().await;
+    let a = site.file("pas: person may-create mrn=A born=2026-01-05").await;
+    let b = site.file("pas: person may-create mrn=B born=2026-01-05").await;
+    let c = site.file("pas: person may-create mrn=C born=2026-01-05").await;
+    let (one, two, three) = (site.child_of(a), site.child_of(b), site.child_of(c));
+    site.file("pas: merge mrn=A born=2026-01-05 gone=B").await;
+    // A decision of a person is an entry of our own on the record.
+    assert!(site.decide(DeskAct::Link { survivor: one, other: three, although_numbers_differ: false }).await.unwrap().done);
+    assert!(site.decide(DeskAct::Unlink { other: three }).await.unwrap().done);
+    let effect = site.decide(DeskAct::Unlink { other: two }).await.unwrap();
+    assert!(!effect.text.iter().any(|line| line.contains("need a look") && !line.contains(" 0 need")), "{effect:?}");
+    assert_eq!(site.items(), Vec::<String>::new());
+}

@@ -687,22 +687,6 @@ async fn two_merges_into_one_record_are_taken_back_without_a_trace_of_the_others
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unlink_asks_nobody_about_what_the_broker_itself_wrote() {
-    let mut site = Site::new().await;
-    let a = site.file("pas: person may-create mrn=A born=2026-01-05").await;
-    let b = site.file("pas: person may-create mrn=B born=2026-01-05").await;
-    let c = site.file("pas: person may-create mrn=C born=2026-01-05").await;
-    let (one, two, three) = (site.child_of(a), site.child_of(b), site.child_of(c));
-    site.file("pas: merge mrn=A born=2026-01-05 gone=B").await;
-    // A decision of a person is an entry of our own on the record.
-    assert!(site.decide(DeskAct::Link { survivor: one, other: three, although_numbers_differ: false }).await.unwrap().done);
-    assert!(site.decide(DeskAct::Unlink { other: three }).await.unwrap().done);
-    let effect = site.decide(DeskAct::Unlink { other: two }).await.unwrap();
-    assert!(!effect.text.iter().any(|line| line.contains("need a look") && !line.contains(" 0 need")), "{effect:?}");
-    assert_eq!(site.items(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_that_went_over_with_a_merge_is_lifted_on_the_record_that_goes_on() {
     let mut site = Site::new().await;
     let a = site.file("pas: person may-create mrn=A born=2026-01-05").await;

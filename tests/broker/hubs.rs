@@ -246,7 +246,15 @@ impl Process {
 
     /// What a command prints, with its exit code.
     pub fn command(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_chis-broker")).args(arguments).output().unwrap();
+        self.command_with(arguments, "")
+    }
+
+    /// The same, where `input` is said on standard input.
+    pub fn command_with(&self, arguments: &[&str], input: &str) -> (i32, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chis-broker"));
+        let mut process = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut process.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
         (output.status.code().unwrap(), value)

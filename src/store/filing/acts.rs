@@ -264,7 +264,7 @@ impl Desk<'_> {
         }
         if statements.iter().any(|statement| !statement.identity_changes.is_empty()) {
             let text = format!(
-                "message {seq} merges or links identifiers: decide by `identity link` or `identity resolve --apart`, then discard it"
+                "message {seq} merges or links identifiers: decide by `identity link`, `identity unlink` or `identity resolve --apart-from`, then discard it"
             );
             return Err(refused(64, text).into());
         }

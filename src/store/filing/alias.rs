@@ -79,11 +79,11 @@ impl One<'_> {
             }
             ([], None) => {
                 "these identifiers stand on one record, and no link (A24) brought one of them: a person must say which one goes, \
-                 `identity unlink CHILD --alias IDENTIFIER`"
+                 `identity unlink CHILD --alias`"
                     .to_owned()
             }
             _ => "both identifiers came to this record by links, so neither is the record's own: a person must say which one goes, \
-                 `identity unlink CHILD --alias IDENTIFIER`"
+                 `identity unlink CHILD --alias`"
                 .to_owned(),
         };
         Err(Failure::Held(Held::Person { code: "identity-link".into(), text, evidence: evidence.to_vec() }))
@@ -164,7 +164,10 @@ impl One<'_> {
         // What the event says is what was done: these identifiers are not the child's.
         let change = IdentityChange { act: IdentityAct::Unlink, prior: ids.to_vec() };
         let done = Statement { identity_changes: vec![change], ..self.statement.clone() };
-        let owed = One { statement: &done, ..*self }.put(Some(row), record, said, evidence, &[])?;
+        let mut evidence = evidence.to_vec();
+        let text = "an identifier is taken off; what came under it alone is for a person".to_owned();
+        evidence.push(Evidence { step: "6 identity-change".to_owned(), text });
+        let owed = One { statement: &done, ..*self }.put(Some(row), record, said, &evidence, &[])?;
         let how = match linked.first() {
             Some(0) | None => "which no link had brought".to_owned(),
             Some(event) => format!("which message {} had linked", event_row::entry(*event)),

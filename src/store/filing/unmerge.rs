@@ -362,7 +362,7 @@ impl Placing {
     fn place(&mut self, since: &Since) {
         let said = &since.event.statement;
         // What was taken off is on neither record again, whoever said so.
-        for change in said.identity_changes.iter().filter(|change| change.act == IdentityAct::Unlink) {
+        if let Some(change) = said.identity_changes.iter().find(|change| change.act == IdentityAct::Unlink) {
             let by = Said { at_us: since.at_us, seq: since.event.seq.0, source: since.event.source.as_str().to_owned(), ..Said::default() };
             for record in [&mut self.survivor, &mut self.other] {
                 let held =
