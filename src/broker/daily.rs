@@ -84,7 +84,7 @@ impl DailyWork {
             let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
             return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
         }
-        Ok(EVERY)
+        Ok(clock::poll(EVERY))
     }
 
     fn births(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
