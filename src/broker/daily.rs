@@ -88,7 +88,7 @@ impl DailyWork {
             let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
             return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
         }
-        Ok(EVERY)
+        Ok(clock::poll(EVERY))
     }
 
     /// Children whose first 28 days have ended, on each day since the last one that was done.
