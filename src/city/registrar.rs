@@ -199,11 +199,18 @@ impl Registrar<'_> {
         let living = |dossier: &Dossier| dossier.child == message.child && !dossier.is_merged && !dossier.is_closed;
         let mothers: BTreeSet<&Id> = said.mother.iter().flat_map(|mother| &mother.ids).collect();
         let is_order_known = said.births == 1 || said.order.is_some();
-        let by_mother = self.dossiers.iter().position(|dossier| {
-            let same_mother = dossier.mothers.iter().any(|id| mothers.contains(id));
-            living(dossier) && same_mother && is_order_known && (said.births == 1 || dossier.is_order_known)
-        });
+        let of_mother = |dossier: &Dossier| dossier.mothers.iter().any(|id| mothers.contains(id));
+        let by_mother = self
+            .dossiers
+            .iter()
+            .position(|dossier| living(dossier) && of_mother(dossier) && is_order_known && (said.births == 1 || dossier.is_order_known));
         if let Some(dossier) = by_mother {
+            // Of several, the order tells once two of them are on record, each with its own.
+            let counted: BTreeSet<usize> = self.dossiers.iter().filter(|known| of_mother(known)).map(|known| known.child).collect();
+            let has_unordered = self.dossiers.iter().any(|known| of_mother(known) && !known.is_order_known);
+            if said.births != 1 && (counted.len() < 2 || has_unordered) {
+                return Err("identity-conflict");
+            }
             self.need(message.child, BIRTH_TRIPLE);
             return Ok(dossier);
         }

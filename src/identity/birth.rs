@@ -3,9 +3,10 @@
 //!
 //! # What always holds
 //!
-//! - Babies of one birth are never told from another by likeness: where there is a sign of several, step 4 is not taken and step 3 finds
-//!   nobody (section 5).
-//! - Two babies of one mother with the same birth order wait for a person; two without an order become two records.
+//! - Babies of one birth are never told from another by likeness: where there is a sign of several, step 4 is not taken (section 5).
+//! - Of several, the birth order is the baby only where its senders are known to count: two or more babies of this birth are on record, each
+//!   with an order of its own. Otherwise two babies of one mother with the same birth order wait for a person.
+//! - Two without an order become two records.
 //! - A child over eight weeks that comes with a new NHS number and without its birth is neither matched nor found by these steps
 //!   ([`is_barred`], section 8): after an adoption nothing may lead from the new record to the old.
 //! - Names are compared whole. No likeness is weighed.
@@ -106,6 +107,14 @@ pub(super) fn local_ids_differ(a: &Child, b: &Child) -> bool {
     !shares && a.iter().any(|(system, kind, _)| b.iter().any(|(other, of_kind, _)| system == other && kind == of_kind))
 }
 
+/// True where several babies of a birth are on record, each with an order that no other has. A sender that fills in `1` for everybody never
+/// gets so far: its second baby waits for a person.
+fn are_counted(siblings: &[Sketch]) -> bool {
+    let mut orders: Vec<_> = siblings.iter().map(|known| order(&known.child.birth)).collect();
+    orders.sort_unstable();
+    1 < orders.len() && orders.iter().all(Option::is_some) && orders.windows(2).all(|pair| pair.first() != pair.last())
+}
+
 /// What forbids that two be one child, whatever agrees.
 fn differs(said: &Child, known: &Child) -> Option<&'static str> {
     let numbers = |child: &Child| child.identifiers.iter().filter(|id| in_use(id)).filter_map(Identifier::nhs_number).collect::<Vec<_>>();
@@ -182,13 +191,20 @@ impl Matching<'_> {
         let same_order = siblings.iter().find(|known| compare_orders(&said.birth, &known.child.birth) == Compared::Agrees);
         if let Some(known) = same_order {
             let same_day = born(&known.child) == Some(day);
-            match (several, same_day, differs(said, &known.child)) {
-                (false, true, None) => {
+            let tells = !several || are_counted(siblings);
+            match (tells, same_day, differs(said, &known.child)) {
+                (true, true, None) => {
                     self.note(TRIPLE, "mother, date of birth and birth order agree with one child");
                     return Ok(Some(known.id));
                 }
                 (_, _, Some(what)) => self.note(TRIPLE, &format!("a child of this mother with the same birth order has {what}")),
-                _ => self.note(TRIPLE, "a child of this mother with the same birth order; of several, only an identifier tells"),
+                (true, false, None) => self.note(TRIPLE, "a child of this mother with the same birth order was born on another day"),
+                (false, _, None) => {
+                    self.note(
+                        TRIPLE,
+                        "a child of this mother with the same birth order; one of several, and the others' orders are not on record",
+                    );
+                }
             }
             return hold(
                 "identity-conflict",

@@ -120,8 +120,8 @@ enum Area {
 /// Opens a file that hubs.toml names, given its path as written. It is read from its start to its end, and never held whole.
 pub type Open<'a> = &'a dyn Fn(&str) -> std::io::Result<Box<dyn std::io::Read>>;
 
-/// Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
-const NEWBORN_DAYS: i64 = 28;
+/// Days from the birth. Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
+pub const NEWBORN_DAYS: i64 = 28;
 
 /// So many rows of a directory file may be of no use before anybody is told.
 const SKIPPED_MAX: usize = 10;
@@ -202,7 +202,7 @@ impl Directory {
         if !child.flags.is_restricted() {
             self.take_interest(&grounds, &hub, previous, &mut interested);
         }
-        let left = if hub.as_str() == HubName::OUT { previous.and_then(last_hub) } else { None };
+        let left = if hub.as_str() == HubName::OUT { previous.and_then(|previous| self.last_hub(previous)) } else { None };
         HubAssignment { hub, basis, interested, left }
     }
 
@@ -246,12 +246,20 @@ impl Directory {
         if let Some(previous) = previous {
             // The last hub is told, and goes on getting what still comes; the hospital's hub only while it is a newborn, unless it is the last.
             add(previous.hub.clone());
-            last_hub(previous).into_iter().for_each(&mut add);
+            self.last_hub(previous).into_iter().for_each(&mut add);
             let lasting = previous.interested.iter().filter(|name| previous.hub == *hub && Some(*name) != born_in.as_ref());
             lasting.cloned().for_each(&mut add);
         }
         if let Some(name) = born_in.filter(|_| grounds.is_newborn) {
             add(name);
+        }
+    }
+
+    /// The hub that worked on the child last, of one that is outside now or was not before: also the default hub, where nobody was responsible.
+    fn last_hub(&self, previous: &HubAssignment) -> Option<HubName> {
+        match previous.hub.as_str() {
+            HubName::OUT => previous.left.clone(),
+            _ => self.acting_hub(previous),
         }
     }
 
@@ -318,15 +326,6 @@ impl Grounds {
             notified: child.birth.responsible_cho.as_deref().and_then(|ods| lookup(&directory.organisations, ods)),
             birth_site: child.birth.place_ods.as_deref().and_then(|ods| directory.by_birth_site(ods)),
         }
-    }
-}
-
-/// The hub that was responsible last, of a child that is outside now or was not before.
-fn last_hub(previous: &HubAssignment) -> Option<HubName> {
-    match previous.hub.as_str() {
-        HubName::OUT => previous.left.clone(),
-        HubName::UNKNOWN => None,
-        _ => Some(previous.hub.clone()),
     }
 }
 
@@ -534,6 +533,10 @@ hub = "SE"
         let second = directory.decide(&moved, Some(&first), on(60));
         assert_eq!(text(&second), "OUT address + SE", "a result that comes later");
         assert_eq!(text(&directory.decide(&moved, Some(&second), on(90))), "OUT address + SE");
+        // Nobody was responsible: who worked on it then is told, and stays told.
+        let unknown = directory.decide(&moved, Some(&assigned("UNKNOWN", HubBasis::Default, &[])), on(57));
+        assert_eq!(text(&unknown), "OUT address + NE");
+        assert_eq!(text(&directory.decide(&moved, Some(&unknown), on(90))), "OUT address + NE");
         // It was never theirs: only the hospital's hub, and only while it is a newborn.
         let never = directory.decide(&moved, None, on(1));
         assert_eq!(text(&never), "OUT address + SE");

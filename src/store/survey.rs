@@ -4,12 +4,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::schema::{broken, prepare};
+use super::schema::{broken, open_to_read};
 use crate::names::ChildId;
 
 /// An entry and what became of it.
@@ -148,8 +147,7 @@ fn survey(file: &Path, sql: &str, each: &mut dyn FnMut(&rusqlite::Row<'_>) -> ru
         return Err(StoreError { text: format!("there is no hub store at {}", file.display()), exit: 66 });
     }
     let mut read = || -> rusqlite::Result<()> {
-        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        prepare(&connection, false)?;
+        let connection = open_to_read(file)?;
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
