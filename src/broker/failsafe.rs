@@ -2,7 +2,7 @@
 //!
 //! # One round
 //!
-//! 1. where other rules hold than before, children are marked anew, some thousands at a time;
+//! 1. where other rules hold than before, children are marked anew, some hundreds at a time;
 //! 2. children that are due, because something was filed or time has passed, are looked at: facts are read, [`crate::failsafe`] judges,
 //!    the writer keeps the outcome, unless the child has changed meanwhile;
 //! 3. where nothing is due any more, the calendar does what is due: so a nightly report stands on clocks of its own minute.
@@ -32,10 +32,10 @@ use crate::names::{DestinationName, HubName};
 use crate::routing::Directory;
 use crate::store::{ClockChange, Ledger, LedgerReader, Look, LookedAt, OpenClock, OpenTask, StoreError, TaskAct};
 
-/// Children looked at in one transaction: it must not keep senders waiting.
+/// Children looked at before what came of it is kept; the ledger divides that so that no sender is kept waiting.
 const BATCH: usize = 100;
 /// Children marked in one transaction when other rules hold.
-const MARKED_AT_ONCE: i64 = 5_000;
+const MARKED_AT_ONCE: i64 = 500;
 /// Without anything to do it is asked so often.
 const POLL: Duration = Duration::from_millis(500);
 /// After an error.

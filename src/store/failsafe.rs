@@ -18,6 +18,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,16 +27,21 @@ use uuid::Uuid;
 
 use super::aggregates::{self, Order, Part};
 use super::event_row;
+use super::filing::FilingRules;
 use super::own;
 use super::reader::LedgerReader;
 use super::rows::StoreError;
 use super::writer::{Ledger, audit};
 use crate::canon::{Action, Child, EventHeader, EventKind, FailsafeTask, Instant, Statement};
+use crate::clock;
 use crate::failsafe::{BirthTold, ClockState, Closing, Facts, Said, Stay};
 use crate::identity::Record;
 use crate::names::{ChildId, DestinationName, EventId, HubName, Seq, SourceName};
 use crate::outbox::FiledEvent;
 use crate::routing::Directory;
+
+/// Between two pieces of what came of looking at children senders have the writer for as long as the last piece took, but not longer.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS watch(
@@ -281,14 +287,19 @@ fn unpack(text: &str) -> BTreeMap<String, ClockState> {
 
 // ---- writing -----------------------------------------------------------------------------------------------------------
 
-/// Writes what came of looking at children; what was filed for one of them meanwhile makes it be looked at again.
-pub(super) fn write_looks(
+/// Writes what came of looking at children, at least of one and then until `budget` is used up; what was filed for one of them
+/// meanwhile makes it be looked at again. Gives how many were done.
+fn write_looks(
     connection: &Connection,
     looks: &[LookedAt],
     stores: &HashMap<HubName, DestinationName>,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    for look in looks {
+    (now, budget): (Timestamp, Duration),
+) -> rusqlite::Result<usize> {
+    let started = clock::tick();
+    for (done, look) in looks.iter().enumerate() {
+        if 0 < done && budget <= started.elapsed() {
+            return Ok(done);
+        }
         let sql = "UPDATE watch SET due_us = ?3, awaits = ?4, hub = ?5, born = ?6, states = ?7 WHERE child = ?1 AND marks = ?2";
         let next = look.next.map_or(i64::MAX, Timestamp::as_microsecond);
         let written = connection.prepare_cached(sql)?.execute(params![
@@ -318,7 +329,7 @@ pub(super) fn write_looks(
             TaskWriter { connection, look, stores, now }.write(act)?;
         }
     }
-    Ok(())
+    Ok(looks.len())
 }
 
 fn write_open(connection: &Connection, look: &LookedAt) -> rusqlite::Result<()> {
@@ -439,18 +450,29 @@ pub(super) fn close(
 }
 
 impl Ledger {
-    /// Keeps what came of looking at children, and tells their hubs' stores of tasks.
+    /// Keeps what came of looking at children, and tells their hubs' stores of tasks: each child whole, the children in as many turns
+    /// of the writer as it takes not to keep senders waiting.
     pub async fn write_looks(
         &self,
         looks: Vec<LookedAt>,
         stores: Arc<HashMap<HubName, DestinationName>>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let tells = looks.iter().any(|look| !look.tasks.is_empty());
-        let written = Arc::clone(&stores);
-        self.act(Box::new(move |connection| write_looks(connection, &looks, &written, now))).await?;
-        if tells {
-            self.debts_were_made_to(stores.values());
+        let (looks, mut from) = (Arc::new(looks), 0);
+        while from < looks.len() {
+            let (all, told, budget, began) = (Arc::clone(&looks), Arc::clone(&stores), self.act_budget(), clock::tick());
+            let rest = move |connection: &Connection, _: &FilingRules| {
+                write_looks(connection, all.get(from..).unwrap_or_default(), &told, (now, budget))
+            };
+            let done = self.act_quietly(rest).await?;
+            if looks.iter().skip(from).take(done).any(|look| !look.tasks.is_empty()) {
+                self.debts_were_made_to(stores.values());
+            }
+            from += done;
+            if self.senders_are_about() && from < looks.len() {
+                // Half of the time is theirs.
+                tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
+            }
         }
         Ok(())
     }
@@ -721,5 +743,27 @@ mod tests {
             LETTERS.iter().enumerate().map(|(number, (state, _))| (format!("CLOCK_{number}"), *state)).collect();
         assert_eq!(unpack(&pack(&states)), states);
         assert_eq!(unpack(""), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_came_of_looking_at_many_children_is_written_in_pieces_and_every_child_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = super::super::schema::open_for_writing(folder.path()).unwrap();
+        let now: Timestamp = "2026-03-01T09:00:00Z".parse().unwrap();
+        let mark = "INSERT INTO watch(child, due_us, marks, awaits, hub, born, states) VALUES(?1, 0, 1, 1, '', '', '')";
+        for row in 1..=3 {
+            connection.execute(mark, [row]).unwrap();
+        }
+        let due = || -> Vec<i64> {
+            let mut due = connection.prepare("SELECT child FROM watch WHERE due_us = 0 ORDER BY child").unwrap();
+            due.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let looks: Vec<LookedAt> = (1..=3).map(|row| LookedAt::unread(row, 1, None)).collect();
+        let written = |from: usize, budget| write_looks(&connection, &looks[from..], &HashMap::new(), (now, budget)).unwrap();
+        // No time at all: still one child, or it would never end.
+        assert_eq!((written(0, Duration::ZERO), due()), (1, vec![2, 3]));
+        assert_eq!((written(1, Duration::ZERO), due()), (1, vec![3]));
+        assert_eq!((written(2, Duration::MAX), due()), (1, vec![]));
+        assert_eq!((written(0, Duration::MAX), written(3, Duration::ZERO)), (3, 0));
     }
 }

@@ -1,15 +1,33 @@
 //! Entries of the broker's own: what it did by the calendar or because a person asked. They stand in the journal like everything that
 //! came, so that the account holds and `msg trace` shows what became of them.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
-use super::writer::{control_key, london_day, row_id};
+use super::writer::{FILING_BUDGET, Ledger, control_key, london_day, row_id};
 use crate::names::{Format, Seq};
 
 /// Who sent those that no part of the broker has a name of its own for.
 pub(super) const SOURCE: &str = "chis-broker";
+
+/// An act of our own that can be done in pieces may take so long when no sender was about.
+const ACT_BUDGET_QUIET: Duration = Duration::from_millis(25);
+
+impl Ledger {
+    /// How long a piece of an act of our own may take: not longer than filing while senders are about.
+    pub(super) fn act_budget(&self) -> Duration {
+        if self.senders_are_about() { FILING_BUDGET } else { ACT_BUDGET_QUIET }
+    }
+
+    /// True where a sender was about in the writer's last turn, or shortly before.
+    pub(super) fn senders_are_about(&self) -> bool {
+        self.shared.senders_about.load(Ordering::Acquire)
+    }
+}
 
 /// Appends an entry of our own that is filed already: the caller keeps its events in the same transaction.
 pub(super) fn entry(

@@ -42,7 +42,7 @@ const QUEUE_MAX: usize = 8_192;
 /// Appends of one transaction.
 const TURN_APPENDS_MAX: usize = 1_024;
 /// Filing may use so much of a turn while senders are about, and only of every second turn while one waits for its answer.
-const FILING_BUDGET: Duration = Duration::from_micros(250);
+pub(super) const FILING_BUDGET: Duration = Duration::from_micros(250);
 /// Filing of a turn when no sender was about for [`SENDERS_GONE`].
 const FILING_BUDGET_QUIET: Duration = Duration::from_millis(5);
 /// Filing of a turn in bulk: one sync pays for thousands of records, and nobody waits for an answer.
@@ -93,7 +93,7 @@ enum Command {
 #[derive(Clone)]
 pub struct Ledger {
     commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
@@ -104,6 +104,8 @@ pub(super) struct Shared {
     full: AtomicBool,
     /// No sender waits: filing takes its time.
     bulk: AtomicBool,
+    /// A sender was about in the last turn, or shortly before.
+    pub(super) senders_about: AtomicBool,
     /// Highest entry committed.
     appended: AtomicI64,
     /// Turns done: the watchdog looks at it.
@@ -145,6 +147,7 @@ impl Ledger {
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
             bulk: AtomicBool::new(false),
+            senders_about: AtomicBool::new(false),
             appended: AtomicI64::new(appended),
             turns: AtomicU64::new(0),
             wal_frames: AtomicI64::new(0),
@@ -685,12 +688,15 @@ impl Writer {
         let started = clock::tick();
         if senders_wait {
             self.senders_seen = started;
+        }
+        let is_quiet = SENDERS_GONE < started.duration_since(self.senders_seen);
+        self.shared.senders_about.store(!is_quiet, Ordering::Release);
+        if senders_wait {
             self.filed_last_turn = !self.filed_last_turn;
             if !self.filed_last_turn {
                 return Ok(());
             }
         }
-        let is_quiet = SENDERS_GONE < started.duration_since(self.senders_seen);
         let budget = match (self.shared.bulk.load(Ordering::Acquire), is_quiet) {
             (true, _) => FILING_BUDGET_BULK,
             (false, true) => FILING_BUDGET_QUIET,
