@@ -114,6 +114,29 @@ pub fn directory(settings: &Settings) -> Result<Directory, Vec<RoutingError>> {
     })
 }
 
+/// The hubs of a bundle that was active before, over the directory files of the settings, as far as these can be read.
+pub fn last_directory(settings: &Settings, files: &Files) -> Result<Directory, Vec<RoutingError>> {
+    let hubs = files.get("hubs.toml").map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    Directory::load_readable(&hubs, "last-good/hubs.toml", &|path| {
+        if let Some(dir) = &settings.mappings.dir {
+            return Ok(Box::new(std::fs::File::open(dir.join(path))?));
+        }
+        let bytes = files.get(path).cloned().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?;
+        Ok(Box::new(std::io::Cursor::new(bytes)))
+    })
+}
+
+/// The rules of the failsafe of a bundle that was active before; of a file that it does not have, the one inside the program.
+pub fn last_failsafe(files: &Files) -> Result<Rules, Vec<RulesError>> {
+    let shipped = Bundle::shipped();
+    let text = |name: &str| {
+        let bytes = files.get(name).or_else(|| shipped.get(name));
+        bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    };
+    let (failsafe, schedule, holidays) = (text("failsafe.toml"), text("schedule.toml"), text("holidays.toml"));
+    Rules::load(Texts { failsafe: &failsafe, schedule: &schedule, holidays: &holidays })
+}
+
 /// The rules of the failsafe that the settings name. A file that the mappings folder does not have is the one inside the program: a
 /// site that was set up before there was a failsafe goes on.
 pub fn failsafe(settings: &Settings) -> Result<Rules, Vec<RulesError>> {

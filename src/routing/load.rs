@@ -21,6 +21,12 @@ use crate::names::HubName;
 
 /// `hubs.toml` text, and the CSV directories it names, read by `open` (given the path as written).
 pub(super) fn load(text: &str, file: &str, open: Open<'_>) -> Result<Directory, Vec<RoutingError>> {
+    let whole = load_readable(text, file, open)?;
+    if whole.unread.is_empty() { Ok(whole) } else { Err(whole.unread) }
+}
+
+/// [`load`], where a directory file that cannot be read is left out and named in the directory.
+pub(super) fn load_readable(text: &str, file: &str, open: Open<'_>) -> Result<Directory, Vec<RoutingError>> {
     let mut reading = Reading { text, file, errors: Vec::new(), directory: Directory::default() };
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -30,10 +36,11 @@ pub(super) fn load(text: &str, file: &str, open: Open<'_>) -> Result<Directory, 
         reading.root(root.get_ref());
         reading.directories(root.get_ref(), open);
     }
-    let Reading { mut errors, directory, .. } = reading;
+    let Reading { mut errors, mut directory, .. } = reading;
     if errors.is_empty() {
         return Ok(directory);
     }
+    errors.append(&mut directory.unread);
     errors.sort_by(|a, b| (&a.file, a.span.start).cmp(&(&b.file, b.span.start)));
     Err(errors)
 }
@@ -50,11 +57,16 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn error(&mut self, span: Range<usize>, message: String) {
+        let error = self.mistake(span, message);
+        self.errors.push(error);
+    }
+
+    fn mistake(&self, span: Range<usize>, message: String) -> RoutingError {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = before.matches('\n').count() + 1;
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        self.errors.push(RoutingError { file: self.file.to_owned(), line, column, span, message });
+        RoutingError { file: self.file.to_owned(), line, column, span, message }
     }
 
     fn root(&mut self, root: &DeTable<'_>) {
@@ -160,7 +172,7 @@ impl Reading<'_> {
         if let Some((path, reader)) = self.opened(named, "postcodes", open) {
             match Postcodes::read(reader, &path) {
                 Ok(postcodes) => self.directory.postcodes = postcodes,
-                Err(error) => self.errors.push(error),
+                Err(error) => self.directory.unread.push(error),
             }
         }
         if let Some((path, reader)) = self.opened(named, "practices", open) {
@@ -169,7 +181,7 @@ impl Reading<'_> {
                     self.directory.practices_report = report;
                     self.practices(practices);
                 }
-                Err(error) => self.errors.push(error),
+                Err(error) => self.directory.unread.push(error),
             }
         }
         self.directory.find_whole_outcodes();
@@ -202,7 +214,9 @@ impl Reading<'_> {
         match open(&path) {
             Ok(reader) => Some((path, reader)),
             Err(error) => {
-                self.error(span, format!("the {key} file cannot be read ({error}); put it there, or take the line out to go without"));
+                let message = format!("the {key} file {path} cannot be read ({error}); put it there, or take the line out to go without");
+                let mistake = self.mistake(span, message);
+                self.directory.unread.push(mistake);
                 None
             }
         }

@@ -75,6 +75,8 @@ pub struct Directory {
     postcodes: Postcodes,
     /// Outcodes that lie in one hub with every postcode.
     whole_outcodes: HashMap<u64, usize>,
+    /// Directory files that could not be read, where it was loaded without them.
+    unread: Vec<RoutingError>,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,17 @@ impl Directory {
         load::load(hubs_toml, file, open)
     }
 
+    /// [`Directory::load`] as far as it goes: a directory file that cannot be read is left out, and then [`Directory::decide`] moves
+    /// nobody. Mistakes of `hubs.toml` itself are mistakes here too.
+    pub fn load_readable(hubs_toml: &str, file: &str, open: Open<'_>) -> Result<Self, Vec<RoutingError>> {
+        load::load_readable(hubs_toml, file, open)
+    }
+
+    /// True where every directory file that `hubs.toml` names was read.
+    pub fn is_whole(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// `hubs.toml` and directories of a mappings folder.
     pub fn load_dir(dir: &Path) -> Result<Self, Vec<RoutingError>> {
         let file = dir.join("hubs.toml");
@@ -168,7 +181,11 @@ impl Directory {
 
     /// What is missing for good routing: no postcode file, no practice file.
     pub fn degraded(&self) -> Vec<String> {
-        let mut missing = Vec::new();
+        let mut missing: Vec<String> = self
+            .unread
+            .iter()
+            .map(|error| format!("{error}; until it is there nobody is moved to another hub, and a new child may be nobody's (UNKNOWN)"))
+            .collect();
         let in_no_hub = "lies in the area of a hub; are the codes of the same kind as in hubs.toml?";
         if self.postcodes.is_empty() {
             missing.push("no postcode directory: a home is found only where the message names its local authority".to_owned());
@@ -193,8 +210,14 @@ impl Directory {
         missing
     }
 
-    /// Decides for the merged record as of `today` (section 2, eight steps). `previous` is kept for a restricted child.
+    /// Decides for the merged record as of `today` (section 2, eight steps). `previous` is kept for a restricted child, and for
+    /// everybody while a directory file could not be read: what the file would have said is not known to be nothing.
     pub fn decide(&self, child: &Child, previous: Option<&HubAssignment>, today: civil::Date) -> HubAssignment {
+        if let (false, Some(previous)) = (self.is_whole(), previous) {
+            // Where a restricted child lives is for the responsible hub alone, also now.
+            let interested = if child.flags.is_restricted() { Vec::new() } else { previous.interested.clone() };
+            return HubAssignment { interested, ..previous.clone() };
+        }
         let grounds = Grounds::of(self, child, today);
         let (hub, basis) = self.responsible(&grounds, child, previous);
         let mut interested = Vec::new();
