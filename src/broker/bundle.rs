@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::failsafe::Watching;
 use crate::config::{self, Settings};
 use crate::failsafe::Rules;
+use crate::intake::Controls;
 use crate::mapping::{Bundle, Diagnostic, Files};
 use crate::routing::Directory;
 use crate::store::{Ledger, LedgerReader, StoreError};
@@ -80,6 +81,8 @@ pub struct Active {
     pub failsafe: Arc<ArcSwap<Rules>>,
     /// Why the files on disk are not active; empty when they are.
     pub stale: ArcSwap<Vec<String>>,
+    /// Held by the reload that is under way: an older reading never goes over a newer one.
+    pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Active {
@@ -88,11 +91,23 @@ impl Active {
         Watching { rules: Arc::clone(&self.failsafe), directory: Arc::clone(&self.directory), stores: Arc::new(settings.stores()) }
     }
 
-    /// Loads anew and swaps all of it, or keeps all of the old. Gives the hash that is active.
-    pub async fn reload(&self, settings: &Settings, ledger: &Ledger, now: Timestamp) -> Result<String, Refused> {
-        let outcome = match load(settings) {
-            Ok(loaded) => self.activate(loaded, ledger, now).await.map_err(|error| Refused { mistakes: vec![error.to_string()] }),
-            Err(refused) => Err(refused),
+    /// Loads mappings, directories and the doors' certificates anew and swaps all of it, or keeps all of the old. Gives the hash that
+    /// is active. One at a time; the files are read aside, so that nobody else waits for them.
+    pub async fn reload(&self, settings: &Arc<Settings>, ledger: &Ledger, doors: &Controls, now: Timestamp) -> Result<String, Refused> {
+        let _one_at_a_time = self.turn.lock().await;
+        let (named, material) = (Arc::clone(settings), doors.clone());
+        let read = tokio::task::spawn_blocking(move || (load(&named), material.read_tls())).await;
+        let outcome = match read {
+            Ok((Ok(loaded), Ok(tls))) => {
+                let activated = self.activate(loaded, ledger, now).await.map_err(|error| Refused { mistakes: vec![error.to_string()] });
+                activated.inspect(|_| doors.use_tls(tls))
+            }
+            Ok((loaded, tls)) => {
+                let mut mistakes = loaded.err().map(|refused| refused.mistakes).unwrap_or_default();
+                mistakes.extend(tls.err().map(|error| error.to_string()));
+                Err(Refused { mistakes })
+            }
+            Err(_) => Err(Refused { mistakes: vec!["reading the files panicked; report the panic above".to_owned()] }),
         };
         let result = if outcome.is_ok() { "ok" } else { "refused" };
         metrics::counter!("chis_config_reloads_total", "result" => result).increment(1);

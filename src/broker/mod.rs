@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use operations::{BrokerOperations, Operations, Released};
-pub use service::{opened_sockets, serve};
+pub use service::{Signals, opened_sockets, serve};
 
 use self::bundle::Active;
 use self::filer::{Reader, SourceProfile};
@@ -81,6 +81,20 @@ pub struct Running {
     controls: Controls,
 }
 
+/// What a reload needs, for a task of its own.
+struct Reloader {
+    active: Arc<Active>,
+    settings: Arc<Settings>,
+    ledger: Ledger,
+    controls: Controls,
+}
+
+impl Reloader {
+    async fn reload(&self) -> Result<String, bundle::Refused> {
+        self.active.reload(&self.settings, &self.ledger, &self.controls, clock::now()).await
+    }
+}
+
 /// Who files and pays, and whether one of them is missing.
 #[derive(Clone)]
 struct Roll {
@@ -122,9 +136,13 @@ impl Running {
         if !stale.is_empty() {
             tracing::error!(
                 mistakes = stale.len(),
-                "config.stale: the mapping files are broken; the last good bundle stays active (`chis-broker check` names each mistake)"
+                "config.stale: the mapping or directory files are broken; the last good bundle stays active (`chis-broker check` names each mistake)"
             );
+            for mistake in &stale {
+                tracing::error!(mistake, "config.stale.mistake");
+            }
         }
+        metrics::gauge!("chis_config_stale").set(if stale.is_empty() { 0.0 } else { 1.0 });
         let (doors_close, work_ends) = (CancellationToken::new(), CancellationToken::new());
         let reader = Reader {
             bundle: Arc::clone(&active.bundle),
@@ -195,9 +213,18 @@ impl Running {
         })
     }
 
-    /// Loads mappings and directories anew, all or nothing. Gives the hash of what is active.
+    /// Loads mappings, directories and certificates anew, all or nothing. Gives the hash of what is active.
     pub async fn reload(&self) -> Result<String, bundle::Refused> {
-        reload(&self.active, &self.settings, &self.ledger, &self.controls).await
+        self.reloader().reload().await
+    }
+
+    fn reloader(&self) -> Reloader {
+        Reloader {
+            active: Arc::clone(&self.active),
+            settings: Arc::clone(&self.settings),
+            ledger: self.ledger.clone(),
+            controls: self.controls.clone(),
+        }
     }
 
     /// Resolves when the ledger's writer has ended: the broker must stop.
@@ -229,34 +256,30 @@ impl Running {
     }
 }
 
-/// Mappings and directories all or nothing; then the certificates, all or nothing.
-async fn reload(active: &Active, settings: &Settings, ledger: &Ledger, controls: &Controls) -> Result<String, bundle::Refused> {
-    let hash = active.reload(settings, ledger, clock::now()).await?;
-    controls.reload_tls().map_err(|error| bundle::Refused { mistakes: vec![error.to_string()] })?;
-    Ok(hash)
-}
-
 fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
     let active = |bundle, (directory, failsafe), stale: &[String]| Active {
         bundle: Arc::new(ArcSwap::from_pointee(bundle)),
         directory: Arc::new(ArcSwap::from_pointee(directory)),
         failsafe: Arc::new(ArcSwap::from_pointee(failsafe)),
         stale: ArcSwap::from_pointee(stale.to_vec()),
+        turn: tokio::sync::Mutex::default(),
     };
+    let told = |mistakes: Vec<String>| StartError { text: mistakes.join("\n"), exit: 78 };
     match bundle::load(settings) {
         Ok(loaded) => Ok((active(loaded.bundle, (loaded.directory, loaded.failsafe), &[]), loaded.files, Vec::new())),
         Err(refused) => {
             // A feed on yesterday's mapping at night is safer than none.
             let Some((last, files)) = bundle::last_good(&settings.store.data) else {
-                return Err(StartError { text: refused.to_string(), exit: 78 });
+                return Err(told(refused.mistakes));
             };
-            let directory = crate::config::directory(settings)
-                .map_err(|errors| StartError { text: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), exit: 78 })?;
+            // The hubs belong to the bundle; of large directory files there is no copy, so nobody is moved while one is away.
+            let directory = crate::config::last_directory(settings, &files)
+                .or_else(|_| crate::config::directory(settings))
+                .map_err(|errors| told(errors.iter().map(ToString::to_string).collect()))?;
             // Clocks by other limits than the site's are better than none; what is wrong with its own is among the mistakes.
-            let shipped = || crate::config::failsafe(&Settings::default());
-            let failsafe = crate::config::failsafe(settings)
-                .or_else(|_| shipped())
-                .map_err(|errors| StartError { text: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), exit: 78 })?;
+            let failsafe = crate::config::last_failsafe(&files)
+                .or_else(|_| crate::config::failsafe(&Settings::default()))
+                .map_err(|errors| told(errors.iter().map(ToString::to_string).collect()))?;
             Ok((active(last, (directory, failsafe), &refused.mistakes), files, refused.mistakes))
         }
     }

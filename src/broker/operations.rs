@@ -54,7 +54,7 @@ pub trait Operations: Send + Sync + 'static {
         Err(StoreError { text: "this broker has no reviews".into(), exit: 70 })
     }
 
-    /// Loads mappings and directories anew, all or nothing: the hash that is active, or every mistake, a line each.
+    /// Loads mappings, directories and certificates anew, all or nothing: the hash that is active, or every mistake, a line each.
     fn reload(&self) -> Result<String, String>;
 
     /// The folder that mappings are loaded from; none: those inside the program.
@@ -144,7 +144,7 @@ impl Operations for BrokerOperations {
 
     fn degraded(&self) -> Vec<String> {
         let stale = self.active.stale.load();
-        let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the mapping files are not active: {mistake}")).collect();
+        let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the files on disk are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
         degraded.extend(self.controls.folder_notes());
         degraded.extend(self.active.failsafe.load().degraded(crate::failsafe::day::date_of(clock::now())));
@@ -216,9 +216,8 @@ impl Operations for BrokerOperations {
     }
 
     fn reload(&self) -> Result<String, String> {
-        self.runtime
-            .block_on(super::reload(&self.active, &self.settings, &self.ledger, &self.controls))
-            .map_err(|refused| refused.to_string())
+        let reloaded = self.runtime.block_on(self.active.reload(&self.settings, &self.ledger, &self.controls, clock::now()));
+        reloaded.map_err(|refused| refused.to_string())
     }
 
     fn assign(&self, act: AssignAct, reason: &str) -> Result<AssignEffect, StoreError> {
@@ -233,10 +232,12 @@ impl Operations for BrokerOperations {
     }
 
     fn reassign_plan(&self) -> Result<ReassignPlan, StoreError> {
+        self.whole_directory()?;
         self.reader()?.reassign_plan(&self.active.directory.load(), crate::failsafe::day::date_of(clock::now()))
     }
 
     fn reassign(&self, reason: &str) -> Result<i64, StoreError> {
+        self.whole_directory()?;
         self.runtime.block_on(self.ledger.begin_reassign(reason, clock::now()))
     }
 
@@ -281,6 +282,16 @@ impl Operations for BrokerOperations {
 }
 
 impl BrokerOperations {
+    /// Looking at everybody again needs all that routing looks up.
+    fn whole_directory(&self) -> Result<(), StoreError> {
+        if self.active.directory.load().is_whole() {
+            return Ok(());
+        }
+        let text =
+            "the broker started without one of its directory files and moves nobody; `status` names it: put it there and `reload` first";
+        Err(StoreError { text: text.to_owned(), exit: 75 })
+    }
+
     /// Waits until all that came before has been read: what the old tables still held is held by then. Bounded; what comes later
     /// is read by the new tables anyway.
     fn all_read(&self, reader: &LedgerReader) {

@@ -10,6 +10,15 @@ use crate::{broker, clock, console, observe};
 /// Runs a broker until it is told to stop; gives its exit code.
 pub fn run(run: &Run) -> Outcome {
     let arguments = Arguments { data: run.data.clone(), mllp: run.mllp, http: run.http, admin: run.admin, log_format: run.log_format };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
+    // From here on a signal waits for the end of the start, and does not end the process.
+    let signals = {
+        let _inside = runtime.enter();
+        broker::Signals::new().map_err(|error| Failure::new(error.exit, error.text))?
+    };
     let (settings, warnings) = Settings::load(run.config.as_deref(), &config::environment(), &arguments).accept().map_err(|unusable| {
         super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
         Failure::new(unusable.exit, "the configuration cannot be used")
@@ -19,14 +28,13 @@ pub fn run(run: &Run) -> Outcome {
     for warning in warnings {
         tracing::warn!(file = warning.file, line = warning.line, what = warning.message, "config.warning");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(exit::SYSTEM, format!("no threads: {error}")))?;
-    runtime.block_on(serve(settings))
+    let outcome = runtime.block_on(serve(settings, signals));
+    // A reload that hangs in a file does not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
 }
 
-async fn serve(settings: Settings) -> Outcome {
+async fn serve(settings: Settings, signals: broker::Signals) -> Outcome {
     let listen = settings.admin.listen;
     let start_failed = |error: broker::StartError| Failure::new(error.exit, error.text);
     let running = broker::Running::start(settings, broker::opened_sockets()).await.map_err(start_failed)?;
@@ -42,7 +50,7 @@ async fn serve(settings: Settings) -> Outcome {
             ));
         }
     };
-    let code = broker::serve(running, admin).await.map_err(start_failed)?;
+    let code = broker::serve(running, signals, admin).await.map_err(start_failed)?;
     closing.cancel();
     // A client that holds its connection open does not hold up the end.
     let _closed = tokio::time::timeout(std::time::Duration::from_secs(1), door).await;

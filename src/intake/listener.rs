@@ -103,6 +103,9 @@ struct WebDoor {
     router: Router,
 }
 
+/// Certificates, keys, CAs and revocation lists of all listeners, read and proved, and not in use yet.
+pub struct TlsRead(Vec<super::tls::Fresh>);
+
 /// What can be changed while the doors are open.
 #[derive(Clone)]
 pub struct Controls {
@@ -125,12 +128,26 @@ impl Controls {
     ///
     /// The first file that cannot be used, with its remedy; then all of the old material stays.
     pub fn reload_tls(&self) -> Result<(), IntakeError> {
-        let fresh: Vec<_> = self.tls.iter().map(|door| door.read_again()).collect::<Result<_, _>>()?;
-        for (door, fresh) in self.tls.iter().zip(fresh) {
+        let read = self.read_tls()?;
+        self.use_tls(read);
+        Ok(())
+    }
+
+    /// The first half of [`Controls::reload_tls`]: reads and proves, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Controls::reload_tls`].
+    pub fn read_tls(&self) -> Result<TlsRead, IntakeError> {
+        self.tls.iter().map(|door| door.read_again()).collect::<Result<_, _>>().map(TlsRead)
+    }
+
+    /// The second half, which cannot fail.
+    pub fn use_tls(&self, read: TlsRead) {
+        for (door, fresh) in self.tls.iter().zip(read.0) {
             door.use_now(fresh);
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
-        Ok(())
     }
 
     /// Replaces all sources; open connections use the new ones from their next message on.

@@ -38,7 +38,7 @@ mod tls;
 
 pub use admission::*;
 pub use desk::{Clock, Patience};
-pub use listener::{Addresses, Controls, Intake, IntakeError, OpenedSocket, Opening};
+pub use listener::{Addresses, Controls, Intake, IntakeError, OpenedSocket, Opening, TlsRead};
 pub use refusal::*;
 pub use settings::*;
 pub use sources::*;

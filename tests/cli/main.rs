@@ -14,6 +14,7 @@ mod folders;
 mod identity;
 mod provenance;
 mod safeguarding;
+mod service;
 mod site;
 mod tables;
 
