@@ -275,7 +275,9 @@ impl Fault<'_> {
         let number = self.find(|message| matches!(message.what, What::BloodSpot { .. }))?;
         let mut message = self.copy(number)?;
         let (at, control) = (message.at - HOUR, self.control(message.sender));
-        if let What::BloodSpot { spots, .. } = &mut message.what {
+        if let What::BloodSpot { spots, taken, received, .. } = &mut message.what {
+            // It is told before the other, so the card cannot have come on the day that the other says.
+            *received = *taken;
             spots.iter_mut().take(1).for_each(|spot| spot.status = "44");
         }
         self.tell(message.child, CODE);

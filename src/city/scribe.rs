@@ -248,7 +248,7 @@ fn span((from, assignment): &(Second, super::registrar::Assignment)) -> HubSpan 
 pub(super) fn acts(city: &City) -> Vec<super::truth::TruthAct> {
     let act = |act: &super::life::Act| {
         let nhs = city.children.get(act.child)?.nhs.clone()?;
-        let words = ["child", "seal", "{child}", "--reason", "adoption order", "--admin", "{admin}", "--yes"];
+        let words = ["child", "seal", "{child}", "--reason", "adoption", "--admin", "{admin}", "--yes"];
         Some(super::truth::TruthAct {
             at: moment(act.at),
             child: name(act.child),
