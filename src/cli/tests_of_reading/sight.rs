@@ -158,8 +158,10 @@ fn a_sealed_record_is_named_and_explained_by_no_command_but_to_who_asks_for_seal
 #[test]
 fn a_child_protection_message_of_a_sealed_record_takes_both_rights_and_both_are_written_down() {
     let site = Site::new();
-    let seq = site.add("P1", PreparedOutcome::File(vec![said(NUMBER, "person", "2026-01-05", json!({}))]), json!([]), true);
-    let child = site.id_of(NUMBER);
+    let filed = || PreparedOutcome::File(vec![said(OTHER, "person", "2026-01-05", json!({}))]);
+    site.add("P0", filed(), json!([]), false);
+    let seq = site.add("P1", filed(), json!([]), true);
+    let child = site.id_of(OTHER);
     site.seal(child);
     for from in site.both() {
         let show = |rights: &str| ran(&format!("msg show {seq} --reveal x {rights} {from}"));
