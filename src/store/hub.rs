@@ -18,15 +18,15 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::StoreError;
 use super::births::BirthsList;
-use super::schema::broken;
+use super::filing::word;
+use super::schema::{broken, open_to_read};
 use super::transfers::{Moved, Role, StoreDelivery, Transfer};
 use crate::canon::Child;
-use crate::names::HubName;
 use crate::outbox::FiledEvent;
 
 const TABLES: &str = "
@@ -81,23 +81,23 @@ impl HubStore {
 
     /// Applies events in their order, all in one durable transaction; what is known already is skipped.
     pub fn apply(&mut self, events: &[FiledEvent]) -> Result<(), StoreError> {
-        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()))).collect();
-        self.deliver(None, &deliveries)
+        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()), None)).collect();
+        self.deliver(&deliveries)
     }
 
-    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped. `hub`: whose store it is.
-    pub fn deliver(&mut self, hub: Option<&HubName>, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
+    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped.
+    pub fn deliver(&mut self, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
         let file = self.file.clone();
-        self.deliver_all(hub, deliveries).map_err(|error| broken(&file, &error))
+        self.deliver_all(deliveries).map_err(|error| broken(&file, &error))
     }
 
-    fn deliver_all(&mut self, hub: Option<&HubName>, deliveries: &[StoreDelivery]) -> rusqlite::Result<()> {
+    fn deliver_all(&mut self, deliveries: &[StoreDelivery]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for delivery in deliveries {
             match delivery {
-                StoreDelivery::Event(event) => {
+                StoreDelivery::Event(event, role) => {
                     if add_event(&transaction, event)? && !event.superseded {
-                        put_child(&transaction, event, hub.map(|hub| Role::of(event.record.hub.as_ref(), hub)))?;
+                        put_child(&transaction, event, *role)?;
                     }
                 }
                 StoreDelivery::Moved(moved) => put_moved(&transaction, moved)?,
@@ -170,9 +170,10 @@ fn put_births(connection: &Connection, list: &BirthsList) -> rusqlite::Result<()
             one.recognised
         ])?;
     }
-    let sql = "INSERT INTO work_item(day, kind, child_id, since) VALUES(?1, 'address-unknown', ?2, ?3) ON CONFLICT DO NOTHING";
-    for one in &list.unknown {
-        connection.prepare_cached(sql)?.execute(params![list.day, one.child, one.since])?;
+    let sql = "INSERT INTO work_item(day, kind, child_id, since) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    let unknown = list.unknown.iter().map(|one| ("address-unknown", one));
+    for (kind, one) in unknown.chain(list.unread.iter().map(|one| (super::unread::KIND, one))) {
+        connection.prepare_cached(sql)?.execute(params![list.day, kind, one.child, one.since])?;
     }
     Ok(())
 }
@@ -200,7 +201,7 @@ fn add_event(connection: &Connection, event: &FiledEvent) -> rusqlite::Result<bo
 
 fn put_child(connection: &Connection, event: &FiledEvent, role: Option<Role>) -> rusqlite::Result<()> {
     let child: &Child = &event.record;
-    let name = child.names.iter().find(|name| matches!(name.usage.as_deref(), Some("official" | "usual"))).or_else(|| child.names.first());
+    let name = child.name_to_show();
     let given = name.map(|name| name.given.join(" ")).filter(|given| !given.is_empty());
     let sql = "INSERT INTO child(child_id, nhs_number, family, given, birth_date, sex, postcode, gp_practice, status, hub, version, updated, record, role)
         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
@@ -236,9 +237,7 @@ pub fn hub_export(file: &Path, each: &mut dyn FnMut(Value) -> std::io::Result<()
         return Err(StoreError { text: format!("there is no hub store at {}", file.display()), exit: 66 });
     }
     let failed = |error: rusqlite::Error| broken(file, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
-    super::schema::prepare(&connection, false).map_err(failed)?;
+    let connection = open_to_read(file).map_err(failed)?;
     let mut children = connection.prepare("SELECT child_id, version, record, role FROM child ORDER BY child_id").map_err(failed)?;
     let mut rows = children.query([]).map_err(failed)?;
     let mut count = 0;
@@ -287,9 +286,7 @@ fn child_transfers(connection: &Connection, child: &str) -> rusqlite::Result<Vec
 /// Reads the births list of a day in a hub's store: how many live here, how many only were born here, and the rows.
 pub fn hub_births(file: &Path, day: &str) -> Result<Option<(i64, i64, Vec<Value>)>, StoreError> {
     let failed = |error: rusqlite::Error| broken(file, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
-    super::schema::prepare(&connection, false).map_err(failed)?;
+    let connection = open_to_read(file).map_err(failed)?;
     let sql = "SELECT here, elsewhere FROM births_day WHERE day = ?1";
     let counts: Option<(i64, i64)> = connection.query_row(sql, [day], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(failed)?;
     let Some((here, elsewhere)) = counts else { return Ok(None) };
@@ -302,10 +299,6 @@ pub fn hub_births(file: &Path, day: &str) -> Result<Option<(i64, i64, Vec<Value>
     });
     let rows: Vec<Value> = rows.and_then(Iterator::collect).map_err(failed)?;
     Ok(Some((here, elsewhere, rows)))
-}
-
-fn word<T: serde::Serialize>(enumeration: &T) -> String {
-    serde_json::to_value(enumeration).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn text<T: serde::Serialize>(part: &T) -> String {

@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
+use super::births::BirthsList;
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::schema::{broken, prepare};
+use super::schema::{broken, open_to_read};
 use crate::names::ChildId;
 
 /// An entry and what became of it.
@@ -118,6 +118,16 @@ impl LedgerReader {
         self.list(sql, [], |row| Ok(BreachSurvey { child: child_id(row, 0)?, clock: row.get(1)?, at_us: row.get(2)? })).map(Some)
     }
 
+    /// Every births list that was made, by day and hub.
+    pub fn survey_births(&self, each: &mut dyn FnMut(BirthsList)) -> Result<(), StoreError> {
+        let bodies: Vec<String> = self.list("SELECT body FROM births_day ORDER BY day, hub", [], |row| row.get(0))?;
+        for body in bodies {
+            let unread = |error| StoreError { text: format!("a births list cannot be read: {error}"), exit: 65 };
+            each(serde_json::from_str(&body).map_err(unread)?);
+        }
+        Ok(())
+    }
+
     /// How many children the failsafe has yet to look at, as of `now`, microseconds since 1970; 0 where this ledger keeps no clocks.
     pub fn unwatched(&self, now: i64) -> Result<i64, StoreError> {
         if !self.has_table("watch")? {
@@ -135,6 +145,21 @@ pub fn survey_store_children(file: &Path, each: &mut dyn FnMut(String)) -> Resul
     })
 }
 
+/// Day, section and child.
+pub type StoredBirth = (String, String, String);
+
+/// The births lists of a hub's store: the days whose list came, and every row.
+pub fn survey_store_births(file: &Path, day: &mut dyn FnMut(String), birth: &mut dyn FnMut(StoredBirth)) -> Result<(), StoreError> {
+    survey(file, "SELECT day FROM births_day ORDER BY day", &mut |row| {
+        day(row.get(0)?);
+        Ok(())
+    })?;
+    survey(file, "SELECT day, section, child_id FROM births_list ORDER BY day, section, child_id", &mut |row| {
+        birth((row.get(0)?, row.get(1)?, row.get(2)?));
+        Ok(())
+    })
+}
+
 /// Every event of a hub's store, in the order in which they came.
 pub fn survey_store_events(file: &Path, each: &mut dyn FnMut(StoredEvent)) -> Result<(), StoreError> {
     survey(file, "SELECT child_id, source, control_id, statement FROM event ORDER BY id", &mut |row| {
@@ -148,8 +173,7 @@ fn survey(file: &Path, sql: &str, each: &mut dyn FnMut(&rusqlite::Row<'_>) -> ru
         return Err(StoreError { text: format!("there is no hub store at {}", file.display()), exit: 66 });
     }
     let mut read = || -> rusqlite::Result<()> {
-        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        prepare(&connection, false)?;
+        let connection = open_to_read(file)?;
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
