@@ -383,6 +383,12 @@ pub struct Death {
 impl Death {
     /// The ground of a death that a field of the person says (PID-30); also that of a death without a ground.
     pub const INDICATOR: &'static str = "indicator";
+
+    /// True where this says that the person died: a status other than `removed`, or without one a date (a national record that
+    /// gives `deceasedDateTime` alone).
+    pub fn is_told(&self) -> bool {
+        self.status.as_deref().map_or(self.date_time.is_some(), |status| status != "removed")
+    }
 }
 
 /// A registration with a practice. A cleared `practice_ods` means not registered, an absent one not known.

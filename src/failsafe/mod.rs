@@ -436,10 +436,10 @@ impl Watch<'_> {
         if child.birth.is_stillbirth() || death.is_some_and(|death| death.stillbirth) || child.status == Some(ChildStatus::Stillborn) {
             return stop(ClockState::Excluded, "stillbirth");
         }
-        match death.and_then(|death| death.status.as_deref()) {
-            Some("formal") => return stop(ClockState::Excluded, "died"),
-            Some("removed") | None => {}
+        match death.filter(|death| death.is_told()) {
+            Some(death) if death.status.as_deref() == Some("formal") => return stop(ClockState::Excluded, "died"),
             Some(_) => return stop(ClockState::Suspended, "a death was told"),
+            None => {}
         }
         match child.status {
             Some(ChildStatus::Merged) => return stop(ClockState::Suspended, "another record goes on in the place of this one"),

@@ -603,6 +603,17 @@ fn a_death_stops_all_clocks_at_once_and_when_it_is_taken_back_they_go_on_with_th
 }
 
 #[test]
+fn a_death_of_which_only_the_date_was_told_stops_all_clocks_as_well() {
+    let mut dead = born(NOON);
+    dead.record.child.death = Some(Death { date_time: Some(instant("2026-01-20T10:00:00+00:00")), ..Death::default() });
+    let now = "2026-02-10T00:00:00Z";
+    assert!(watched(&dead, now).clocks.iter().all(|clock| clock.state == ClockState::Suspended && clock.reason == "a death was told"));
+    // A time of effect alone, or a ground, is no death.
+    dead.record.child.death = Some(Death { effective_at: Some(instant("2026-01-20T10:00:00+00:00")), ..Death::default() });
+    check(&dead, "NBS_RESULT", &[(now, "breached")]);
+}
+
+#[test]
 fn for_a_restricted_child_silence_is_looked_at_by_a_person_and_is_no_breach() {
     let mut baby = born(NOON);
     baby.record.child.flags.sensitivity = Some("restricted".into());
