@@ -47,15 +47,20 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
 /// Blood spot samples of a child.
 struct Spots<'a> {
     watch: &'a Watch<'a>,
+    /// Cards of this child: without an outcome so far, or with one that stands. A card of which every outcome was taken back was another
+    /// child's, or nobody's.
+    cards: Vec<&'a Said<BloodSpotResult>>,
     /// Outcomes that stand, by condition, oldest sample first.
     by_condition: BTreeMap<&'a str, Vec<Outcome<'a>>>,
 }
 
 impl<'a> Spots<'a> {
     fn of(watch: &'a Watch<'a>) -> Self {
+        let stands = |outcome: &&ConditionOutcome| !outcome.result_status.takes_back();
+        let is_own = |said: &&Said<BloodSpotResult>| said.item.outcomes.is_empty() || said.item.outcomes.iter().any(|one| stands(&one));
+        let cards: Vec<&Said<BloodSpotResult>> = watch.facts.blood_spots.iter().filter(is_own).collect();
         let mut by_condition: BTreeMap<&str, Vec<Outcome<'_>>> = BTreeMap::new();
-        for said in &watch.facts.blood_spots {
-            let stands = |outcome: &&ConditionOutcome| !matches!(outcome.result_status, ResultStatus::Deleted | ResultStatus::WrongPatient);
+        for said in cards.iter().copied() {
             for outcome in said.item.outcomes.iter().filter(stands) {
                 by_condition.entry(outcome.condition.as_str()).or_default().push(Outcome { sampled: sampled(said), said, outcome });
             }
@@ -63,7 +68,7 @@ impl<'a> Spots<'a> {
         for outcomes in by_condition.values_mut() {
             outcomes.sort_by_key(|one| (one.sampled, one.said.at, one.said.seq));
         }
-        Self { watch, by_condition }
+        Self { watch, cards, by_condition }
     }
 
     /// Every outcome that stands.
@@ -78,8 +83,8 @@ impl<'a> Spots<'a> {
 
     /// The first message that proves a sample: one with an outcome that stands, or one that says when it was taken or received.
     fn evidence(&self) -> Option<Seq> {
-        let has_sample = |said: &&Said<BloodSpotResult>| !said.item.outcomes.is_empty() || said.item.sample.taken.is_some();
-        let first = self.watch.facts.blood_spots.iter().filter(has_sample).min_by_key(|said| (sampled(said), said.seq));
+        let has_sample = |said: &&&Said<BloodSpotResult>| !said.item.outcomes.is_empty() || said.item.sample.taken.is_some();
+        let first = self.cards.iter().filter(has_sample).min_by_key(|said| (sampled(said), said.seq));
         let told = || self.told(&[TAKEN, RECEIVED]).map(|said| said.seq).min();
         first.map(|said| said.seq).or_else(told)
     }
@@ -97,16 +102,16 @@ impl<'a> Spots<'a> {
 
     /// G-NBS: received by the laboratory within three working days of the sample. 01 or any outcome says so.
     fn receipt(&self) -> Option<Course> {
-        let taken = |said: &Said<BloodSpotResult>| Some((said.item.sample.taken.as_ref()?.date()?, said.seq));
+        let taken = |said: &&Said<BloodSpotResult>| Some((said.item.sample.taken.as_ref()?.date()?, said.seq));
         let told = |said: &Said<ObservationSet>| Some((said.item.at.as_ref()?.date()?, said.seq));
-        let of_laboratory = self.watch.facts.blood_spots.iter().filter_map(taken);
+        let of_laboratory = self.cards.iter().filter_map(taken);
         let (on, _) = of_laboratory.chain(self.told(&[TAKEN]).filter_map(told)).max()?;
         let course = self.watch.course("NBS_RECEIPT", Start::on(on))?.lacking("taken, and not received by the laboratory");
-        let has_it = |said: &&Said<BloodSpotResult>| {
+        let has_it = |said: &&&Said<BloodSpotResult>| {
             let is_this = date_of(sampled(said)) >= on;
             is_this && (said.item.sample.received.is_some() || !said.item.outcomes.is_empty())
         };
-        let laboratory = self.watch.facts.blood_spots.iter().filter(has_it).map(|said| said.seq);
+        let laboratory = self.cards.iter().filter(has_it).map(|said| said.seq);
         let card = self.told(&[RECEIVED]).filter(|said| on <= date_of(said.at)).map(|said| said.seq);
         Some(match laboratory.chain(card).min() {
             Some(seq) => course.satisfied("the laboratory has it", seq),
@@ -164,7 +169,7 @@ impl<'a> Spots<'a> {
         let mut course = self.watch.course("NBS_ALL", self.watch.birth)?;
         let conditions = self.conditions();
         let cf_limit = self.watch.age_ends(self.watch.rules.nbs.cf_age_max);
-        let first = self.watch.facts.blood_spots.iter().map(sampled).min();
+        let first = self.cards.iter().map(|said| sampled(said)).min();
         // A first sample after eight weeks is not tested for CF; without a sample it can be no other.
         let without_cf = first.map_or(cf_limit <= self.watch.now, |first| cf_limit <= first);
         if first.is_none() {

@@ -109,6 +109,28 @@ fn a_sample_or_an_outcome_or_a_decline_stops_the_wait_for_a_sample_and_nothing_e
 }
 
 #[test]
+fn a_card_that_was_taken_back_altogether_is_no_sample_of_this_baby() {
+    for status in [ResultStatus::Deleted, ResultStatus::WrongPatient] {
+        let mut baby = born(NOON);
+        let mut wrong = all(7, "2026-01-10", "04");
+        wrong.item.outcomes.iter_mut().for_each(|outcome| outcome.result_status = status);
+        baby.blood_spots = vec![wrong];
+        check(&baby, "NBS_SAMPLE", &[("2026-01-20T00:00:00Z", "breached")]);
+        check(&baby, "NBS_RECEIPT", &[("2026-01-20T00:00:00Z", "-")]);
+        // Its own first sample was taken after eight weeks: CF is not asked of it.
+        let mut own = all(9, "2026-03-03", "04");
+        own.item.outcomes.retain(|outcome| outcome.condition != "CF");
+        baby.blood_spots.push(own);
+        check(&baby, "NBS_ALL", &[("2026-04-01T00:00:00Z", "satisfied by 9")]);
+        // One outcome that stands, and the card is its own.
+        baby.blood_spots.truncate(1);
+        baby.blood_spots[0].item.outcomes[0].result_status = ResultStatus::Final;
+        check(&baby, "NBS_SAMPLE", &[("2026-01-20T00:00:00Z", "satisfied by 7")]);
+        check(&baby, "NBS_RECEIPT", &[("2026-01-20T00:00:00Z", "satisfied by 7")]);
+    }
+}
+
+#[test]
 fn a_sample_is_received_within_four_working_days() {
     let mut baby = born("2026-03-28");
     // Taken on Thursday, 2 April; Good Friday and Easter Monday are no working days, so the fourth is Friday, 10 April.
