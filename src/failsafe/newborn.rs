@@ -92,11 +92,10 @@ impl<'a> Spots<'a> {
     /// G-NBS: sample on day 5, at the latest day 8.
     fn sample(&self) -> Option<Course> {
         let course = self.watch.course("NBS_SAMPLE", self.watch.birth)?.lacking("no sample, no outcome, no decline");
-        Some(match (self.evidence(), self.mover()) {
-            (Some(seq), _) => course.satisfied("a sample or an outcome is on record", seq),
-            // A baby who moved in is waited for by NBS_MOVER.
-            (None, Some(_)) if self.came_from_outside().is_some() => course.excluded("moved in: see NBS_MOVER", None),
-            (None, _) => course,
+        Some(match self.evidence() {
+            Some(seq) => course.satisfied("a sample or an outcome is on record", seq),
+            None if self.is_for_mover() => course.excluded("moved in: see NBS_MOVER", None),
+            None => course,
         })
     }
 
@@ -142,7 +141,7 @@ impl<'a> Spots<'a> {
         Some(match self.ended("PKU") {
             Some(Ended::Final(seq)) => course.satisfied("PKU has a conclusive outcome", seq),
             Some(Ended::Closed(seq)) => course.satisfied("PKU is not screened for, with a reason that ends it", seq),
-            None if self.came_from_outside().is_some() => course.excluded("moved in: see NBS_MOVER", None),
+            None if self.is_for_mover() => course.excluded("moved in: see NBS_MOVER", None),
             None => course,
         })
     }
@@ -179,7 +178,7 @@ impl<'a> Spots<'a> {
             conditions.iter().copied().filter(|condition| !(without_cf && *condition == "CF") && self.ended(condition).is_none()).collect();
         if !missing.is_empty() {
             let course = course.lacking(format!("no final outcome of {}", missing.join(", ")));
-            let moved = self.came_from_outside().is_some() && self.evidence().is_none();
+            let moved = self.is_for_mover() && self.evidence().is_none();
             return Some(if moved { course.excluded("moved in: see NBS_MOVER", None) } else { course });
         }
         let last = self.outcomes().max_by_key(|one| (one.sampled, one.said.seq)).map(|one| one.said.seq);
@@ -252,26 +251,40 @@ impl<'a> Spots<'a> {
         Some(course)
     }
 
-    /// Since when the child is with the hub that it is with now, where it came from another, or from nowhere after the first weeks.
-    fn moved_in(&self) -> Option<(Timestamp, &'static str)> {
-        let real = |hub: &HubName| ![HubName::OUT, HubName::UNKNOWN].contains(&hub.as_str());
-        let stays = &self.watch.facts.stays;
-        let now = stays.last().filter(|stay| real(&stay.hub))?;
-        let before = stays.iter().rev().skip(1).find(|stay| stay.hub.as_str() != HubName::UNKNOWN);
-        if let Some(before) = before.filter(|before| before.hub != now.hub) {
-            return Some((now.from, if real(&before.hub) { "another hub" } else { "outside" }));
+    /// Since when the child has another hub than before, or is one of ours at all.
+    fn moved_in(&self) -> Option<Timestamp> {
+        if let Some(since) = self.came_from_outside() {
+            return Some(since);
         }
-        let late = self.watch.age_ends(self.watch.rules.nbs.mover_first_known_after);
-        (self.watch.facts.births.is_empty() && late <= self.watch.facts.first_known).then_some((self.watch.facts.first_known, "outside"))
+        let stays = &self.watch.facts.stays;
+        let now = stays.last().filter(|stay| ![HubName::OUT, HubName::UNKNOWN].contains(&stay.hub.as_str()))?;
+        let before = stays.iter().rev().skip(1).find(|stay| stay.hub.as_str() != HubName::UNKNOWN)?;
+        (before.hub != now.hub).then_some(now.from)
     }
 
+    /// Since when the child is one of ours, where it was none in the weeks in which newborns are screened: for it NBS_MOVER takes the
+    /// place of the clocks that are counted from birth. Who was one of ours in those weeks keeps these, wherever it was between (identity
+    /// rules, section 10), and so does a newborn who came from outside in time.
     fn came_from_outside(&self) -> Option<Timestamp> {
-        self.moved_in().filter(|(_, from)| *from == "outside").map(|(at, _)| at)
+        let facts = self.watch.facts;
+        // The default hub works on a child of nobody, and all clocks run.
+        let place = facts.stays.iter().position(|stay| stay.hub.as_str() != HubName::OUT)?;
+        let since = match place.checked_sub(1) {
+            Some(_outside) => facts.stays.get(place)?.from,
+            None if facts.births.is_empty() => facts.first_known,
+            None => return None,
+        };
+        (self.watch.age_ends(self.watch.rules.nbs.mover_first_known_after) <= since).then_some(since)
+    }
+
+    /// NBS_MOVER waits in the place of the clocks that are counted from birth.
+    fn is_for_mover(&self) -> bool {
+        self.came_from_outside().is_some() && self.mover().is_some()
     }
 
     /// G-MOV: a baby who moved in before its first birthday has a result within 21 days of the notification (A20).
     fn mover(&self) -> Option<Course> {
-        let (at, _) = self.moved_in()?;
+        let at = self.moved_in()?;
         let year_old = self.watch.age_ends(super::day::Length::Months(12));
         let course = self.watch.course("NBS_MOVER", Start::at(at))?.lacking(format!("moved in, and {}", self.lacks_of("PKU")));
         if year_old <= at {

@@ -332,6 +332,32 @@ fn a_baby_who_moves_in_has_three_weeks_from_the_notification() {
 }
 
 #[test]
+fn a_newborn_who_was_outside_for_a_day_keeps_the_clocks_of_its_birth() {
+    let stays = |stays: &[(&str, &str)]| {
+        let mut baby = born(NOON);
+        baby.stays = stays.iter().map(|(hub, from)| Stay { hub: (*hub).into(), from: at(from) }).collect();
+        baby
+    };
+    // Day 17 ends with 22 January; who was with a hub before stays one of ours whenever it comes back.
+    for (baby, result) in [
+        (stays(&[("NE", NOON), ("OUT", "2026-01-07T09:00:00Z"), ("NE", "2026-01-08T09:00:00Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-08T09:00:00Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-22T23:59:59Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-23T00:00:00Z")]), "excluded"),
+        (stays(&[("NE", NOON), ("OUT", "2026-02-10T09:00:00Z"), ("NE", "2026-02-11T09:00:00Z")]), "breached"),
+        (stays(&[("UNKNOWN", NOON), ("OUT", "2026-02-10T09:00:00Z"), ("NE", "2026-02-11T09:00:00Z")]), "breached"),
+    ] {
+        for kind in ["NBS_SAMPLE", "NBS_RESULT", "NBS_ALL"] {
+            check(&baby, kind, &[("2026-03-20T00:00:00Z", result)]);
+        }
+    }
+    // Moved in, and then from hub to hub: what is waited for does not begin anew.
+    let moved = stays(&[("OUT", NOON), ("NE", "2026-03-10T09:00:00Z"), ("SE", "2026-03-20T09:00:00Z")]);
+    check(&moved, "NBS_RESULT", &[("2026-04-01T00:00:00Z", "excluded")]);
+    check(&moved, "NBS_MOVER", &[("2026-03-31T22:59:59Z", "pending, listed"), ("2026-03-31T23:00:00Z", "breached")]);
+}
+
+#[test]
 fn a_baby_whom_nobody_here_knew_moved_in_but_a_birth_that_came_late_is_late() {
     let mut baby = born(NOON);
     baby.first_known = at("2026-02-10T09:00:00Z");
