@@ -406,6 +406,21 @@ pub struct GpRegistration {
     pub to: Option<Instant>,
 }
 
+impl GpRegistration {
+    /// Codes of the ODS that stand for "no practice": not registered, not applicable, not known (from memory).
+    const NO_PRACTICE: [&str; 3] = ["V81997", "V81998", "V81999"];
+
+    /// True for a code that names a practice.
+    pub fn is_practice(ods: &str) -> bool {
+        !Self::NO_PRACTICE.iter().any(|none| none.eq_ignore_ascii_case(ods.trim()))
+    }
+
+    /// The practice, where there is one.
+    pub fn practice(&self) -> Option<&str> {
+        self.practice_ods.as_deref().filter(|ods| Self::is_practice(ods))
+    }
+}
+
 /// What may be shown, and to whom.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

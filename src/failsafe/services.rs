@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use super::day::{Start, date_of, end_of};
 use super::{ClockState, Course, Dose, Said, Watch};
-use crate::canon::{EpisodeOfCare, Observation, Review};
+use crate::canon::{EpisodeOfCare, GpRegistration, Observation, Review};
 use crate::names::{HubName, Seq};
 
 pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
@@ -97,17 +97,24 @@ fn two_years(watch: &Watch<'_>) -> Option<Course> {
 
 /// NEMS reason 003: a registered practice, from birth or from de-registration on.
 fn practice(watch: &Watch<'_>) -> Option<Course> {
-    let practice = watch.facts.record.child.gp.as_ref().and_then(|gp| gp.practice_ods.as_ref());
+    let gp = watch.facts.record.child.gp.as_ref();
+    let practice = gp.and_then(GpRegistration::practice);
     let said = watch.facts.record.said.get("gp.practice_ods");
-    // Absent is unknown and counted from birth; said to be none is a de-registration.
-    let ended = said.filter(|_| practice.is_none()).and_then(|said| Timestamp::from_microsecond(said.at_us).ok());
-    let start = ended.filter(|at| watch.birth.moment() < *at).map_or(watch.birth, Start::at);
-    let course = watch.course("GP_REG", start)?;
+    // Absent is unknown and counted from birth; cleared is a de-registration on that day. A code for "none" is said again with every
+    // message, which must not begin the clock anew: it counts from its start where that is told, else from birth.
+    let coded = gp.filter(|gp| gp.practice_ods.is_some());
+    let ended = match coded {
+        Some(gp) => gp.from.as_ref().and_then(|from| from.timestamp()),
+        None => said.and_then(|said| Timestamp::from_microsecond(said.at_us).ok()),
+    };
+    let ended = ended.filter(|at| practice.is_none() && watch.birth.moment() < *at);
+    let course = watch.course("GP_REG", ended.map_or(watch.birth, Start::at))?;
     Some(match (practice, said) {
         (Some(_), said) => course.ends(ClockState::Satisfied, "registered", said.map(|said| Seq(said.seq))),
         (None, _) if watch.facts.stays.last().is_some_and(|stay| stay.hub.as_str() == HubName::OUT) => {
             course.excluded("outside London", None)
         }
+        (None, _) if coded.is_some() => course.lacking("not registered with any practice, by its code"),
         (None, Some(_)) => course.lacking("de-registered, and not registered since"),
         (None, None) => course.lacking("no practice is known"),
     })

@@ -583,6 +583,20 @@ fn a_practice_is_waited_for_from_birth_or_from_the_day_it_ended() {
 }
 
 #[test]
+fn a_code_that_stands_for_no_practice_is_no_registration_however_often_it_is_said() {
+    for none in ["V81997", "V81998", "V81999", " v81999"] {
+        let mut baby = born(NOON);
+        baby.record.child.gp = Some(GpRegistration { practice_ods: Some(none.into()), ..GpRegistration::default() });
+        let word = crate::identity::Said { at_us: at("2026-02-10T00:00:00Z").as_microsecond(), seq: 12, ..Default::default() };
+        baby.record.said.insert("gp.practice_ods".into(), word);
+        check(&baby, "GP_REG", &[("2026-02-16T23:59:59Z", "pending, listed"), ("2026-02-17T00:00:00Z", "breached")]);
+        // Where its start is told, from then on.
+        baby.record.child.gp.as_mut().unwrap().from = Some(instant("2026-06-01"));
+        check(&baby, "GP_REG", &[("2026-07-13T22:59:59Z", "pending, listed"), ("2026-07-13T23:00:00Z", "breached")]);
+    }
+}
+
+#[test]
 fn a_team_and_a_hub_are_waited_for_again_after_a_move() {
     let mut child = born(NOON);
     let team = |from: &str, to: Option<&str>| {
