@@ -304,6 +304,21 @@ fn a_refusal_ends_what_was_due_and_another_reason_does_not() {
 }
 
 #[test]
+fn a_refusal_of_one_part_does_not_end_the_whole_vaccine() {
+    let mut baby = born(BORN);
+    let refused = |product: &str| {
+        let mut said = given(7, "2026-03-02", product);
+        said.item.status = ImmunisationStatus::NotDone;
+        said.item.reason_not_given = Some(code("310376006"));
+        vec![said]
+    };
+    for (product, state) in [("hepb", "breached"), ("4in1", "breached"), ("6in1", "excluded by 7")] {
+        baby.immunisations = refused(product);
+        assert_eq!(stands(&baby, "IMM_6IN1_1", "2026-06-01T00:00:00Z"), state, "{product}");
+    }
+}
+
+#[test]
 fn a_baby_of_a_mother_with_hepatitis_b_has_clocks_of_its_own() {
     let flag = |value: Option<&str>| {
         let item = Observation { code: Some(code("HBVEXP")), text: value.map(str::to_owned), ..Observation::default() };
