@@ -11,16 +11,33 @@ use crate::canon::{BloodSpotResult, ConditionOutcome, HearingScreen, NipeExam, N
 use crate::names::{HubName, Seq};
 
 /// An outcome of a condition, with the moment of its sample.
-struct Outcome<'a> {
+pub(super) struct Outcome<'a> {
     sampled: Timestamp,
     said: &'a Said<BloodSpotResult>,
     outcome: &'a ConditionOutcome,
 }
 
+impl Outcome<'_> {
+    pub(super) fn status(&self) -> &str {
+        self.outcome.nbs_status.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn seq(&self) -> Seq {
+        self.said.seq
+    }
+
+    /// Its place among the samples of a condition.
+    pub(super) fn order(&self) -> (Timestamp, Timestamp, Seq) {
+        (self.sampled, self.said.at, self.said.seq)
+    }
+}
+
 /// How a condition's screening ended.
-enum Ended {
-    Final(Seq),
-    Closed(Seq),
+pub(super) struct Ended<'o, 'a> {
+    /// What ended it.
+    pub(super) by: &'o Outcome<'a>,
+    /// With a result; otherwise for a reason.
+    pub(super) is_final: bool,
 }
 
 /// Events that say where a card is.
@@ -45,17 +62,17 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
 }
 
 /// Blood spot samples of a child.
-struct Spots<'a> {
+pub(super) struct Spots<'a> {
     watch: &'a Watch<'a>,
     /// Cards of this child: without an outcome so far, or with one that stands. A card of which every outcome was taken back was another
     /// child's, or nobody's.
     cards: Vec<&'a Said<BloodSpotResult>>,
     /// Outcomes that stand, by condition, oldest sample first.
-    by_condition: BTreeMap<&'a str, Vec<Outcome<'a>>>,
+    pub(super) by_condition: BTreeMap<&'a str, Vec<Outcome<'a>>>,
 }
 
 impl<'a> Spots<'a> {
-    fn of(watch: &'a Watch<'a>) -> Self {
+    pub(super) fn of(watch: &'a Watch<'a>) -> Self {
         let stands = |outcome: &&ConditionOutcome| !outcome.result_status.takes_back();
         let is_own = |said: &&Said<BloodSpotResult>| said.item.outcomes.is_empty() || said.item.outcomes.iter().any(|one| stands(&one));
         let cards: Vec<&Said<BloodSpotResult>> = watch.facts.blood_spots.iter().filter(is_own).collect();
@@ -66,7 +83,7 @@ impl<'a> Spots<'a> {
             }
         }
         for outcomes in by_condition.values_mut() {
-            outcomes.sort_by_key(|one| (one.sampled, one.said.at, one.said.seq));
+            outcomes.sort_by_key(Outcome::order);
         }
         Self { watch, cards, by_condition }
     }
@@ -119,28 +136,28 @@ impl<'a> Spots<'a> {
     }
 
     /// How screening for a condition ended: a final outcome of any sample, else what the newest sample says.
-    fn ended(&self, condition: &str) -> Option<Ended> {
+    pub(super) fn ended(&self, condition: &str) -> Option<Ended<'_, 'a>> {
         let nbs = &self.watch.rules.nbs;
         let outcomes = self.by_condition.get(condition)?;
         let is_final = |one: &&Outcome<'_>| {
             let counts = matches!(one.outcome.result_status, ResultStatus::Final | ResultStatus::Corrected);
             counts && one.outcome.nbs_status.as_ref().is_some_and(|status| nbs.final_status.contains(status))
         };
-        if let Some(found) = outcomes.iter().rev().find(is_final) {
-            return Some(Ended::Final(found.said.seq));
+        if let Some(by) = outcomes.iter().rev().find(is_final) {
+            return Some(Ended { by, is_final: true });
         }
         let newest = outcomes.last()?;
         let code = newest.outcome.nbs_substatus.as_ref().or(newest.outcome.nbs_status.as_ref())?;
         let closes = nbs.closing.contains(code) || (condition == "CF" && *code == nbs.cf_too_old);
-        closes.then_some(Ended::Closed(newest.said.seq))
+        closes.then_some(Ended { by: newest, is_final: false })
     }
 
     /// G-NBS S01a: a conclusive PKU result by day 17; 03 is none.
     fn result(&self) -> Option<Course> {
         let course = self.watch.course("NBS_RESULT", self.watch.birth)?.lacking(self.lacks_of("PKU"));
         Some(match self.ended("PKU") {
-            Some(Ended::Final(seq)) => course.satisfied("PKU has a conclusive outcome", seq),
-            Some(Ended::Closed(seq)) => course.satisfied("PKU is not screened for, with a reason that ends it", seq),
+            Some(end) if end.is_final => course.satisfied("PKU has a conclusive outcome", end.by.seq()),
+            Some(end) => course.satisfied("PKU is not screened for, with a reason that ends it", end.by.seq()),
             None if self.is_for_mover() => course.excluded("moved in: see NBS_MOVER", None),
             None => course,
         })
@@ -153,7 +170,7 @@ impl<'a> Spots<'a> {
     }
 
     /// A39: what this baby is screened for, by date of birth and hub.
-    fn conditions(&self) -> Vec<&'a str> {
+    pub(super) fn conditions(&self) -> Vec<&'a str> {
         let (born, acting) = (self.watch.born, self.watch.facts.acting.as_ref());
         let holds = |row: &&super::rules::Conditions| {
             let in_time = row.dob_from.is_none_or(|from| from <= born) && row.dob_to.is_none_or(|to| born <= to);
@@ -296,7 +313,7 @@ impl<'a> Spots<'a> {
             matches!(code, Some("0203" | "0906"))
         });
         Some(match self.ended("PKU") {
-            Some(Ended::Final(seq) | Ended::Closed(seq)) => course.satisfied("PKU has a conclusive outcome", seq),
+            Some(end) => course.satisfied("PKU has a conclusive outcome", end.by.seq()),
             None => match evidence.next() {
                 Some(one) => course.satisfied("evidence of screening elsewhere", one.said.seq),
                 None => course,
@@ -312,7 +329,7 @@ impl<'a> Spots<'a> {
         let course = self.watch.course("NBS_DECLINE", Start::at(at))?.lacking("declined; nobody has noted that the letters went");
         // A later final outcome: the parents thought better of it.
         Some(match self.ended("PKU") {
-            Some(Ended::Final(seq)) => course.satisfied("screened after all", seq),
+            Some(end) if end.is_final => course.satisfied("screened after all", end.by.seq()),
             _ => course,
         })
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::day::{Start, date_of, end_of};
+use super::newborn::Spots;
 use super::{ClockState, Course, Dose, Said, Watch};
 use crate::canon::{EpisodeOfCare, GpRegistration, Observation, Review};
 use crate::names::{HubName, Seq};
@@ -251,22 +252,29 @@ fn bcg(watch: &Watch<'_>) -> Option<Course> {
     if let Some(dose) = doses.given.iter().find(|dose| dose.antigens.contains("tuberculosis")) {
         return Some(course.satisfied("given", dose.seq));
     }
-    let scid = |status: &[&str]| {
-        let said = watch.facts.blood_spots.iter().rev();
-        said.flat_map(|said| said.item.outcomes.iter().map(move |outcome| (said.seq, outcome)))
-            .find(|(_, outcome)| outcome.condition == "SCID" && outcome.nbs_status.as_deref().is_some_and(|code| status.contains(&code)))
-            .map(|(seq, _)| seq)
-    };
-    if let Some(seq) = scid(&["08"]) {
-        return Some(course.excluded("contraindicated: SCID is suspected", Some(seq)));
+    let spots = Spots::of(watch);
+    let scid = spots.by_condition.get("SCID").map(Vec::as_slice).unwrap_or_default();
+    let suspected = scid.iter().rfind(|one| one.status() == "08");
+    let ended = spots.ended("SCID");
+    let cleared = ended.as_ref().filter(|end| end.is_final && end.by.status() == "04").map(|end| end.by);
+    Some(match (suspected, cleared) {
+        (Some(one), Some(clear)) if one.order() < clear.order() => {
+            course.lacking("SCID was suspected and a later sample says otherwise: a doctor decides")
+        }
+        (Some(one), _) => course.excluded("contraindicated: SCID is suspected", Some(one.seq())),
+        (None, Some(_)) => course,
+        (None, None) if scid.is_empty() && !spots.conditions().contains(&"SCID") => course,
+        (None, None) => waiting_for_scid(watch, course, ended.is_some()),
+    })
+}
+
+/// A result that will not come any more is not waited for, and one that may come not longer than until the vaccine is late: a clock that
+/// waits for ever is silence.
+fn waiting_for_scid(watch: &Watch<'_>, mut course: Course, is_over: bool) -> Course {
+    let late = course.breach.unwrap_or(Timestamp::MAX);
+    if is_over || late <= watch.now {
+        return course.lacking("no SCID result: a doctor decides");
     }
-    let is_screened = watch.rules.nbs.conditions.iter().any(|row| {
-        let in_time = row.dob_from.is_none_or(|from| from <= watch.born) && row.dob_to.is_none_or(|to| watch.born <= to);
-        let here = row.hubs.is_empty() || watch.facts.acting.as_ref().is_some_and(|hub| row.hubs.contains(hub));
-        in_time && here && row.names.iter().any(|name| name == "SCID")
-    });
-    if is_screened && scid(&["04"]).is_none() {
-        return Some(course.ends(ClockState::Suspended, "waits for the SCID result", None));
-    }
-    Some(course)
+    course.turns.push(late);
+    course.ends(ClockState::Suspended, "waits for the SCID result", None)
 }

@@ -377,18 +377,46 @@ fn bcg_waits_for_the_scid_result_only_where_scid_is_screened_for() {
         dob_to: None,
         hubs: vec!["NE".into()],
     });
-    let state =
-        |baby: &Facts| clocks(baby, &rules, at("2026-04-06T00:00:00Z")).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap().state;
-    assert_eq!(state(&baby), ClockState::Suspended);
-    baby.blood_spots = vec![spot(7, "2026-01-10", &["SCID 04"])];
-    assert_eq!(state(&baby), ClockState::Breached);
-    baby.blood_spots = vec![spot(7, "2026-01-10", &["SCID 08"])];
-    assert_eq!(state(&baby), ClockState::Excluded, "contraindicated");
+    let stands = |baby: &Facts, now: &str| {
+        let clock = clocks(baby, &rules, at(now)).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap();
+        format!("{}: {}", clock.state.word(), clock.reason)
+    };
+    let (waits, late) = ("suspended: waits for the SCID result", "2026-04-06T00:00:00Z");
+    // It waits as long as it is not late, and not for ever.
+    assert_eq!(stands(&baby, "2026-04-05T22:59:59Z"), waits);
+    assert_eq!(clocks(&baby, &rules, at("2026-04-05T22:59:59Z")).next_change, Some(at("2026-04-05T23:00:00Z")));
+    assert_eq!(stands(&baby, late), "breached: no SCID result: a doctor decides");
+    let (eligible, doctor) = ("pending: eligible, and not given", "pending: no SCID result: a doctor decides");
+    for (outcomes, expected) in [
+        (&["SCID 04"] as &[&str], eligible),
+        (&["SCID 08"], "excluded: contraindicated: SCID is suspected"),
+        (&["SCID 01"], waits),
+        (&["SCID 0301"], waits),
+        (&["PKU 04"], waits),
+        (&["SCID 02"], doctor),
+        (&["SCID 0905"], doctor),
+        (&["SCID 07"], doctor),
+        (&["SCID 02", "SCID 04"], eligible),
+        (&["SCID 0301", "SCID 08"], "excluded: contraindicated: SCID is suspected"),
+        (&["SCID 08", "SCID 04"], "pending: SCID was suspected and a later sample says otherwise: a doctor decides"),
+        (&["SCID 04", "SCID 08"], "excluded: contraindicated: SCID is suspected"),
+    ] {
+        baby.blood_spots = outcomes.iter().zip(7..).map(|(one, seq)| spot(seq, &format!("2026-01-{:02}", seq + 3), &[*one])).collect();
+        assert_eq!(stands(&baby, "2026-02-10T00:00:00Z"), expected, "{outcomes:?}");
+    }
+    // What was another baby's, or was taken back, says nothing of this one.
+    for (outcome, status) in
+        [("SCID 04", ResultStatus::WrongPatient), ("SCID 08", ResultStatus::Deleted), ("SCID 04", ResultStatus::Prelim)]
+    {
+        baby.blood_spots = vec![spot(7, "2026-01-10", &[outcome])];
+        baby.blood_spots[0].item.outcomes[0].result_status = status;
+        assert_eq!(stands(&baby, "2026-02-10T00:00:00Z"), waits, "{outcome} {status:?}");
+    }
     baby.immunisations = vec![given(9, "2026-02-10", "bcg")];
-    assert_eq!(state(&baby), ClockState::Satisfied);
+    assert_eq!(stands(&baby, late), "satisfied: given");
 }
 
-use crate::canon::{ImmunisationStatus, Observation, ObservationSet};
+use crate::canon::{ImmunisationStatus, Observation, ObservationSet, ResultStatus};
 
 #[test]
 fn every_row_of_the_shipped_schedule_is_reached_by_some_child() {
