@@ -416,7 +416,7 @@ fn words(reading: &mut Reading<'_>, known: &BTreeSet<String>, written: &[Spanned
     written.iter().map(|word| word.get_ref().clone()).collect()
 }
 
-fn in_days(reading: &mut Reading<'_>, written: &Spanned<String>) -> i64 {
+pub(super) fn in_days(reading: &mut Reading<'_>, written: &Spanned<String>) -> i64 {
     match reading.length(written) {
         Length::Days(days) => days,
         _ => {

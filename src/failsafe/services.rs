@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::day::{Start, date_of, end_of};
+use super::day::{Start, date_of, days_between, end_of};
 use super::newborn::Spots;
 use super::{ClockState, Course, Dose, Said, Watch};
 use crate::canon::{EpisodeOfCare, GpRegistration, Observation, Review};
@@ -221,7 +221,10 @@ fn hepatitis_b(watch: &Watch<'_>) -> Vec<Course> {
         course.listed = Some(course.started);
         course
     }));
-    courses.extend(watch.course("HEPB_4W", watch.birth).map(|course| nth(course, given.get(1), "no second dose of hepatitis B vaccine")));
+    // One dose that two senders tell with some days between is one dose.
+    let apart = |first: &&Dose| given.iter().find(|dose| rules.min_interval <= days_between(first.on, dose.on));
+    let second = given.first().and_then(apart);
+    courses.extend(watch.course("HEPB_4W", watch.birth).map(|course| nth(course, second, "no second dose of hepatitis B vaccine")));
     let is_old_schedule = watch.born < rules.new_schedule_from;
     if is_old_schedule {
         let at_a_year = given.iter().find(|dose| year_old <= dose.on);

@@ -348,6 +348,11 @@ fn a_baby_of_a_mother_with_hepatitis_b_has_clocks_of_its_own() {
     baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(8, "2026-02-02", "hepb")];
     check(&baby, "HEPB_0", &[("2026-03-01T00:00:00Z", "satisfied by 7")]);
     check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "satisfied by 8")]);
+    // The same dose told by two senders with a day between is no second dose.
+    baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(8, "2026-01-25", "hepb")];
+    check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "breached")]);
+    baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(9, "2026-01-06", "hepb"), given(8, "2026-01-26", "hepb")];
+    check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "satisfied by 8")]);
     // The routine doses are due all the same: these two were too early for them.
     check(&baby, "IMM_6IN1_1", &[("2026-03-31T00:00:00Z", "breached")]);
     let mut older = born("2024-06-30");
