@@ -323,14 +323,16 @@ impl<'a> Spots<'a> {
 
     /// A declined test has a letter to parent, practice and health visitor; whether it was sent, a person says.
     fn decline(&self) -> Option<Course> {
-        let declined = self.outcomes().filter(|one| one.outcome.nbs_status.as_deref() == Some("02"));
-        let newest = declined.max_by_key(|one| (one.sampled, one.said.at, one.said.seq))?;
+        let screened = |one: &Outcome<'_>| self.ended(one.outcome.condition.as_str()).filter(|end| end.is_final);
+        let declined = || self.outcomes().filter(|one| one.status() == "02");
+        // What was declined and is still without a result, before what was screened after all.
+        let newest = declined().max_by_key(|one| (screened(one).is_none(), one.order()))?;
         let at = newest.said.item.received_at.as_ref().and_then(|at| at.timestamp()).unwrap_or(newest.said.at);
         let course = self.watch.course("NBS_DECLINE", Start::at(at))?.lacking("declined; nobody has noted that the letters went");
-        // A later final outcome: the parents thought better of it.
-        Some(match self.ended("PKU") {
-            Some(end) if end.is_final => course.satisfied("screened after all", end.by.seq()),
-            _ => course,
+        // A final outcome of what was declined: the parents thought better of it.
+        Some(match screened(newest) {
+            Some(end) => course.satisfied("screened after all", end.by.seq()),
+            None => course,
         })
     }
 }

@@ -389,6 +389,18 @@ fn a_decline_waits_for_the_letters_until_a_person_says_that_they_went() {
 }
 
 #[test]
+fn a_decline_is_over_when_what_was_declined_was_screened_after_all_and_not_another_condition() {
+    let mut baby = born(NOON);
+    baby.blood_spots = vec![spot(7, "2026-01-12", &["PKU 04", "SCD 02"])];
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "breached")]);
+    baby.blood_spots.push(spot(9, "2026-01-20", &["SCD 04"]));
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "satisfied by 9")]);
+    // Of several that were declined one is still open.
+    baby.blood_spots[0] = spot(7, "2026-01-12", &["PKU 02", "SCD 02"]);
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "breached")]);
+}
+
+#[test]
 fn hearing_is_counted_by_corrected_age_and_a_week_longer_in_the_community() {
     let mut baby = born(NOON);
     baby.record.child.birth.gestation_weeks = Some(36);
