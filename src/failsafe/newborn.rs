@@ -414,7 +414,11 @@ fn examination(watch: &Watch<'_>, kind: &str, exam: &str) -> Option<Course> {
     if let Some(said) = exams().filter(|said| is_whole(&said.item, male)).max_by_key(|said| said.seq) {
         return Some(course.satisfied("every part was examined", said.seq));
     }
-    let declined = |said: &&Said<NipeExam>| parts(&said.item, male).iter().any(|part| part.and_then(status) == Some("declined"));
+    // A part that is still to be done is waited for, whatever was declined beside it.
+    let declined = |said: &&Said<NipeExam>| {
+        let parts = parts(&said.item, male);
+        parts.iter().filter(|part| !is_done(part)).all(|part| part.and_then(status) == Some("declined"))
+    };
     let at = |exam: &NipeExam| exam.at.as_ref().and_then(|at| at.timestamp());
     let last = exams().max_by_key(|said| (at(&said.item).unwrap_or(said.at), said.seq));
     Some(match last {
@@ -436,9 +440,10 @@ fn status(part: &NipeFinding) -> Option<&str> {
     part.status.as_deref()
 }
 
+fn is_done(part: &Option<&NipeFinding>) -> bool {
+    part.and_then(status).is_some_and(|word| !matches!(word, "not_done" | "incomplete" | "declined" | "unclassified"))
+}
+
 fn is_whole(exam: &NipeExam, male: bool) -> bool {
-    let is_done = |part: &Option<&NipeFinding>| {
-        part.and_then(status).is_some_and(|word| !matches!(word, "not_done" | "incomplete" | "declined" | "unclassified"))
-    };
     parts(exam, male).iter().all(is_done)
 }

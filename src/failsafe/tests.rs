@@ -486,6 +486,10 @@ fn an_examination_is_whole_when_every_part_was_examined_and_a_boy_has_one_more()
         ([none, "incomplete", none], Some(none), "breached", "breached"),
         (["unclassified", none, none], Some(none), "breached", "breached"),
         ([none, none, "declined"], Some(none), "excluded by 7", "excluded by 7"),
+        (["declined", "declined", "declined"], Some("declined"), "excluded by 7", "excluded by 7"),
+        // One part was declined, and another is still to be done.
+        ([none, "not_done", "declined"], Some(none), "breached", "breached"),
+        ([none, none, "declined"], None, "excluded by 7", "breached"),
         ([none, none, none], Some("not_done"), "satisfied by 7", "breached"),
     ] {
         let mut baby = born(NOON);
