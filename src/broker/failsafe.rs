@@ -14,6 +14,7 @@
 //! - There is at most one open task for a child and a clock, and it ends with its reason.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ pub(super) fn start(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("failsafe".into()).spawn(move || {
         let _present = present;
-        let watcher = Watcher { watching, ledger, runtime: runtime.clone(), pause: ends.clone() };
+        let watcher = Watcher { watching, ledger, runtime: runtime.clone(), pause: ends.clone(), judge: looked_at };
         loop {
             let rest = match watcher.run(&data, &mut calendar) {
                 Ok(()) => return,
@@ -92,6 +93,8 @@ struct Watcher {
     ledger: Ledger,
     runtime: Handle,
     pause: CancellationToken,
+    /// What comes of looking at a child: [`looked_at`].
+    judge: fn(&Look, &Rules, Timestamp) -> LookedAt,
 }
 
 impl Watcher {
@@ -139,7 +142,7 @@ impl Watcher {
         let mut looks = Vec::with_capacity(rows.len());
         for row in &rows {
             match reader.look(*row, &directory, &self.watching.stores)? {
-                Some(look) => looks.push(looked_at(&look, &rules, now)),
+                Some(look) => looks.push(self.judged(&look, &rules, now)),
                 // A record that cannot be read must not stop all others: it is asked for again tomorrow.
                 None => looks.push(unreadable(*row, reader.marks(*row)?, now)),
             }
@@ -152,10 +155,16 @@ impl Watcher {
         }
         Ok(rows.len())
     }
+
+    /// A child at which judging breaks must not stop all others either. The hook of all panics says where it broke, and counts it.
+    fn judged(&self, look: &Look, rules: &Rules, now: Timestamp) -> LookedAt {
+        let judged = catch_unwind(AssertUnwindSafe(|| (self.judge)(look, rules, now)));
+        judged.unwrap_or_else(|_panic| unreadable(look.row, look.marks, now))
+    }
 }
 
 fn unreadable(row: i64, marks: i64, now: Timestamp) -> LookedAt {
-    tracing::error!(child = row, "failsafe.unreadable: the record of this child cannot be read; its clocks are not kept");
+    tracing::error!(child = row, "failsafe.unreadable: this child cannot be looked at; its clocks are not kept");
     LookedAt::unread(row, marks, now.saturating_add(jiff::SignedDuration::from_hours(24)).ok())
 }
 
