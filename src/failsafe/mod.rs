@@ -241,26 +241,25 @@ pub fn clocks(facts: &Facts, rules: &Rules, now: Timestamp) -> Watched {
 fn without_birth(facts: &Facts, rules: &Rules, now: Timestamp) -> Watched {
     let today = date_of(now);
     let watch = Watch { facts, rules, now, today, born: today, birth: Start::on(today) };
-    let clock = Clock {
+    let course = Course {
         kind: "BIRTH_DATE".to_owned(),
         title: "date of birth known to the day".to_owned(),
         started: facts.first_known,
-        listed_at: Some(facts.first_known),
-        warn_at: None,
-        due_at: None,
-        breach_at: Some(facts.first_known),
-        missed_at: None,
-        closes_at: None,
-        state: ClockState::Unobservable,
-        reason: "without a date of birth to the day nothing can be watched".to_owned(),
-        satisfied_by: None,
-        owner: Owner::ChildHealth.word(),
+        listed: Some(facts.first_known),
+        warn: None,
+        due: None,
+        breach: Some(facts.first_known),
+        missed: None,
+        closes: None,
+        owner: Owner::ChildHealth,
         raises_task: true,
         source: "our".to_owned(),
+        end: None,
+        lacks: String::new(),
+        turns: Vec::new(),
     };
-    let stopped = watch.stopped().map(|stop| Clock { state: stop.state, reason: stop.reason, ..clock.clone() });
-    let clock = stopped.unwrap_or(clock);
-    let next_change = clock.state.needs_somebody().then(|| watch.escalations(facts.first_known).into_iter().find(|at| now < *at)).flatten();
+    let why = "without a date of birth to the day nothing can be watched";
+    let (clock, next_change) = watch.judge(course.ends(ClockState::Unobservable, why, None));
     Watched { clocks: vec![clock], next_change }
 }
 

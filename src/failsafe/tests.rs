@@ -713,6 +713,16 @@ fn a_child_without_a_whole_date_of_birth_is_not_forgotten() {
         found.iter().map(|clock| (clock.kind.as_str(), clock.state)).collect::<Vec<_>>(),
         [("BIRTH_DATE", ClockState::Unobservable)]
     );
+    let task = |child: &Facts, now: &str| task_of(&watched(child, now).clocks[0], child, &RULES, at(now)).map(|task| task.escalation);
+    assert_eq!(task(&child, "2026-02-01T00:00:00Z"), Some("003"));
+    let next = watched(&child, NOON).next_change;
+    assert_eq!(next, Some(at("2026-01-08T12:00:00Z")), "the next escalation");
+    // A person ends it as any other clock.
+    child.closings = vec![Closing { kind: "BIRTH_DATE".into(), started: found[0].started, at: at("2026-02-01T09:00:00Z") }];
+    check(&child, "BIRTH_DATE", &[("2026-02-02T00:00:00Z", "satisfied")]);
+    child.acting = None;
+    child.closings.clear();
+    check(&child, "BIRTH_DATE", &[("2026-02-02T00:00:00Z", "suspended")]);
 }
 
 #[test]

@@ -263,6 +263,18 @@ fn undated_doses_are_listed_and_not_counted_and_an_unknown_product_is_looked_at(
     assert_eq!(stands(&baby, "IMM_6IN1_1", now), "breached");
     assert_eq!(stands(&baby, "IMM_UNDATED", now), "pending, listed");
     assert_eq!(stands(&baby, "IMM_UNKNOWN", now), "unobservable by 9");
+    // Looked at by a person, and then another one comes: that is another matter.
+    let closing = |facts: &Facts| {
+        let started = clock(facts, "IMM_UNKNOWN", now).unwrap().started;
+        Closing { kind: "IMM_UNKNOWN".into(), started, at: at(now) }
+    };
+    let mut looked_at = baby.clone();
+    looked_at.closings = vec![closing(&baby)];
+    assert_eq!(stands(&looked_at, "IMM_UNKNOWN", now), "satisfied");
+    let mut another = given(12, "2026-05-20", "unknown");
+    another.at = at("2026-05-20T12:00:00Z");
+    looked_at.immunisations.push(another);
+    assert_eq!(stands(&looked_at, "IMM_UNKNOWN", now), "unobservable by 12");
     // Known by its procedure, where no product says so.
     baby.immunisations[2].item.procedure = Some(code("1082441000000108"));
     assert_eq!((stands(&baby, "IMM_6IN1_1", now), stands(&baby, "IMM_UNKNOWN", now)), ("satisfied by 9".into(), "-".into()));
