@@ -95,9 +95,18 @@ fn the_catch_ups_have_their_days() {
     for (now, state) in [("2026-11-02T00:00:00Z", "pending, listed"), ("2028-04-02T00:00:00Z", "pending, listed")] {
         assert_eq!(stands(&catch_up, "IMM_MMRV_CATCHUP", now), state, "{now}");
     }
-    let mut twice = catch_up.clone();
-    twice.immunisations = vec![given(7, "2023-05-05", "varicella"), given(8, "2023-07-05", "varicella")];
-    assert!(stands(&twice, "IMM_MMRV_CATCHUP", "2026-11-02T00:00:00Z").starts_with("satisfied"));
+    // One dose of before is not enough, two are; a dose since MMRV came in is the one that is asked for.
+    for (doses, state) in [
+        (vec![given(7, "2023-05-05", "varicella")], "pending, listed"),
+        (vec![given(7, "2023-05-05", "varicella"), given(8, "2023-07-05", "varicella")], "excluded"),
+        (vec![given(7, "2026-01-01", "mmrv")], "satisfied by 7"),
+        (vec![given(7, "2025-12-31", "mmrv")], "pending, listed"),
+        (vec![given(7, "2023-05-05", "varicella"), given(8, "2026-11-01", "mmrv")], "satisfied by 8"),
+    ] {
+        let mut child = catch_up.clone();
+        child.immunisations = doses;
+        assert_eq!(stands(&child, "IMM_MMRV_CATCHUP", "2026-11-02T00:00:00Z"), state, "{:?}", child.immunisations);
+    }
 }
 
 #[test]
