@@ -2,7 +2,7 @@
 //!
 //! # One round
 //!
-//! 1. where other rules hold than before, children are marked anew, some thousands at a time;
+//! 1. where other rules hold than before, or there is another default hub, children are marked anew, some thousands at a time;
 //! 2. children that are due, because something was filed or time has passed, are looked at: facts are read, [`crate::failsafe`] judges,
 //!    the writer keeps the outcome, unless the child has changed meanwhile;
 //! 3. where nothing is due any more, the calendar does what is due: so a nightly report stands on clocks of its own minute.
@@ -123,16 +123,18 @@ impl Watcher {
         })
     }
 
-    /// Marks children where the rules are not those that they were looked at by. True while there may be more.
+    /// Marks children where the rules are not those that they were looked at by, or another hub works on those of nobody. True while
+    /// there may be more.
     fn mark_for_other_rules(&self, reader: &LedgerReader) -> Result<bool, StoreError> {
-        let rules = self.watching.rules.load();
-        if reader.failsafe_meta("failsafe_rules")?.as_deref() == Some(rules.fingerprint.as_str()) {
+        let (rules, directory) = (self.watching.rules.load(), self.watching.directory.load());
+        let judged_by = format!("{}/{}", rules.fingerprint, directory.default_hub());
+        if reader.failsafe_meta("failsafe_rules")?.as_deref() == Some(judged_by.as_str()) {
             return Ok(false);
         }
         let marked = reader.failsafe_meta("failsafe_marked")?.unwrap_or_default();
-        let after = marked.split_once(' ').filter(|(fingerprint, _)| *fingerprint == rules.fingerprint);
+        let after = marked.rsplit_once(' ').filter(|(by, _)| *by == judged_by);
         let after = after.and_then(|(_, after)| after.parse().ok()).unwrap_or(0);
-        let last = self.runtime.block_on(self.ledger.look_again(after, MARKED_AT_ONCE, &rules.fingerprint))?;
+        let last = self.runtime.block_on(self.ledger.look_again(after, MARKED_AT_ONCE, &judged_by))?;
         Ok(last.is_some())
     }
 

@@ -342,6 +342,26 @@ fn a_child_at_which_judging_breaks_does_not_stop_the_others() {
 }
 
 #[test]
+fn another_default_hub_takes_over_what_nobody_is_responsible_for() {
+    let site = Site::new();
+    let mut of_nobody = birth(IN_NE);
+    of_nobody["child"]["gp"] = Value::Null;
+    site.file("2026-01-05T12:00:00Z", of_nobody);
+    let mark = || site.mark(&site.watching);
+    assert_eq!(mark(), 1);
+    site.turn(LATE);
+    assert_eq!((mark(), site.turn(LATE)), (0, 0));
+    assert_eq!(site.open_tasks("NBS_RESULT")[0].hub.as_str(), "NE");
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/mappings"));
+    let hubs = std::fs::read_to_string(folder.join("hubs.toml")).unwrap().replace("default_hub = \"NE\"", "default_hub = \"NW\"");
+    let other = Directory::load(&hubs, "hubs.toml", &|file| Ok(Box::new(std::fs::File::open(folder.join(file))?))).unwrap();
+    site.watching.directory.store(Arc::new(other));
+    assert_eq!(mark(), 1);
+    assert_eq!(site.turn("2026-01-23T00:00:01Z"), 1);
+    assert_eq!((site.open_tasks("NBS_RESULT")[0].hub.as_str(), mark()), ("NW", 0));
+}
+
+#[test]
 fn a_clock_that_a_person_ended_stays_ended_and_its_task_with_it() {
     let site = Site::new();
     site.file("2026-01-05T12:00:00Z", birth(IN_NE));
