@@ -31,7 +31,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use self::day::{Length, Start, date_of, end_of, start_of};
+use self::day::{Length, Start, date_of, start_of};
 use crate::canon::{
     Appointment, BloodSpotResult, ChildStatus, EpisodeOfCare, HearingScreen, Immunisation, NipeExam, ObservationSet, Review,
 };
@@ -526,11 +526,6 @@ pub fn task_of(clock: &Clock, facts: &Facts, rules: &Rules, now: Timestamp) -> O
         reason,
         action: rule.and_then(|rule| rule.action.clone()),
     })
-}
-
-/// The moments of a day, for reports: its first, and the first after it.
-pub fn day_of(date: Date) -> (Timestamp, Timestamp) {
-    (start_of(date), end_of(date))
 }
 
 #[cfg(test)]

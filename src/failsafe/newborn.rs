@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::day::{Start, date_of, end_of, plus_days};
+use super::day::{Start, date_of, plus_days};
 use super::rules::RepeatDue;
 use super::{ClockState, Course, Said, Watch};
 use crate::canon::{BloodSpotResult, ConditionOutcome, HearingScreen, NipeExam, NipeFinding, ObservationSet, ResultStatus, Sex};
@@ -396,8 +396,7 @@ fn referral(watch: &Watch<'_>) -> Option<Course> {
         let service = said.item.service.as_deref().unwrap_or_default();
         let is_audiology = words.audiology.iter().any(|known| known.eq_ignore_ascii_case(service.trim()));
         let stands = !matches!(said.item.status.as_deref(), Some("cancelled" | "dna"));
-        let after =
-            said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| end_of(date_of(at)) <= start || at <= start);
+        let after = said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| at <= start);
         is_audiology && stands && after
     };
     Some(match watch.facts.appointments.iter().filter(answers).min_by_key(|said| said.seq) {

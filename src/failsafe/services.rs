@@ -10,7 +10,7 @@ use super::day::{Start, date_of, days_between, end_of};
 use super::newborn::Spots;
 use super::{ClockState, Course, Dose, Said, Watch};
 use crate::canon::{EpisodeOfCare, GpRegistration, Observation, Review};
-use crate::names::{HubName, Seq};
+use crate::names::Seq;
 
 pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
     let mut courses = Vec::new();
@@ -112,9 +112,6 @@ fn practice(watch: &Watch<'_>) -> Option<Course> {
     let course = watch.course("GP_REG", ended.map_or(watch.birth, Start::at))?;
     Some(match (practice, said) {
         (Some(_), said) => course.ends(ClockState::Satisfied, "registered", said.map(|said| Seq(said.seq))),
-        (None, _) if watch.facts.stays.last().is_some_and(|stay| stay.hub.as_str() == HubName::OUT) => {
-            course.excluded("outside London", None)
-        }
         (None, _) if coded.is_some() => course.lacking("not registered with any practice, by its code"),
         (None, Some(_)) => course.lacking("de-registered, and not registered since"),
         (None, None) => course.lacking("no practice is known"),

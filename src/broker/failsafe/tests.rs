@@ -418,16 +418,14 @@ fn the_same_messages_in_another_order_give_the_same_clocks() {
 
 #[test]
 fn a_nightly_report_has_every_row_also_where_nothing_is_and_is_made_once_a_day() {
-    use crate::broker::calendar::{Calendar, Job};
+    use crate::broker::calendar::Calendar;
     use crate::broker::report::Nightly;
     let site = Site::new();
     site.file("2026-01-05T12:00:00Z", birth(IN_NE));
     site.turn("2026-01-20T00:00:00Z");
     let folder = site.folder.path().join("reports");
-    let nightly = || -> Vec<Box<dyn Job>> {
-        let at = jiff::civil::Time::constant(6, 0, 0, 0);
-        vec![Box::new(Nightly { folder: folder.clone(), at, watching: site.watching.clone() })]
-    };
+    let at_six = jiff::civil::Time::constant(6, 0, 0, 0);
+    let nightly = || Nightly { folder: folder.clone(), at: at_six, watching: site.watching.clone() };
     let calendar = || Calendar::new(nightly(), site.ledger.clone(), site.runtime.handle().clone());
     let tick = |calendar: &mut Calendar, now: &str| calendar.tick(&site.reader(), at(now)).unwrap();
     let mut first = calendar();
