@@ -93,7 +93,7 @@ impl DailyWork {
     /// The next batch of a job that looks at everybody again. Gives how long to wait.
     fn jobs(&self, reader: &LedgerReader, now: Timestamp) -> Result<Duration, StoreError> {
         if !reader.is_job_running()? {
-            return Ok(EVERY);
+            return Ok(clock::poll(EVERY));
         }
         self.runtime.block_on(self.ledger.job_batch(now))?;
         let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));

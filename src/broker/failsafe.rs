@@ -110,7 +110,7 @@ impl Watcher {
                 continue;
             }
             calendar.tick(&reader, clock::now())?;
-            if self.has_ended(POLL) {
+            if self.has_ended(clock::poll(POLL)) {
                 return Ok(());
             }
         }

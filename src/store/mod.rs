@@ -86,7 +86,9 @@ pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
-pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
+pub use survey::{
+    BreachSurvey, EntrySurvey, EventSurvey, StoredBirth, StoredEvent, survey_store_births, survey_store_children, survey_store_events,
+};
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 

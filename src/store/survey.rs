@@ -6,6 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::births::BirthsList;
 use super::reader::LedgerReader;
 use super::rows::StoreError;
 use super::schema::{broken, open_to_read};
@@ -117,6 +118,16 @@ impl LedgerReader {
         self.list(sql, [], |row| Ok(BreachSurvey { child: child_id(row, 0)?, clock: row.get(1)?, at_us: row.get(2)? })).map(Some)
     }
 
+    /// Every births list that was made, by day and hub.
+    pub fn survey_births(&self, each: &mut dyn FnMut(BirthsList)) -> Result<(), StoreError> {
+        let bodies: Vec<String> = self.list("SELECT body FROM births_day ORDER BY day, hub", [], |row| row.get(0))?;
+        for body in bodies {
+            let unread = |error| StoreError { text: format!("a births list cannot be read: {error}"), exit: 65 };
+            each(serde_json::from_str(&body).map_err(unread)?);
+        }
+        Ok(())
+    }
+
     /// How many children the failsafe has yet to look at, as of `now`, microseconds since 1970; 0 where this ledger keeps no clocks.
     pub fn unwatched(&self, now: i64) -> Result<i64, StoreError> {
         if !self.has_table("watch")? {
@@ -130,6 +141,21 @@ impl LedgerReader {
 pub fn survey_store_children(file: &Path, each: &mut dyn FnMut(String)) -> Result<(), StoreError> {
     survey(file, "SELECT child_id FROM child ORDER BY child_id", &mut |row| {
         each(row.get(0)?);
+        Ok(())
+    })
+}
+
+/// Day, section and child.
+pub type StoredBirth = (String, String, String);
+
+/// The births lists of a hub's store: the days whose list came, and every row.
+pub fn survey_store_births(file: &Path, day: &mut dyn FnMut(String), birth: &mut dyn FnMut(StoredBirth)) -> Result<(), StoreError> {
+    survey(file, "SELECT day FROM births_day ORDER BY day", &mut |row| {
+        day(row.get(0)?);
+        Ok(())
+    })?;
+    survey(file, "SELECT day, section, child_id FROM births_list ORDER BY day, section, child_id", &mut |row| {
+        birth((row.get(0)?, row.get(1)?, row.get(2)?));
         Ok(())
     })
 }
