@@ -17,7 +17,8 @@ use super::mask;
 use super::sight::{Gate, Sight, sealed};
 use super::views::{Charset, ViewError, no_child};
 use crate::broker::failsafe::Watching;
-use crate::failsafe::{self, CLOCKS, Clock, Facts, Said, day_of};
+use crate::failsafe::day::end_of;
+use crate::failsafe::{self, CLOCKS, Clock, Facts, Said};
 use crate::names::{ChildId, HubName, Seq};
 use crate::store::{LedgerReader, Look};
 
@@ -47,7 +48,7 @@ pub fn list(reader: &LedgerReader, watching: &Watching, asked: &Asked, sight: Si
         None => kept(reader, hub, asked.clock.as_deref())?,
         Some(day) => {
             let day: Date = day.parse().map_err(|_| ViewError::Asked("the day is written 2026-01-05".into()))?;
-            judged(reader, watching, hub, (day_of(day).1, asked.clock.as_deref()))?
+            judged(reader, watching, hub, (end_of(day), asked.clock.as_deref()))?
         }
     };
     let gate = Gate::new(reader, &|_| None, sight);
