@@ -437,7 +437,7 @@ impl Played {
         let found = reader.children_by_identifier(&act.find).map_err(|error| CityError::new(&order.data, error.text))?;
         let put_in = |word: &String| match word.as_str() {
             "{child}" => found.first().map(ToString::to_string).unwrap_or_default(),
-            "{admin}" => host.admin.to_string(),
+            "{admin}" => format!("http://{}", host.admin),
             word => word.to_owned(),
         };
         let words: Vec<String> = act.command.iter().map(put_in).collect();
