@@ -601,6 +601,25 @@ hub = "SE"
     }
 
     #[test]
+    fn without_a_directory_file_that_is_named_nobody_is_moved_and_a_new_child_goes_by_what_there_is() {
+        let no_file = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert!(Directory::load(HUBS, "hubs.toml", &|_| Err(no_file())).is_err(), "a reload refuses it");
+        let directory = Directory::load_readable(HUBS, "hubs.toml", &|_| Err(no_file())).unwrap();
+        assert!(!directory.is_whole());
+        assert_eq!(directory.degraded().iter().filter(|text| text.contains("nobody is moved")).count(), 2, "{:?}", directory.degraded());
+        let last = assigned("SW", HubBasis::Address, &["NE"]);
+        check(&directory, Some(&last), 1, "gp=G85001 home=E8_4RP", "SW address + NE");
+        check(&directory, Some(&last), 40, "", "SW address + NE");
+        check(&directory, Some(&assigned("UNKNOWN", HubBasis::Default, &[])), 1, "site=RJ1", "UNKNOWN default");
+        // Who hears of a restricted child is not kept.
+        check(&directory, Some(&last), 1, "restricted", "SW address");
+        check(&directory, None, 1, "home=E8_4RP site=RJ1", "SE default");
+        check(&directory, None, 1, "home=E8_4RP", "UNKNOWN default");
+        // A mistake of hubs.toml itself is one here too.
+        assert!(Directory::load_readable("[broken", "hubs.toml", &|_| Err(no_file())).is_err());
+    }
+
+    #[test]
     fn what_a_person_decided_stands() {
         let directory = directory("gp_then_residence");
         let manual = assigned("NE", HubBasis::Manual, &[]);
