@@ -119,7 +119,7 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
     let end = Line { at: summary.ends.clone(), source: String::new(), ..empty() };
     for line in lines.chain([Ok(end)]) {
         let line = line?;
-        let at = second(&line.at);
+        let at = second(&line.at).max(second(&summary.begins));
         if at.div_euclid(HOUR) != now.div_euclid(HOUR) {
             played.send(&host, &mut senders, std::mem::take(&mut hour), &mut dice).await?;
             // Every day that is over ends by itself, however quiet it was.
