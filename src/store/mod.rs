@@ -31,7 +31,7 @@
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
-//! - `hub`: a hub's own child health store.
+//! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 
 mod aggregates;
 mod apart;
@@ -77,7 +77,7 @@ pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
 pub use failsafe::{ClockChange, Look, LookedAt, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
-pub use hub::{HubStore, hub_births, hub_export};
+pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, Read, StoreAt, UptakeLine, hub_births, hub_export};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;

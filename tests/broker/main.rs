@@ -6,6 +6,8 @@
 
 #[path = "../support/folders.rs"]
 mod folders;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
 
 mod corpus;
 mod documents;
@@ -18,5 +20,6 @@ mod import;
 mod kill;
 mod merges;
 mod resources;
+mod store_on_server;
 mod whole;
 mod world;
