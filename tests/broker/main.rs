@@ -7,6 +7,7 @@
 #[path = "../support/folders.rs"]
 mod folders;
 #[path = "../support/postgres.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod postgres_server;
 
 mod corpus;

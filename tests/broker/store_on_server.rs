@@ -69,7 +69,7 @@ async fn a_server_that_crashes_under_delivery_has_everything_once_and_in_order_w
             _ => {}
         }
         for child in 0..CHILDREN {
-            let at = format!("202601101{:02}{child:02}", 10 + round);
+            let at = format!("20260110{:02}{child:02}", 5 + round);
             let answer = line.exchange(person(&format!("C{child}N{round:03}"), child, &at, &format!("EXAMPLE{round}")).as_bytes()).await;
             assert_eq!(answer.code, "AA", "the sender does not notice");
         }

@@ -204,10 +204,12 @@ impl Items {
             let Some(Some(mut item)) = self.known.remove(&item_key) else { continue };
             let Some(top) = item.parts.last() else { continue };
             let (at, is_deleted) = (super::super::reader::moment(top.order.at_us), top.order.deleted);
-            let sql = "INSERT INTO item(item_key, id, child_id, kind, publisher, key, within, at, deleted, versions, parts)
-                VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            // A message's own key without items of its own is kept for deletions; there is nothing to show.
+            let says = !is_deleted && item.parts.iter().any(|part| !part.items.is_empty());
+            let sql = "INSERT INTO item(item_key, id, child_id, kind, publisher, key, within, at, deleted, says, versions, parts)
+                VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
                 ON CONFLICT(item_key) DO UPDATE SET child_id = excluded.child_id, within = excluded.within, at = excluded.at,
-                    deleted = excluded.deleted, versions = excluded.versions, parts = excluded.parts";
+                    deleted = excluded.deleted, says = excluded.says, versions = excluded.versions, parts = excluded.parts";
             let values = vec![
                 item_key.as_str().into(),
                 item.id.into(),
@@ -218,6 +220,7 @@ impl Items {
                 item.within.as_deref().into(),
                 at.into(),
                 is_deleted.into(),
+                says.into(),
                 item.versions.into(),
                 text(&item.parts).into(),
             ];
@@ -225,7 +228,7 @@ impl Items {
             if item.stored {
                 take_rows_away(db, &item)?;
             }
-            if !is_deleted {
+            if says {
                 let content = self.content(db, &item)?;
                 write_rows(db, item.id, &content)?;
             }

@@ -63,7 +63,7 @@ CREATE TABLE relation(
     gp_practice TEXT, parental_responsibility INTEGER, link_status TEXT, PRIMARY KEY(child_id, place)) STRICT;
 CREATE TABLE item(
     item_key TEXT PRIMARY KEY, id INTEGER NOT NULL UNIQUE, child_id TEXT NOT NULL, kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL,
-    within TEXT, at TEXT NOT NULL, deleted INTEGER NOT NULL, versions INTEGER NOT NULL, parts TEXT NOT NULL) STRICT;
+    within TEXT, at TEXT NOT NULL, deleted INTEGER NOT NULL, says INTEGER NOT NULL, versions INTEGER NOT NULL, parts TEXT NOT NULL) STRICT;
 CREATE INDEX item_child ON item(child_id, kind);
 CREATE INDEX item_within ON item(publisher, within) WHERE within IS NOT NULL;
 CREATE TABLE blood_spot(
@@ -132,7 +132,7 @@ pub(super) const VIEWS: [(&str, &str); 17] = [
     (
         "v_items",
         "SELECT i.id, g.goes_on AS child_id, i.kind, i.publisher, i.key, i.at, i.versions FROM item i JOIN v_goes_on g ON g.child_id = i.child_id
-            WHERE i.deleted = 0",
+            WHERE i.says = 1",
     ),
     (
         "v_blood_spot",
