@@ -45,6 +45,12 @@ pub fn followed() -> Option<&'static Path> {
     FOLLOWED.get().map(|clock| clock.file.as_path())
 }
 
+/// How long somebody waits who asks the wall clock what is due: `every`, and on a test clock, where a day may last a second, no longer
+/// than its file stands unread.
+pub fn poll(every: Duration) -> Duration {
+    if FOLLOWED.get().is_some() { every.min(REREAD_AFTER) } else { every }
+}
+
 /// Why a file is no test clock.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockError {

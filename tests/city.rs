@@ -114,6 +114,17 @@ fn damage_to_the_ledger_is_found(city: &Path, folder: &Path) {
         ("a child's number changed", "UPDATE child SET record = CAST(replace(CAST(record AS TEXT), '\"value\":\"999', '\"value\":\"998') AS BLOB)".into(), "record"),
         ("a result taken back", "UPDATE aggregate SET deleted = 1 WHERE kind = 'hearing'".into(), "item"),
         ("a held message filed", "UPDATE standing SET state = 'filed' WHERE state = 'held'".into(), "standing"),
+        ("a births list that was not made", "DELETE FROM births_day WHERE hub = 'NW' AND day = '2026-02-01'".into(), "births list"),
+        (
+            "a birth on no list",
+            "UPDATE births_day SET body = json_set(body, '$.births', json('[]')) WHERE body LIKE '%\"section\":\"here\"%'".into(),
+            "births list",
+        ),
+        (
+            "a death that was not",
+            "UPDATE child SET record = CAST(json_set(CAST(record AS TEXT), '$.child.death', json('{\"status\":\"informal\"}')) AS BLOB)".into(),
+            "record",
+        ),
         ("a delivery that is owed still", "UPDATE debt SET state = 'pending' WHERE id = 1".into(), "unaccounted"),
     ];
     for (number, (what, sql, found)) in damages.iter().enumerate() {
@@ -145,6 +156,15 @@ fn damage_to_a_store_is_found(city: &Path, folder: &Path) {
             format!("UPDATE event SET child_id = (SELECT c.child_id FROM child c WHERE c.child_id <> event.child_id LIMIT 1) WHERE id = ({first})"),
             "wrong child",
         ),
+        ("an empty births list that did not come", "DELETE FROM births_day WHERE day = (SELECT min(day) FROM births_day)".into(), "births list"),
+        ("a birth removed from its list", "DELETE FROM births_list WHERE day = (SELECT min(day) FROM births_list)".into(), "births list"),
+        (
+            "a birth on the list of another day, too",
+            "INSERT OR IGNORE INTO births_list SELECT (SELECT max(day) FROM births_day), section, child_id, nhs_number, family, given, birth_date, sex,
+                 weight_g, gestation_weeks, place, postcode, gp_practice, hub, basis, status, recognised FROM births_list"
+                .into(),
+            "births list",
+        ),
         ("a child removed", "DELETE FROM child WHERE child_id = (SELECT min(child_id) FROM child)".into(), "missing in a store"),
     ];
     for (number, (what, sql, found)) in damages.iter().enumerate() {
@@ -169,7 +189,7 @@ fn damage_to_a_store_is_found(city: &Path, folder: &Path) {
 fn damage_to_the_truth_is_found(city: &Path, folder: &Path) {
     type Damage = fn(&mut Vec<Value>);
     let ordinary = |child: &Value| child.get("needs").is_none() && 4 < child["messages"].as_array().unwrap().len();
-    let damages: [(&str, Damage, &str); 4] = [
+    let damages: [(&str, Damage, &str); 6] = [
         (
             "a message of another child",
             |children| {
@@ -182,6 +202,12 @@ fn damage_to_the_truth_is_found(city: &Path, folder: &Path) {
             "a message that nobody sent",
             |children| drop(children.first_mut().unwrap()["messages"].as_array_mut().unwrap().pop()),
             "never sent",
+        ),
+        ("a death that nobody told", |children| children.first_mut().unwrap()["record"]["death"] = "informal".into(), "record"),
+        (
+            "a birth on the list of another day",
+            |children| children.first_mut().unwrap()["births"][0]["day"] = "2025-12-31".into(),
+            "births list",
         ),
         ("another weight", |children| children.first_mut().unwrap()["record"]["weight_g"] = 1.into(), "record"),
         ("an outcome that was not", |children| children.first_mut().unwrap()["outcomes"]["PKU"] = "08".into(), "outcome"),

@@ -1,5 +1,5 @@
-//! What the broker does by itself for the hubs: the births lists at the end of the day, decisions whose day has come, and jobs that look
-//! at everybody again.
+//! What the broker does by itself for the hubs: the births lists at the end of the day, children whose first 28 days have ended, decisions
+//! whose day has come, and jobs that look at everybody again.
 //!
 //! One thread asks four times a second what is due; what it does is a transaction of the ledger each. A kill between any two of them
 //! loses nothing: what is on record says where to go on.
@@ -19,10 +19,12 @@ use super::laying::lay;
 use crate::clock;
 use crate::config::{BirthsConfig, BirthsFormat, Settings};
 use crate::failsafe::day::{date_of, local};
-use crate::store::{BIRTHS_JOB, BirthRow, BirthsList, JOB_BATCH, Ledger, LedgerReader, StoreError};
+use crate::store::{BIRTHS_JOB, BirthRow, BirthsList, JOB_BATCH, Ledger, LedgerReader, NEWBORNS_JOB, StoreError};
 
 /// How often it is asked what is due.
 const EVERY: Duration = Duration::from_millis(250);
+/// When a new day's work begins.
+const NEW_DAY: Time = Time::constant(0, 10, 0, 0);
 /// After an error, and the longest wait between two batches of a job.
 const REST: Duration = Duration::from_secs(5);
 /// Lists of so many days are written into a folder that is named for the first time.
@@ -74,17 +76,36 @@ impl DailyWork {
             Some(open) => open,
             None => reader.insert(LedgerReader::open(self.ledger.data())?),
         };
+        self.newborns(reader, now)?;
         self.births(reader, now)?;
         self.files(reader, now)?;
         if reader.is_override_due(date_of(now))? {
-            self.runtime.block_on(self.ledger.apply_overrides(now))?;
+            let applied = self.runtime.block_on(self.ledger.apply_overrides(now))?;
+            unread(&applied.unread, "decision of a hub");
         }
         if reader.is_job_running()? {
             self.runtime.block_on(self.ledger.job_batch(now))?;
             let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
             return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
         }
-        Ok(EVERY)
+        Ok(clock::poll(EVERY))
+    }
+
+    /// Children whose first 28 days have ended, on each day since the last one that was done.
+    fn newborns(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
+        for day in days_due(reader.last_done(NEWBORNS_JOB)?, NEW_DAY, now) {
+            let (mut looked, mut changed) = (0, 0);
+            loop {
+                let ended = self.runtime.block_on(self.ledger.end_newborns(day, now))?;
+                (looked, changed) = (looked + ended.looked, changed + ended.changed);
+                unread(&ended.unread, "end of the first 28 days");
+                if ended.done {
+                    break;
+                }
+            }
+            tracing::info!(day = %day, looked, changed, "newborns.ended");
+        }
+        Ok(())
     }
 
     fn births(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
@@ -95,8 +116,9 @@ impl DailyWork {
         };
         for day in days_due(Some(done), self.end, now) {
             let ended = local(day, self.end);
-            let lists = self.runtime.block_on(self.ledger.list_births(day, ended, now))?;
-            tracing::info!(day = %day, lists, "births.listed");
+            let listed = self.runtime.block_on(self.ledger.list_births(day, ended, now))?;
+            tracing::info!(day = %day, lists = listed.lists, unread = listed.unread.len(), "births.listed");
+            unread(&listed.unread, "births list");
         }
         Ok(())
     }
@@ -113,6 +135,13 @@ impl DailyWork {
             self.runtime.block_on(self.ledger.births_written(&list.hub, &list.day, now))?;
         }
         Ok(())
+    }
+}
+
+/// Says of whom something could not be done. By our ids; nothing of a record is told.
+fn unread(children: &[String], what: &'static str) {
+    for child in children {
+        tracing::error!(child = %child, what, "record.unreadable: a child was left out; `identity list` has it, and it is tried again tomorrow");
     }
 }
 
@@ -183,7 +212,14 @@ mod tests {
     fn a_list_is_written_whole_and_one_without_births_has_its_header() {
         let folder = tempfile::tempdir().unwrap();
         let birth = BirthRow { section: "here".into(), child: "c1".into(), family: "EXAMPLE, \"TEST\"".into(), ..BirthRow::default() };
-        let list = |births| BirthsList { hub: "NE".into(), day: "2026-01-05".into(), made: String::new(), births, unknown: Vec::new() };
+        let list = |births| BirthsList {
+            hub: "NE".into(),
+            day: "2026-01-05".into(),
+            made: String::new(),
+            births,
+            unknown: Vec::new(),
+            unread: Vec::new(),
+        };
         let config = |format| BirthsConfig { format, ..BirthsConfig::default() };
         write(folder.path(), &config(BirthsFormat::Csv), &list(vec![birth.clone()])).unwrap();
         let text = std::fs::read_to_string(folder.path().join("births-NE-2026-01-05.csv")).unwrap();

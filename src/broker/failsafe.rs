@@ -107,7 +107,7 @@ impl Watcher {
                 continue;
             }
             calendar.tick(&reader, clock::now())?;
-            if self.has_ended(POLL) {
+            if self.has_ended(clock::poll(POLL)) {
                 return Ok(());
             }
         }

@@ -139,11 +139,12 @@ impl StorePayer<'_> {
         let mut deliveries = Vec::with_capacity(owed.len());
         let mut settled = Vec::with_capacity(owed.len());
         let mut weight = 0;
+        let default = self.ledger.default_hub();
         for debt in owed {
             if standing.contains(&debt.child) {
                 continue;
             }
-            match debts.store_delivery(self.hub, &debt.event, debt.body.as_deref())? {
+            match debts.store_delivery((self.hub, &default), &debt.event, debt.body.as_deref())? {
                 Ok(delivery) => {
                     weight += delivery.weight();
                     deliveries.push(delivery);
@@ -156,13 +157,13 @@ impl StorePayer<'_> {
             }
             // A move brings a whole history; many of them are more than one transaction should hold.
             if STORE_EVENTS_MAX <= weight {
-                store.deliver(Some(self.hub), &deliveries)?;
+                store.deliver(&deliveries)?;
                 deliveries.clear();
                 weight = 0;
             }
         }
         if !deliveries.is_empty() {
-            store.deliver(Some(self.hub), &deliveries)?;
+            store.deliver(&deliveries)?;
         }
         Ok(settled)
     }

@@ -140,6 +140,17 @@ impl Identifier {
 }
 
 impl Child {
+    /// The name to show of several: the official or usual one, else the first.
+    pub fn name_to_show(&self) -> Option<&Name> {
+        let shown = |name: &&Name| matches!(name.usage.as_deref(), Some("official" | "usual"));
+        self.names.iter().find(shown).or_else(|| self.names.first())
+    }
+
+    /// False for a record that was merged, sealed or invalidated: nothing more goes out of it.
+    pub fn goes_on(&self) -> bool {
+        !matches!(self.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated))
+    }
+
     /// The current NHS number with its verification status.
     pub fn nhs_number(&self) -> Option<(NhsNumber, Option<&str>)> {
         let current = self.identifiers.iter().filter(|id| id.usage == IdentifierUse::Current);

@@ -57,7 +57,10 @@ pub(super) fn of(person: &Person, filed: &[&Planned], end: Second) -> Vec<TruthC
     let zone = zone();
     // The clock of the city comes to stand at its end: what runs out with that second is seen.
     let ends = day_of(end, &zone);
-    let death = filed.iter().find(|message| matches!(message.what, What::NationalDeath { .. })).map(|message| message.at);
+    let death = filed
+        .iter()
+        .find(|message| matches!(message.what, What::NationalDeath { .. } | What::Discharge { is_dead: true }))
+        .map(|message| message.at);
     // Nobody waits for a child that died.
     let stops = death.map(|at| day_of(at, &zone));
     let known = filed.first().map(|message| day_of(message.at, &zone)).unwrap_or(ends);

@@ -137,7 +137,7 @@ impl Fault<'_> {
     }
 
     fn late(&mut self) -> Option<()> {
-        let number = self.find(|message| !matches!(message.what, What::Merge { .. }))?;
+        let number = self.find(|message| !message.is_about_identifiers())?;
         let by = self.dice.between(6 * HOUR, 6 * DAY);
         self.change(number, LATE, |message| message.at += by);
         Some(())
@@ -153,7 +153,7 @@ impl Fault<'_> {
     }
 
     fn again(&mut self) -> Option<()> {
-        let number = self.find(|message| !matches!(message.what, What::Merge { .. }))?;
+        let number = self.find(|message| !message.is_about_identifiers())?;
         let by = self.dice.between(60, 3 * DAY);
         let message = self.copy(number)?;
         self.tell(message.child, AGAIN);
@@ -163,7 +163,7 @@ impl Fault<'_> {
 
     /// Of two messages of one sender about one child the first comes after the second.
     fn turned(&mut self) -> Option<()> {
-        let first = self.find(|_| true)?;
+        let first = self.find(|message| !matches!(message.what, What::Rename { .. }))?;
         let one = self.copy(first)?;
         let is_next = |message: &Planned| message.sender == one.sender && message.child == one.child && one.at < message.at;
         let next = self.messages.iter().filter_map(|number| self.city.messages.get(*number)).filter(|message| is_next(message));
@@ -264,7 +264,7 @@ impl Fault<'_> {
     }
 
     fn lose(&mut self) -> Option<()> {
-        let number = self.find(|message| !matches!(message.what, What::Merge { .. }))?;
+        let number = self.find(|message| !message.is_about_identifiers())?;
         let child = self.copy(number)?.child;
         self.lost.push(number);
         self.tell(child, LOST);
@@ -275,7 +275,9 @@ impl Fault<'_> {
         let number = self.find(|message| matches!(message.what, What::BloodSpot { .. }))?;
         let mut message = self.copy(number)?;
         let (at, control) = (message.at - HOUR, self.control(message.sender));
-        if let What::BloodSpot { spots, .. } = &mut message.what {
+        if let What::BloodSpot { spots, taken, received, .. } = &mut message.what {
+            // It is told before the other, so the card cannot have come on the day that the other says.
+            *received = *taken;
             spots.iter_mut().take(1).for_each(|spot| spot.status = "44");
         }
         self.tell(message.child, CODE);

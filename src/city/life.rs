@@ -16,6 +16,9 @@ use super::message::{DAY, Dose, HOUR, Id, Mother, Numbers, Planned, Said, Second
 /// The first day of the city: 5 January 2026, 00:00 in London.
 pub(super) const BEGIN: Second = 1_767_571_200;
 
+/// Where nobody was adopted among so many children, the next one who can be is.
+const SEALED_BY: usize = 600;
+
 const FAMILIES: [&str; 16] = [
     "EXAMPLE",
     "SAMPLE",
@@ -280,19 +283,23 @@ impl Story<'_> {
     /// Dates that end what is told are drawn first.
     fn decide_fate(&mut self) {
         let ordinary = self.person.births == 1 && self.person.entry == Entry::Numbered;
+        // In a city of twice so many somebody is adopted, whatever the dice say.
+        let is_due = SEALED_BY <= self.index && self.town.city.acts.is_empty() && self.person.born_at + 103 * DAY < self.town.end;
         match self.dice.below(1_000) {
             0..6 if self.person.nhs.is_some() => {
                 self.person.died = Some(self.person.born_at + self.dice.between(3, 40) * DAY);
                 self.person.story.push("died");
             }
-            6..14 if ordinary => {
+            drawn if ordinary && ((6..30).contains(&drawn) || is_due) => {
                 self.person.sealed = Some(self.person.born_at + self.dice.between(70, 90) * DAY);
                 self.person.story.push("adopted: the record is sealed");
             }
-            14..24 if ordinary => self.person.story.push("restricted"),
-            24..50 if ordinary && self.is_at_home() => self.person.story.push("registered twice by the PAS, and merged"),
-            50..80 => self.person.story.push("lost to the screens: no sample, no examination"),
-            80..140 if ordinary => self.person.story.push("moves"),
+            30..40 if ordinary => self.person.story.push("restricted"),
+            40..66 if ordinary && self.is_at_home() => self.person.story.push("registered twice by the PAS, and merged"),
+            66..96 => self.person.story.push("lost to the screens: no sample, no examination"),
+            96..156 if ordinary => self.person.story.push("moves"),
+            156..168 if ordinary => self.person.story.push("said to have died at the hospital, and taken back"),
+            168..190 if ordinary => self.person.story.push("renamed by the PAS"),
             _ => {}
         }
     }
@@ -419,6 +426,8 @@ impl Story<'_> {
             self.say(Sender::Pas(unit), named, Said { ids, mother: None, ..self.said() }, What::Person { trigger: "A31" });
         }
         self.merge();
+        self.rename();
+        self.discharge();
         self.restrict();
     }
 
@@ -434,6 +443,34 @@ impl Story<'_> {
         let ids = self.nhs_id().into_iter().chain([self.pas_id()]).collect();
         let merged = twice + self.dice.between(1, 3) * DAY;
         self.say(Sender::Pas(unit), merged, Said { ids, mother: None, ..self.said() }, What::Merge { prior });
+    }
+
+    /// The PAS had given a wrong number, and has another from then on.
+    fn rename(&mut self) {
+        if !self.has("renamed") {
+            return;
+        }
+        let (unit, at) = (self.person.unit, self.after(30 * DAY, 36 * DAY));
+        let right = Id::local(&trust(unit), format!("U{:06}", self.index), "PI");
+        let said = Said { ids: vec![right], status: "07", mother: None, ..self.said() };
+        self.say(Sender::Pas(unit), at, said.clone(), What::Rename { prior: self.pas_id() });
+        let later = at + self.dice.between(1, 4) * DAY;
+        self.say(Sender::Pas(unit), later, said, What::Person { trigger: "A31" });
+    }
+
+    /// The hospital discharges a child that died; of another it says so and takes it back.
+    fn discharge(&mut self) {
+        let unit = self.person.unit;
+        let ids = self.nhs_id().into_iter().chain([self.pas_id()]).collect();
+        let said = Said { ids, mother: None, home: None, ..self.said() };
+        if let Some(died) = self.person.died {
+            self.say(Sender::Pas(unit), died + 2 * HOUR, said, What::Discharge { is_dead: true });
+        } else if self.has("said to have died") {
+            let at = self.after(3 * DAY, 9 * DAY);
+            self.say(Sender::Pas(unit), at, said.clone(), What::Discharge { is_dead: true });
+            let back = at + self.dice.between(5 * HOUR, 2 * DAY);
+            self.say(Sender::Pas(unit), back, said, What::DischargeCancelled);
+        }
     }
 
     fn restrict(&mut self) {
@@ -681,4 +718,21 @@ pub(super) fn stories(city: &City) -> std::collections::BTreeMap<&'static str, u
         *stories.entry(*story).or_default() += 1;
     }
     stories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_every_city_of_twelve_hundred_births_somebody_is_adopted_renamed_and_said_to_have_died() {
+        for seed in 1..=6 {
+            let city = live(seed, 1_200, 120);
+            let stories = stories(&city);
+            for story in ["adopted: the new identity", "renamed by the PAS", "said to have died at the hospital, and taken back"] {
+                assert!(stories.contains_key(story), "nobody of seed {seed}: {story}");
+            }
+            assert!(!city.acts.is_empty());
+        }
+    }
 }

@@ -112,6 +112,12 @@ pub(super) enum What {
     Person { trigger: &'static str },
     /// ADT^A40: the identifier is given up for those of the person.
     Merge { prior: Id },
+    /// ADT^A47: the identifier was wrong, the person's is right.
+    Rename { prior: Id },
+    /// ADT^A03: sent home, or died.
+    Discharge { is_dead: bool },
+    /// ADT^A13: the discharge was none.
+    DischargeCancelled,
     /// pds-birth-notification-1.
     NationalBirth { unit: u8, weight_g: u16, gestation: u8 },
     /// pds-change-of-address-1.
@@ -181,6 +187,11 @@ impl Planned {
     /// True where the national record says it.
     pub(super) fn is_national(&self) -> bool {
         self.sender == Sender::Spine
+    }
+
+    /// True where it says that identifiers belong together, and nothing else.
+    pub(super) fn is_about_identifiers(&self) -> bool {
+        matches!(self.what, What::Merge { .. } | What::Rename { .. })
     }
 
     /// True where it is about the person, not a result with a copy of the person's details.

@@ -81,7 +81,7 @@ pub fn write(plan: Plan, folder: &Path) -> Result<Summary, CityError> {
     let end = life::BEGIN + plan.days * DAY;
     let mut city = life::live(plan.seed, plan.births, plan.days);
     faults::spoil(plan.seed, plan.faults, end, &mut city);
-    let registrar = registrar::register(&city);
+    let registrar = registrar::register(&city, end);
     let truth = scribe::write(&city, &registrar, end);
     let stories = life::stories(&city).into_iter().map(|(story, count)| (story.to_owned(), count)).collect();
     let summary = Summary {
@@ -90,6 +90,7 @@ pub fn write(plan: Plan, folder: &Path) -> Result<Summary, CityError> {
         days: plan.days,
         faults: plan.faults,
         messages: city.messages.len(),
+        sealed: city.acts.len(),
         begins: scribe::moment(life::BEGIN),
         ends: scribe::moment(end),
         stories,
@@ -113,6 +114,24 @@ pub fn write(plan: Plan, folder: &Path) -> Result<Summary, CityError> {
 /// A file that is not there or is no truth.
 pub fn truth_of(folder: &Path) -> Result<Vec<truth::TruthChild>, CityError> {
     read_lines(&folder.join("truth.ndjson"))?.collect()
+}
+
+/// Reads `city.json` of a city.
+///
+/// # Errors
+///
+/// A file that is not there or is no plan.
+pub fn summary_of(folder: &Path) -> Result<Summary, CityError> {
+    let file = folder.join("city.json");
+    let text = std::fs::read_to_string(&file).map_err(|error| CityError::new(&file, error))?;
+    serde_json::from_str(&text).map_err(|error| CityError::new(&file, error))
+}
+
+/// The London dates that a city lived.
+pub fn days_of(summary: &Summary) -> std::collections::BTreeSet<String> {
+    let zone = message::zone();
+    let day = |day: i64| message::day_of(life::BEGIN + day * DAY, &zone).to_string();
+    (0..summary.days).map(day).collect()
 }
 
 fn lines(messages: &[Planned]) -> impl Iterator<Item = Line> {

@@ -8,7 +8,7 @@ use crate::canon::Statement;
 use crate::config::Settings;
 use crate::destinations::Kind;
 use crate::names::ChildId;
-use crate::store::{LedgerReader, OWN_SOURCES, StoreAt, StoreError, survey_store_children, survey_store_events};
+use crate::store::{LedgerReader, OWN_SOURCES, StoreAt, StoreError, survey_store_births, survey_store_children, survey_store_events};
 
 /// A message as its source and control id name it.
 pub type MessageKey = (String, String);
@@ -46,8 +46,8 @@ pub struct SeenEvent {
 /// A record that goes on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeenRecord {
-    /// The merged record.
-    pub record: Value,
+    /// What is compared of the merged record, as JSON text: values of all children of a year would not fit into memory.
+    pub record: String,
     /// What stands under publishers' keys.
     pub items: BTreeSet<ItemKey>,
     /// The blood spot outcome that counts, status with sub-status.
@@ -63,6 +63,8 @@ pub struct SeenStore {
     pub events: HashMap<MessageKey, Vec<String>>,
     /// What was said under publishers' keys, by record.
     pub items: HashMap<ItemKey, BTreeSet<String>>,
+    /// The births lists that came, by day: section and record.
+    pub births: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
 /// Everything that is compared.
@@ -80,6 +82,8 @@ pub struct Observed {
     pub stores: BTreeMap<String, SeenStore>,
     /// Failsafe clocks that ran out, by record: clock and London date. None where the ledger keeps no clocks.
     pub breaches: Option<Breaches>,
+    /// The births lists that were made, by hub and day: section and record.
+    pub births: BTreeMap<(String, String), BTreeSet<(String, String)>>,
     /// Entries and debts in no state, and those that wait still.
     pub unaccounted: i64,
     /// Undelivered debts and unfiled entries.
@@ -117,6 +121,10 @@ impl Observed {
             }
         }
         observed.breaches = breaches(&ledger)?;
+        ledger.survey_births(&mut |list| {
+            let rows = list.births.into_iter().map(|birth| (birth.section, birth.child)).collect();
+            observed.births.insert((list.hub, list.day), rows);
+        })?;
         let account = ledger.reconcile(None, None)?;
         observed.unaccounted = account.unaccounted + account.unaccounted_debts;
         observed.unfinished = account.undelivered;
@@ -161,7 +169,15 @@ fn record(ledger: &LedgerReader, child: ChildId) -> Result<SeenRecord, StoreErro
         let outcome = current.outcome;
         (condition, outcome.nbs_substatus.or(outcome.nbs_status).unwrap_or_default())
     };
-    Ok(SeenRecord { record: view.record, items, outcomes: view.outcomes.into_iter().map(outcome).collect() })
+    Ok(SeenRecord { record: compared(view.record).to_string(), items, outcomes: view.outcomes.into_iter().map(outcome).collect() })
+}
+
+/// The parts of a record that the truth speaks of.
+fn compared(record: Value) -> Value {
+    const PARTS: [&str; 10] = ["identifiers", "names", "addresses", "birth", "sex", "gp", "death", "status", "flags", "hub"];
+    let Value::Object(mut record) = record else { return Value::Null };
+    record.retain(|part, _| PARTS.contains(&part.as_str()));
+    Value::Object(record)
 }
 
 fn store(at: &StoreAt) -> Result<SeenStore, StoreError> {
@@ -172,6 +188,13 @@ fn store(at: &StoreAt) -> Result<SeenStore, StoreError> {
     survey_store_children(at, &mut |child| {
         seen.children.insert(child);
     })?;
+    let mut births = Vec::new();
+    let mut days = Vec::new();
+    survey_store_births(at, &mut |day| days.push(day), &mut |birth| births.push(birth))?;
+    seen.births = days.into_iter().map(|day| (day, BTreeSet::new())).collect();
+    for (day, section, child) in births {
+        seen.births.entry(day).or_default().insert((section, child));
+    }
     survey_store_events(at, &mut |event| {
         if OWN_SOURCES.contains(&event.source.as_str()) {
             return;

@@ -1,8 +1,9 @@
 //! Lets a real broker live through a city: a child process on loopback ports and a test clock, every message over a real socket.
 //!
-//! Time goes by the hour. All messages of an hour are sent, each source on a connection of its own and in its order, and answered before the
-//! next hour begins; between sources the order within an hour is the race of the sockets. At the end of each day everything is filed
-//! and delivered before the clock goes on. Killed, the broker is started again and what was not answered is sent again.
+//! Time goes by the hour. All messages of an hour are sent, each source on connections of its own, and answered before the next hour
+//! begins; the order within an hour is the race of the sockets. Messages of one family stand in hours of their own, so that their order is
+//! certain. At the end of each day everything is filed, listed and delivered before the clock goes on. Killed, the broker is started again and
+//! what was not answered is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -13,17 +14,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::codec::Framed;
 
 use super::dice::Dice;
-use super::truth::{Line, Summary, TruthAct};
+use super::truth::{Line, TruthAct};
 use super::{CityError, read_lines};
 use crate::clock;
 use crate::config::{Arguments, Settings};
 use crate::hl7::{Frame, MllpCodec};
-use crate::store::LedgerReader;
+use crate::store::{BIRTHS_JOB, LedgerReader};
 
 /// How a city is played.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub struct Play {
 }
 
 /// What it took.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Played {
     /// Messages of the city.
     pub messages: usize,
@@ -71,12 +72,22 @@ pub struct Played {
     pub memory_mib: u64,
 }
 
+/// Where the figures of a play stand, beside the city.
+const PLAYED: &str = "played.json";
+
+/// The figures of the play of a city; none where it was not played to its end, or by a program that wrote others.
+pub fn played_of(city: &Path) -> Option<Played> {
+    serde_json::from_str(&std::fs::read_to_string(city.join(PLAYED)).ok()?).ok()
+}
+
 /// How long a start, an answer, or the end of a day may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Connections of a source, each with one message on its way.
+const LANES: usize = 8;
 const HOUR: i64 = 3_600;
 
 /// Plays the city and says what it took.
@@ -86,11 +97,7 @@ const HOUR: i64 = 3_600;
 /// A file of the city that cannot be read, a broker that does not start or does not come to an end of its work.
 pub async fn play(order: &Play) -> Result<Played, CityError> {
     let wrong = |what: String| CityError::new(&order.city, what);
-    let summary: Summary = {
-        let file = order.city.join("city.json");
-        let text = std::fs::read_to_string(&file).map_err(|error| CityError::new(&file, error))?;
-        serde_json::from_str(&text).map_err(|error| CityError::new(&file, error))?
-    };
+    let summary = super::summary_of(&order.city)?;
     if order.data.join("ledger.db").exists() {
         return Err(CityError::new(&order.data, "holds a ledger already; name a new folder with --data"));
     }
@@ -104,7 +111,7 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
     let host = Host::start(order, kills)?;
     let began = clock::tick();
     let mut played = Played::default();
-    let mut senders: BTreeMap<String, Sender> = BTreeMap::new();
+    let mut senders: BTreeMap<Lane, Sender> = BTreeMap::new();
     let mut hour: Vec<Line> = Vec::new();
     let mut now = second(&summary.begins);
     let reader = || LedgerReader::open(&order.data).map_err(|error| wrong(error.text));
@@ -117,14 +124,16 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
             played.send(&host, &mut senders, std::mem::take(&mut hour), &mut dice).await?;
             // Every day that is over ends by itself, however quiet it was.
             while let Some(midnight) = next_midnight(now).filter(|midnight| *midnight <= at) {
+                let reader = reader()?;
+                host.settle(&reader, Until::Filed).await?;
                 set_clock(&order.city, &stamp(midnight - 1))?;
-                host.settle(&reader()?, None).await?;
+                host.settle(&reader, Until::Listed(midnight - 1)).await?;
                 now = midnight;
                 set_clock(&order.city, &stamp(now))?;
-                host.settle(&reader()?, Some(now)).await?;
+                host.settle(&reader, Until::Watched(now)).await?;
             }
             while let Some(act) = acts.next_if(|act| second(&act.at) <= at) {
-                host.settle(&reader()?, None).await?;
+                host.settle(&reader()?, Until::Filed).await?;
                 played.act(order, &host, &reader()?, &act)?;
             }
             now = at.div_euclid(HOUR) * HOUR;
@@ -136,13 +145,16 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
         }
     }
     set_clock(&order.city, &summary.ends)?;
-    host.settle(&reader()?, Some(second(&summary.ends))).await?;
+    host.settle(&reader()?, Until::Watched(second(&summary.ends))).await?;
     played.seconds = clock::tick().duration_since(began).as_secs_f64();
     let rate = played.messages as f64 / played.seconds.max(0.001);
     played.rate = rate.round();
     played.count(&reader()?).map_err(|error| wrong(error.text))?;
     (played.kills, played.memory_mib) = host.end();
     played.again = host.again.load(Ordering::Relaxed);
+    let file = order.city.join(PLAYED);
+    let text = serde_json::to_string_pretty(&played).unwrap_or_default();
+    std::fs::write(&file, format!("{text}\n")).map_err(|error| CityError::new(&file, error))?;
     Ok(played)
 }
 
@@ -171,6 +183,17 @@ fn set_clock(city: &Path, at: &str) -> Result<(), CityError> {
     let (file, beside) = (city.join("clock"), city.join("clock.next"));
     let write = || std::fs::write(&beside, format!("{at}\n")).and_then(|()| std::fs::rename(&beside, &file));
     write().map_err(|error| CityError::new(&file, error))
+}
+
+/// What a day waits for, beside that all is filed and delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Nothing else.
+    Filed,
+    /// The births lists of the day of this moment are made.
+    Listed(i64),
+    /// The failsafe has looked at every child whose time has come by this moment.
+    Watched(i64),
 }
 
 /// The broker as a process.
@@ -258,20 +281,30 @@ impl Host {
         self.wait_until_up()
     }
 
-    /// Waits until all that came is filed and all that is owed is paid; where `now` is given, until the failsafe has looked at every
-    /// child whose time has come by then, too.
-    async fn settle(&self, reader: &LedgerReader, now: Option<i64>) -> Result<(), CityError> {
+    /// Waits until all that came is filed and all that is owed is paid, and what else `until` names is done. A new time is read by the broker
+    /// before that.
+    async fn settle(&self, reader: &LedgerReader, until: Until) -> Result<(), CityError> {
         let begun = clock::tick();
         let failed = |error: crate::store::StoreError| CityError::new(&self.log, error.text);
+        if until != Until::Filed {
+            tokio::time::sleep(clock::REREAD_AFTER).await;
+        }
         loop {
             let filed = reader.filed_through().map_err(failed)?;
-            let is_filed = reader.unfiled(filed, 1).map_err(failed)?.is_empty();
-            let unwatched = now.map_or(Ok(0), |now| reader.unwatched(now.saturating_mul(1_000_000))).map_err(failed)?;
-            if is_filed && unwatched == 0 && reader.unpaid().map_err(failed)? == 0 {
+            let is_done = reader.unfiled(filed, 1).map_err(failed)?.is_empty()
+                && match until {
+                    Until::Filed => true,
+                    Until::Listed(now) => {
+                        let today = super::message::day_of(now, &super::message::zone());
+                        reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
+                    }
+                    Until::Watched(now) => reader.unwatched(now.saturating_mul(1_000_000)).map_err(failed)? == 0,
+                };
+            if is_done && reader.unpaid().map_err(failed)? == 0 {
                 return Ok(());
             }
             if PATIENCE < clock::tick().duration_since(begun) {
-                return Err(CityError::new(&self.log, "the broker did not file and deliver a day's messages in five minutes"));
+                return Err(CityError::new(&self.log, "the broker did not file, list and deliver a day's messages in five minutes"));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -342,7 +375,10 @@ fn peak_memory_kib(process: u32) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// One source's connection.
+/// A source, and which of its connections.
+type Lane = (String, usize);
+
+/// One connection of a source.
 #[derive(Default)]
 struct Sender {
     line: Option<Framed<TcpStream, MllpCodec>>,
@@ -350,26 +386,24 @@ struct Sender {
 }
 
 impl Played {
-    /// Sends an hour's messages, all sources at once; returns when all are answered.
-    async fn send(
-        &mut self,
-        host: &Host,
-        senders: &mut BTreeMap<String, Sender>,
-        hour: Vec<Line>,
-        dice: &mut Dice,
-    ) -> Result<(), CityError> {
-        let mut queues: Vec<(String, Vec<Line>)> = Vec::new();
+    /// Sends an hour's messages, all connections at once; returns when all are answered.
+    async fn send(&mut self, host: &Host, senders: &mut BTreeMap<Lane, Sender>, hour: Vec<Line>, dice: &mut Dice) -> Result<(), CityError> {
+        let mut of_source: BTreeMap<String, Vec<Line>> = BTreeMap::new();
         for line in hour {
-            match queues.iter_mut().find(|(source, _)| *source == line.source) {
-                Some((_, queue)) => queue.push(line),
-                None => queues.push((line.source.clone(), vec![line])),
+            of_source.entry(line.source.clone()).or_default().push(line);
+        }
+        let mut lanes: BTreeMap<Lane, Vec<Line>> = BTreeMap::new();
+        for (source, lines) in of_source {
+            for (place, line) in lines.into_iter().enumerate() {
+                lanes.entry((source.clone(), place % LANES)).or_default().push(line);
             }
         }
+        let mut queues: Vec<(Lane, Vec<Line>)> = lanes.into_iter().collect();
         for place in (1..queues.len()).rev() {
             queues.swap(place, dice.below(place + 1));
         }
-        let sending = queues.into_iter().map(|(source, queue)| {
-            let mut sender = senders.remove(&source).unwrap_or_default();
+        let sending = queues.into_iter().map(|(lane, queue)| {
+            let mut sender = senders.remove(&lane).unwrap_or_default();
             async move {
                 let mut refused = 0;
                 for line in queue {
@@ -377,13 +411,13 @@ impl Played {
                     killed?;
                     refused += usize::from(!delivered?);
                 }
-                Ok::<_, CityError>((source, sender, refused))
+                Ok::<_, CityError>((lane, sender, refused))
             }
         });
         for sent in futures_util::future::join_all(sending).await {
-            let (source, sender, refused) = sent?;
+            let (lane, sender, refused) = sent?;
             self.refused += refused;
-            senders.insert(source, sender);
+            senders.insert(lane, sender);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::life::City;
-use super::london::{Area, DEFAULT_HUB, Home, Practice, Sender, unit_hub};
+use super::london::{Area, DEFAULT_HUB, HUBS, Home, Practice, Sender, unit_hub};
 use super::message::{Id, Planned, Second, What, day_of};
 
 /// Match by mother, date of birth and birth order (identity rules, section 2, step 3).
@@ -46,6 +46,17 @@ pub(super) enum Fate {
     Duplicate,
 }
 
+/// A birth on a hub's list of a day (routing rules, section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) day: Date,
+    pub(super) hub: &'static str,
+    /// `here`: the home or the practice is the hub's. `elsewhere`: only the place of birth is.
+    pub(super) section: &'static str,
+    /// Of a second record of the child, which a broker may have found to be none.
+    pub(super) is_second: bool,
+}
+
 /// A record that the messages of one child make.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dossier {
@@ -61,6 +72,9 @@ pub(super) struct Dossier {
     is_restricted: bool,
     is_closed: bool,
     is_order_known: bool,
+    /// Heard of as a birth: by a birth event, or first heard of within 28 days.
+    is_birth: bool,
+    is_stillborn: bool,
     /// Another record goes on in its place.
     pub(super) is_merged: bool,
     pub(super) assignment: Option<Assignment>,
@@ -76,6 +90,8 @@ pub(super) struct Register {
     pub(super) spans: Vec<(Second, Assignment)>,
     pub(super) stores: BTreeSet<&'static str>,
     pub(super) needs: BTreeSet<&'static str>,
+    /// The births lists that it stands on.
+    pub(super) listed: Vec<Listed>,
     /// Index of the message and its fate.
     pub(super) fates: Vec<(usize, Fate, BTreeSet<&'static str>)>,
 }
@@ -85,19 +101,30 @@ pub(super) struct Registrar<'c> {
     city: &'c City,
     zone: TimeZone,
     pub(super) dossiers: Vec<Dossier>,
+    /// The dossiers of each child, in the order in which they were begun.
+    of_child: Vec<Vec<usize>>,
+    /// The dossiers that name a mother by this identifier.
+    of_mother: BTreeMap<Id, BTreeSet<usize>>,
     owners: BTreeMap<Id, usize>,
     mothers: BTreeSet<Id>,
+    /// Births that stood on no list yet, and the day that has not ended yet.
+    unlisted: Vec<usize>,
+    today: Date,
     pub(super) registers: Vec<Register>,
 }
 
-/// Goes through the whole city.
-pub(super) fn register(city: &City) -> Registrar<'_> {
+/// Goes through the whole city, to its end.
+pub(super) fn register(city: &City, end: Second) -> Registrar<'_> {
     let mut registrar = Registrar {
         city,
         zone: super::message::zone(),
         dossiers: Vec::new(),
+        of_child: vec![Vec::new(); city.children.len()],
+        of_mother: BTreeMap::new(),
         owners: BTreeMap::new(),
         mothers: BTreeSet::new(),
+        unlisted: Vec::new(),
+        today: Date::ZERO,
         registers: vec![Register::default(); city.children.len()],
     };
     let mut acts = city.acts.clone();
@@ -105,10 +132,13 @@ pub(super) fn register(city: &City) -> Registrar<'_> {
     let mut acts = acts.into_iter().peekable();
     for (number, message) in city.messages.iter().enumerate() {
         while let Some(act) = acts.next_if(|act| act.at <= message.at) {
+            registrar.end_day(act.at);
             registrar.seal(act.child);
         }
+        registrar.end_day(message.at);
         registrar.hear(number, message);
     }
+    registrar.end_day(end);
     acts.for_each(|act| registrar.seal(act.child));
     registrar.try_again();
     registrar.count_records();
@@ -143,7 +173,45 @@ fn best<T: Copy>(said: &[(u8, Second, T)]) -> Option<T> {
 
 impl Registrar<'_> {
     fn seal(&mut self, child: usize) {
-        self.dossiers.iter_mut().filter(|dossier| dossier.child == child).for_each(|dossier| dossier.is_closed = true);
+        for number in self.of_child.get(child).into_iter().flatten() {
+            if let Some(dossier) = self.dossiers.get_mut(*number) {
+                dossier.is_closed = true;
+            }
+        }
+    }
+
+    /// Where `now` is another day, the one before has its lists made.
+    fn end_day(&mut self, now: Second) {
+        let day = day_of(now, &self.zone);
+        if self.today < day {
+            self.list_births();
+            self.today = day;
+        }
+    }
+
+    /// The lists at 23:59 of today: all births heard of since the last ones, to each hub whose home, practice or place of birth it is.
+    fn list_births(&mut self) {
+        for number in std::mem::take(&mut self.unlisted) {
+            let Some(dossier) = self.dossiers.get(number) else { continue };
+            if dossier.is_merged || dossier.is_closed || dossier.is_stillborn {
+                continue;
+            }
+            let is_second = self.of_child.get(dossier.child).and_then(|all| all.first()) != Some(&number);
+            let now = dossier.decide(self.today);
+            for hub in HUBS {
+                let is_acting = acting(&now) == Some(hub);
+                let section = match (is_acting || dossier.lives_in(hub, self.today), dossier.unit.map(unit_hub) == Some(hub)) {
+                    // Of a restricted child only the responsible hub is told (identity rules, section 9).
+                    _ if dossier.is_restricted && !is_acting => continue,
+                    (true, _) => "here",
+                    (false, true) => "elsewhere",
+                    (false, false) => continue,
+                };
+                if let Some(register) = self.registers.get_mut(dossier.child) {
+                    register.listed.push(Listed { day: self.today, hub, section, is_second });
+                }
+            }
+        }
     }
 
     fn hear(&mut self, number: usize, message: &Planned) {
@@ -179,6 +247,9 @@ impl Registrar<'_> {
                 owners.extend(prior);
             }
         }
+        if let What::Rename { prior } = &message.what {
+            owners.extend(self.owners.get(prior).copied());
+        }
         let is_another = |dossier: &usize| self.dossiers.get(*dossier).is_some_and(|dossier| dossier.child != message.child);
         if owners.iter().any(is_another) || 1 < owners.len() {
             return (Fate::Held("conflict"), nothing());
@@ -197,19 +268,17 @@ impl Registrar<'_> {
     fn without_identifier(&mut self, message: &Planned) -> Result<usize, &'static str> {
         let said = &message.said;
         let living = |dossier: &Dossier| dossier.child == message.child && !dossier.is_merged && !dossier.is_closed;
-        let mothers: BTreeSet<&Id> = said.mother.iter().flat_map(|mother| &mother.ids).collect();
         let is_order_known = said.births == 1 || said.order.is_some();
-        let of_mother = |dossier: &Dossier| dossier.mothers.iter().any(|id| mothers.contains(id));
-        let by_mother = self
-            .dossiers
-            .iter()
-            .position(|dossier| living(dossier) && of_mother(dossier) && is_order_known && (said.births == 1 || dossier.is_order_known));
-        if let Some(dossier) = by_mother {
+        let ids = said.mother.iter().flat_map(|mother| &mother.ids);
+        let of_mother: BTreeSet<usize> = ids.filter_map(|id| self.of_mother.get(id)).flatten().copied().collect();
+        let known = || of_mother.iter().filter_map(|number| Some((*number, self.dossiers.get(*number)?)));
+        let by_mother = known().find(|(_, dossier)| living(dossier) && is_order_known && (said.births == 1 || dossier.is_order_known));
+        if let Some((dossier, _)) = by_mother {
             // Of several, the order tells once two of them are on record, each with its own.
-            let counted: BTreeSet<usize> = self.dossiers.iter().filter(|known| of_mother(known)).map(|known| known.child).collect();
-            let has_unordered = self.dossiers.iter().any(|known| of_mother(known) && !known.is_order_known);
+            let counted: BTreeSet<usize> = known().map(|(_, known)| known.child).collect();
+            let has_unordered = known().any(|(_, known)| !known.is_order_known);
             if said.births != 1 && (counted.len() < 2 || has_unordered) {
-                return Err("identity-conflict");
+                return Err("conflict");
             }
             self.need(message.child, BIRTH_TRIPLE);
             return Ok(dossier);
@@ -218,9 +287,12 @@ impl Registrar<'_> {
         if !(message.is_about_the_person() || has_number) {
             return Err("unmatched");
         }
-        let is_order_known = said.births == 1 || said.order.is_some();
         self.dossiers.push(Dossier { child: message.child, is_order_known, ..Dossier::default() });
-        Ok(self.dossiers.len() - 1)
+        let number = self.dossiers.len() - 1;
+        if let Some(of_child) = self.of_child.get_mut(message.child) {
+            of_child.push(number);
+        }
+        Ok(number)
     }
 
     fn need(&mut self, child: usize, feature: &'static str) {
@@ -235,6 +307,9 @@ impl Registrar<'_> {
         let other = other.clone();
         for id in &other.ids {
             self.owners.insert(id.clone(), goes_on);
+        }
+        for id in &other.mothers {
+            self.of_mother.entry(id.clone()).or_default().insert(goes_on);
         }
         if let Some(dossier) = self.dossiers.get_mut(goes_on) {
             dossier.ids.extend(other.ids);
@@ -253,13 +328,21 @@ impl Registrar<'_> {
         for id in &message.said.ids {
             self.owners.entry(id.clone()).or_insert(number);
         }
-        if let What::Merge { prior } = &message.what {
+        if let What::Merge { prior } | What::Rename { prior } = &message.what {
             self.owners.entry(prior.clone()).or_insert(number);
             dossier.ids.insert(prior.clone());
         }
         self.mothers.extend(message.said.mother.iter().flat_map(|mother| &mother.ids).cloned());
+        for id in message.said.mother.iter().flat_map(|mother| &mother.ids).filter(|id| dossier.mothers.contains(*id)) {
+            self.of_mother.entry(id.clone()).or_default().insert(number);
+        }
         let before = dossier.assignment.clone();
         let now = dossier.decide(day_of(message.at, &zone));
+        let is_birth_event = matches!(message.what, What::Birth { .. } | What::NationalBirth { .. });
+        if !dossier.is_birth && (is_birth_event || (before.is_none() && dossier.is_newborn(day_of(message.at, &zone)))) {
+            dossier.is_birth = true;
+            self.unlisted.push(number);
+        }
         let mut stores: BTreeSet<&'static str> = now.also.clone();
         stores.extend(acting(&now));
         let mut later = BTreeSet::new();
@@ -300,7 +383,7 @@ impl Registrar<'_> {
     /// More than one record at the end: step 4 may have found that they are one, where one of the two came from a child-first source.
     fn count_records(&mut self) {
         for child in 0..self.registers.len() {
-            let living = self.dossiers.iter().filter(|dossier| dossier.child == child && !dossier.is_merged).count();
+            let living = self.records(child);
             let is_single = self.city.children.get(child).is_some_and(|person| person.births == 1);
             if 1 < living && is_single {
                 self.need(child, DEMOGRAPHIC);
@@ -314,7 +397,8 @@ impl Registrar<'_> {
     }
 
     fn living(&self, child: usize) -> impl Iterator<Item = &Dossier> {
-        self.dossiers.iter().filter(move |dossier| dossier.child == child && !dossier.is_merged)
+        let numbers = self.of_child.get(child).into_iter().flatten();
+        numbers.filter_map(|number| self.dossiers.get(*number)).filter(|dossier| !dossier.is_merged)
     }
 
     /// The one record of a child; none where there are several.
@@ -337,7 +421,7 @@ impl Dossier {
     fn take(&mut self, message: &Planned) {
         let (said, at, weight) = (&message.said, message.ordered_by(), weight(message));
         self.ids.extend(said.ids.iter().cloned());
-        if matches!(message.what, What::Merge { .. }) {
+        if message.is_about_identifiers() {
             // Details are not changed by a merge (identity rules, section 3).
             return;
         }
@@ -363,6 +447,7 @@ impl Dossier {
             _ => {}
         }
         self.is_restricted |= said.is_restricted;
+        self.is_stillborn |= matches!(message.what, What::Birth { live_still: 2.., .. });
     }
 
     pub(super) fn home(&self) -> Option<Home> {
@@ -385,10 +470,20 @@ impl Dossier {
         self.is_restricted
     }
 
+    fn is_newborn(&self, today: Date) -> bool {
+        self.born().and_then(|born| today.since(born).ok()).map_or(0, |span| span.get_days()) < NEWBORN_DAYS
+    }
+
+    /// The practice, of a newborn without one the mother's, or the home is this hub's.
+    fn lives_in(&self, hub: &'static str, today: Date) -> bool {
+        let mothers = self.mothers_practice.filter(|_| self.is_newborn(today)).map(|(_, practice)| practice);
+        let practice = self.practice().or(mothers).map(Practice::area);
+        [practice, self.home().map(Home::area)].contains(&Some(Area::Hub(hub)))
+    }
+
     /// The routing page, sections 2 and 3.
     fn decide(&self, today: Date) -> Assignment {
-        let age = self.born().and_then(|born| today.since(born).ok()).map_or(0, |span| span.get_days());
-        let is_newborn = age < NEWBORN_DAYS;
+        let is_newborn = self.is_newborn(today);
         let by_practice = self.practice().map(|practice| (practice.area(), "gp"));
         let mothers =
             self.mothers_practice.filter(|_| is_newborn && by_practice.is_none()).map(|(_, practice)| (practice.area(), "mother_gp"));

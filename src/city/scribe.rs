@@ -9,8 +9,8 @@ use super::clocks;
 use super::life::{City, Entry, Person};
 use super::london::lab;
 use super::message::{Planned, Second, What};
-use super::registrar::{Dossier, Fate, Register, Registrar, SEAL, TRANSFERS, acting};
-use super::truth::{Becomes, HubSpan, Owed, TruthChild, TruthClock, TruthItem, TruthMessage, TruthRecord};
+use super::registrar::{Dossier, Fate, Listed, Register, Registrar, SEAL, TRANSFERS, acting};
+use super::truth::{ALIVE, Becomes, HubSpan, Owed, TruthBirth, TruthChild, TruthClock, TruthItem, TruthMessage, TruthRecord};
 
 /// NBS status codes that end the screening of a condition (HL7 v2 page, section 5.1).
 const FINAL: [&str; 6] = ["04", "05", "06", "07", "08", "10"];
@@ -31,6 +31,9 @@ fn word(what: &What) -> &'static str {
         What::Birth { .. } => "birth",
         What::Person { .. } => "person",
         What::Merge { .. } => "merge",
+        What::Rename { .. } => "rename",
+        What::Discharge { .. } => "discharge",
+        What::DischargeCancelled => "discharge-cancelled",
         What::NationalBirth { .. } => "national-birth",
         What::NationalAddress { .. } => "national-address",
         What::NationalGp => "national-gp",
@@ -99,6 +102,7 @@ impl Scribe<'_> {
             items: if is_one { self.items() } else { Vec::new() },
             outcomes: if is_one { self.outcomes() } else { BTreeMap::new() },
             clocks: self.clocks().filter(|_| is_one),
+            births: self.births(),
             messages: self.messages(),
         }
     }
@@ -107,10 +111,23 @@ impl Scribe<'_> {
     fn clocks(&self) -> Option<Vec<TruthClock>> {
         let is_outside = self.register.spans.iter().any(|(_, assignment)| ["OUT", "UNKNOWN"].contains(&assignment.hub));
         let is_restricted = self.registrar.only(self.number).is_none_or(Dossier::is_restricted);
-        let has_other_rules = self.person.is_stillborn || self.person.entry == Entry::MovedIn || self.person.sealed.is_some();
+        let is_taken_back = self.filed().any(|(message, ..)| matches!(message.what, What::DischargeCancelled));
+        let has_other_rules =
+            is_taken_back || self.person.is_stillborn || self.person.entry == Entry::MovedIn || self.person.sealed.is_some();
         let filed: Vec<&Planned> = self.filed().filter(|(.., needs)| needs.is_empty()).map(|(message, ..)| message).collect();
         let is_whole = self.register.fates.iter().all(|(.., needs)| needs.is_empty());
         (is_whole && !(is_outside || is_restricted || has_other_rules)).then(|| clocks::of(self.person, &filed, self.end))
+    }
+
+    /// On the lists of which days and hubs.
+    fn births(&self) -> Vec<TruthBirth> {
+        let one = |listed: &Listed| TruthBirth {
+            day: listed.day.to_string(),
+            hub: listed.hub.to_owned(),
+            section: listed.section.to_owned(),
+            may: listed.is_second,
+        };
+        self.register.listed.iter().map(one).collect()
     }
 
     fn identifiers(&self) -> Vec<String> {
@@ -120,12 +137,6 @@ impl Scribe<'_> {
 
     fn record(&self) -> TruthRecord {
         let Some(dossier) = self.registrar.only(self.number) else { return TruthRecord::default() };
-        let deaths =
-            || self.filed().filter(|(message, ..)| matches!(message.what, What::NationalDeath { .. })).map(|(message, ..)| message);
-        let death = deaths().max_by_key(|message| message.written).map(|message| match message.what {
-            What::NationalDeath { is_formal: true, .. } => "formal".to_owned(),
-            _ => "informal".to_owned(),
-        });
         let is_sealed = self.person.sealed.is_some_and(|sealed| sealed < self.end);
         let is_named = self.filed().any(|(message, ..)| message.is_about_the_person() && message.said.given == self.person.given);
         let number = || self.filed().any(|(message, ..)| message.said.ids.iter().any(super::message::Id::is_nhs));
@@ -137,10 +148,31 @@ impl Scribe<'_> {
             practice: dossier.practice().map(super::london::Practice::ods),
             postcode: dossier.home().filter(|_| !dossier.is_restricted()).map(super::london::Home::postcode),
             given: is_named.then(|| self.person.given.to_owned()),
-            death,
+            death: self.death().filter(|_| !self.person.is_stillborn),
             status: self.person.is_stillborn.then(|| "stillborn".to_owned()).filter(|_| !is_sealed),
             sensitivity: dossier.is_restricted().then(|| "restricted".to_owned()),
         }
+    }
+
+    /// By the national record; without it by the hospital's last word: a discharge, or that it was none (HL7 v2 page, section 4).
+    fn death(&self) -> Option<String> {
+        let last = |wanted: &dyn Fn(&What) -> Option<&'static str>| {
+            let said = self.filed().filter_map(|(message, ..)| Some((message.ordered_by(), wanted(&message.what)?)));
+            said.max_by_key(|(at, _)| *at).map(|(_, word)| word)
+        };
+        let national = last(&|what| match what {
+            What::NationalDeath { is_formal: true, .. } => Some("formal"),
+            What::NationalDeath { .. } => Some("informal"),
+            _ => None,
+        });
+        let hospital = || {
+            last(&|what| match what {
+                What::Discharge { is_dead: true } => Some("informal"),
+                What::DischargeCancelled => Some(ALIVE),
+                _ => None,
+            })
+        };
+        national.or_else(hospital).or(Some(ALIVE)).map(str::to_owned)
     }
 
     /// What stands under each key, and where it must be found at the end.
@@ -248,7 +280,7 @@ fn span((from, assignment): &(Second, super::registrar::Assignment)) -> HubSpan 
 pub(super) fn acts(city: &City) -> Vec<super::truth::TruthAct> {
     let act = |act: &super::life::Act| {
         let nhs = city.children.get(act.child)?.nhs.clone()?;
-        let words = ["child", "seal", "{child}", "--reason", "adoption order", "--admin", "{admin}", "--yes"];
+        let words = ["child", "seal", "{child}", "--reason", "adoption", "--admin", "{admin}", "--yes"];
         Some(super::truth::TruthAct {
             at: moment(act.at),
             child: name(act.child),

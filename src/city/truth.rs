@@ -18,6 +18,8 @@ pub struct Summary {
     pub faults: super::Faults,
     /// Messages on the network.
     pub messages: usize,
+    /// Records that people seal while the city lives.
+    pub sealed: usize,
     /// The first moment, RFC 3339.
     pub begins: String,
     /// The moment after the last day, RFC 3339.
@@ -117,6 +119,9 @@ pub struct TruthItem {
     pub needs: Vec<String>,
 }
 
+/// The word for a child that did not die.
+pub const ALIVE: &str = "none";
+
 /// What the record must say. Absent: not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruthRecord {
@@ -141,7 +146,7 @@ pub struct TruthRecord {
     /// A given name that must be among the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<String>,
-    /// `informal`, `formal`.
+    /// `informal`, `formal`; `none` where nobody says it or whoever said it took it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<String>,
     /// `stillborn`, `sealed`.
@@ -162,6 +167,20 @@ pub struct TruthClock {
     /// The London date on which it was met after all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
+}
+
+/// A birth on the list that a hub gets at the end of a day (routing rules, section 5).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TruthBirth {
+    /// London date of the list.
+    pub day: String,
+    /// Whose list.
+    pub hub: String,
+    /// `here` or `elsewhere`.
+    pub section: String,
+    /// It need not stand there: a second record, which a broker may have found to be none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may: bool,
 }
 
 /// A child.
@@ -196,6 +215,9 @@ pub struct TruthChild {
     /// Clocks that run out while the city lives. Absent: not judged (moved in or out, restricted, sealed, several records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clocks: Option<Vec<TruthClock>>,
+    /// The births lists that it stands on; on no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub births: Vec<TruthBirth>,
     /// All messages about it, in the order of the network.
     pub messages: Vec<TruthMessage>,
 }

@@ -7,6 +7,7 @@
 //! - every event is in the stores that must have it, once, and under its child; a child is in no other store;
 //! - the record says what it must, what stands under publishers' keys stands, the outcome that counts is the right one;
 //! - the failsafe clocks that run out are seen, each on its day, and no others (where the broker keeps clocks);
+//! - each hub has one births list of each day, an empty one too; each birth stands on the lists on which it must, and on no other;
 //! - nothing is unaccounted for, unfiled or undelivered.
 //!
 //! Where the caller leaves out a feature (`--without`), what hangs on it is not judged, but for the first line: two children on one
@@ -17,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::observed::{MessageKey, Observed, SeenRecord};
-use super::truth::{Becomes, Owed, TruthChild, TruthMessage, TruthRecord};
+use super::observed::{MessageKey, Observed};
+use super::truth::{ALIVE, Becomes, Owed, TruthBirth, TruthChild, TruthMessage, TruthRecord};
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -48,6 +49,10 @@ pub struct Report {
     pub items: usize,
     /// Clocks that ran out and were seen to.
     pub clocks: usize,
+    /// Births lists that came, and births that stand on them as they must.
+    pub lists: usize,
+    /// See `lists`.
+    pub births: usize,
     /// Messages that came again because their answer was lost.
     pub again: usize,
     /// Differences by kind.
@@ -63,14 +68,16 @@ impl Report {
     }
 }
 
-/// Compares. `without` names the features that are left out.
-pub fn compare(truth: &[TruthChild], observed: &Observed, without: &BTreeSet<String>) -> Report {
+/// Compares. `days` are the London dates that the city lived, `without` names the features that are left out.
+pub fn compare(truth: &[TruthChild], days: &BTreeSet<String>, observed: &Observed, without: &BTreeSet<String>) -> Report {
     let mut owners: HashMap<MessageKey, &str> = HashMap::new();
     for child in truth {
         owners.extend(child.messages.iter().map(|message| (key(message), child.child.as_str())));
     }
-    let mut comparing = Comparing { observed, without, report: Report::default(), records: HashMap::new(), events: HashMap::new() };
+    let mut comparing =
+        Comparing { observed, without, report: Report::default(), records: HashMap::new(), events: HashMap::new(), births: HashMap::new() };
     comparing.one_child_a_record(&owners);
+    comparing.lists(days);
     for child in truth {
         comparing.child(child);
     }
@@ -90,7 +97,12 @@ struct Comparing<'o> {
     records: HashMap<String, BTreeSet<String>>,
     /// Hub and ground after each message, once for each event.
     events: HashMap<MessageKey, Vec<(String, String)>>,
+    /// The births lists on which each record stands.
+    births: HashMap<String, BTreeSet<Place>>,
 }
+
+/// Day, hub and section of a birth on a list.
+type Place = (String, String, String);
 
 impl Comparing<'_> {
     fn lacks(&self, needs: &[String]) -> bool {
@@ -120,6 +132,56 @@ impl Comparing<'_> {
         }
     }
 
+    /// One list for each hub and day, in its store as it was made; whose births stand on it is judged child by child.
+    fn lists(&mut self, days: &BTreeSet<String>) {
+        const KIND: &str = "births list";
+        let observed = self.observed;
+        let known: HashSet<&str> = self.records.values().flatten().map(String::as_str).collect();
+        for (hub, store) in &observed.stores {
+            let of_hub = observed.births.keys().filter(|(of, _)| of == hub).map(|(_, day)| day);
+            for day in days.iter().chain(of_hub).chain(store.births.keys()).collect::<BTreeSet<_>>() {
+                let made = observed.births.get(&(hub.clone(), day.clone()));
+                let name = format!("the births list of {hub} of {day}");
+                match (days.contains(day), made, store.births.get(day)) {
+                    (false, ..) => self.report.differ(KIND, "", format!("{name} is of no day of the city")),
+                    (true, None, _) => self.report.differ(KIND, "", format!("{name} was not made")),
+                    (true, Some(_), None) => self.report.differ(KIND, "", format!("{name} is not in its store")),
+                    (true, Some(made), Some(came)) if made != came => {
+                        self.report.differ(KIND, "", format!("{name} is another in its store"));
+                    }
+                    _ => self.report.lists += 1,
+                }
+            }
+        }
+        for ((hub, day), rows) in &observed.births {
+            for (section, child) in rows {
+                let record = observed.current(child);
+                if !known.contains(record) {
+                    self.report.differ(KIND, "", format!("{record} stands on the births list of {hub} of {day} and nobody told of it"));
+                }
+                let place = (day.clone(), hub.clone(), section.clone());
+                if !self.births.entry(record.to_owned()).or_default().insert(place) {
+                    self.report.differ(KIND, "", format!("{record} stands twice on the births list of {hub} of {day}"));
+                }
+            }
+        }
+    }
+
+    /// On the births lists on which it must stand, and on no other.
+    fn birth(&mut self, truth: &TruthChild, records: &BTreeSet<String>) {
+        let is: BTreeSet<Place> = records.iter().filter_map(|record| self.births.get(record)).flatten().cloned().collect();
+        let place = |birth: &TruthBirth| (birth.day.clone(), birth.hub.clone(), birth.section.clone());
+        let may: BTreeSet<Place> = truth.births.iter().map(place).collect();
+        let must: BTreeSet<Place> = truth.births.iter().filter(|birth| !birth.may).map(place).collect();
+        for (day, hub, section) in must.difference(&is) {
+            self.report.differ("births list", &truth.child, format!("is not on the list of {hub} of {day} ({section})"));
+        }
+        for (day, hub, section) in is.difference(&may) {
+            self.report.differ("births list", &truth.child, format!("is on the list of {hub} of {day} ({section}) and must not be"));
+        }
+        self.report.births += is.intersection(&may).count();
+    }
+
     fn child(&mut self, truth: &TruthChild) {
         if self.lacks(&truth.needs) {
             self.report.left_out += 1;
@@ -135,6 +197,9 @@ impl Comparing<'_> {
             self.report.differ("records", &truth.child, text);
         }
         self.stores(truth, &records);
+        if !is_partly_judged {
+            self.birth(truth, &records);
+        }
         if let (1, Some(record)) = (truth.records, records.first()) {
             self.record(truth, record);
         }
@@ -189,12 +254,13 @@ impl Comparing<'_> {
             self.report.differ("records", &truth.child, format!("its record {id} cannot be read"));
             return;
         };
-        for (field, must, is) in fields(&truth.record, seen) {
+        let record: Value = serde_json::from_str(&seen.record).unwrap_or_default();
+        for (field, must, is) in fields(&truth.record, &record) {
             if must != is {
                 self.report.differ("record", &truth.child, format!("{field} is {is:?} and must be {must:?}"));
             }
         }
-        let hub = |name: &str| text(seen.record.get("hub").and_then(|hub| hub.get(name)));
+        let hub = |name: &str| text(record.get("hub").and_then(|hub| hub.get(name)));
         if let Some(last) = truth.hubs.last()
             && (hub("hub"), hub("basis")) != (Some(last.hub.clone()), Some(last.basis.clone()))
         {
@@ -362,8 +428,7 @@ fn text(value: Option<&Value>) -> Option<String> {
 }
 
 /// Field, what it must be, what it is; fields that the truth does not name are left out.
-fn fields(truth: &TruthRecord, seen: &SeenRecord) -> Vec<(&'static str, Option<String>, Option<String>)> {
-    let record = &seen.record;
+fn fields(truth: &TruthRecord, record: &Value) -> Vec<(&'static str, Option<String>, Option<String>)> {
     let at = |pointer: &str| record.pointer(pointer);
     let all = |pointer: &str| at(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
     let identifier = all("/identifiers").into_iter().find(|id| {
@@ -389,7 +454,8 @@ fn fields(truth: &TruthRecord, seen: &SeenRecord) -> Vec<(&'static str, Option<S
     add("practice", &truth.practice, text(at("/gp/practice_ods")));
     add("postcode", &truth.postcode, home.and_then(|home| text(home.get("postcode"))));
     add("given name", &truth.given, truth.given.as_ref().and_then(given));
-    add("death", &truth.death, text(at("/death/status")));
+    let death = text(at("/death/status")).filter(|status| status != "removed").unwrap_or_else(|| ALIVE.to_owned());
+    add("death", &truth.death, Some(death));
     add("status", &truth.status, text(at("/status")));
     add("sensitivity", &truth.sensitivity, text(at("/flags/sensitivity")));
     fields

@@ -24,7 +24,12 @@ const CONDITIONS: [(&str, &str); 10] = [
 pub(super) fn write(message: &Planned, zone: &TimeZone) -> String {
     let mut segments = vec![head(message, zone)];
     match &message.what {
-        What::Birth { .. } | What::Person { .. } | What::Merge { .. } => adt(message, zone, &mut segments),
+        What::Birth { .. }
+        | What::Person { .. }
+        | What::Merge { .. }
+        | What::Rename { .. }
+        | What::Discharge { .. }
+        | What::DischargeCancelled => adt(message, zone, &mut segments),
         What::BloodSpot { .. } | What::Hearing { .. } | What::Examination { .. } | What::Review { .. } => oru(message, zone, &mut segments),
         What::Vaccinations { .. } => vxu(message, zone, &mut segments),
         // National events are FHIR.
@@ -60,6 +65,9 @@ fn head(message: &Planned, zone: &TimeZone) -> String {
         What::Person { trigger: "A28" } => ("ADT^A28^ADT_A05", "2.4"),
         What::Person { .. } => ("ADT^A31^ADT_A05", "2.4"),
         What::Merge { .. } => ("ADT^A40^ADT_A39", "2.4"),
+        What::Rename { .. } => ("ADT^A47^ADT_A30", "2.4"),
+        What::Discharge { .. } => ("ADT^A03^ADT_A03", "2.4"),
+        What::DischargeCancelled => ("ADT^A13^ADT_A01", "2.4"),
         What::Vaccinations { .. } => ("VXU^V04^VXU_V04", "2.5.1"),
         _ => ("ORU^R01^ORU_R01", "2.5.1"),
     };
@@ -102,7 +110,7 @@ fn adt(message: &Planned, zone: &TimeZone, segments: &mut Vec<String>) {
     segments.push(segment("EVN", &[(2, moment(message.written, zone)), (6, moment(message.event, zone))]));
     segments.push(pid(said, false, zone));
     segments.extend(said.practice.map(|practice| segment("PD1", &[(3, format!("EXAMPLE PRACTICE^^{}", practice.ods()))])));
-    if let What::Merge { prior } = &message.what {
+    if let What::Merge { prior } | What::Rename { prior } = &message.what {
         segments.push(segment("MRG", &[(1, ids(std::slice::from_ref(prior)))]));
         return;
     }
@@ -127,6 +135,15 @@ fn adt(message: &Planned, zone: &TimeZone, segments: &mut Vec<String>) {
         ];
         facts.extend(said.order.map(|order| (9, order.to_string())));
         segments.push(segment("ZU7", &facts));
+    }
+    if let What::Discharge { .. } | What::DischargeCancelled = &message.what {
+        let mut fields = vec![(1, "1".into()), (2, "I".into()), (19, format!("V{}", message.control))];
+        if let What::Discharge { is_dead } = message.what {
+            // Discharge method (HL7 v2 page, section 4): 1 on clinical advice, 4 died.
+            fields.push((36, if is_dead { "4" } else { "1" }.into()));
+            fields.push((45, moment(message.event, zone)));
+        }
+        segments.push(segment("PV1", &fields));
     }
     if said.is_restricted {
         segments.push(segment("ZU8", &[(4, "2".into())]));

@@ -59,19 +59,20 @@ fn play(order: &GenPlay, out: &mut Out) -> Outcome {
     if order.json {
         out.json(&shown(&played))?;
     } else {
-        writeln!(out, "{} messages in {:.1} s: {} a second", played.messages, played.seconds, played.rate)?;
+        writeln!(out, "{}", figures(&played))?;
         let standings: Vec<String> = played.standings.iter().map(|(standing, count)| format!("{count} {standing}")).collect();
-        writeln!(out, "{}, {} delivered", standings.join(", "), played.delivered)?;
-        writeln!(
-            out,
-            "{} kills, {} sent again, {} refused, {} MiB at most",
-            played.kills, played.again, played.refused, played.memory_mib
-        )?;
+        writeln!(out, "{}, {} delivered, {} sent again, {} refused", standings.join(", "), played.delivered, played.again, played.refused)?;
         if 0 < played.acts {
             writeln!(out, "{} acts of people, {} of them failed", played.acts, played.acts_failed)?;
         }
     }
     Ok(if played.refused == 0 && played.acts_failed == 0 { exit::OK } else { exit::FOUND })
+}
+
+/// What a play took, in a line.
+fn figures(played: &play::Played) -> String {
+    let play::Played { messages, seconds, rate, kills, memory_mib, .. } = played;
+    format!("{messages} messages in {seconds:.1} s: {rate} a second, {kills} kills, {memory_mib} MiB at most")
 }
 
 fn verify(order: &GenVerify, out: &mut Out) -> Outcome {
@@ -89,19 +90,28 @@ fn verify(order: &GenVerify, out: &mut Out) -> Outcome {
         return Err(Failure::new(exit::USAGE, format!("no feature is called {unknown:?}; there are: {known}")));
     }
     let observed = Observed::read(&settings)?;
-    let mut report = verify::compare(&truth, &observed, &without);
+    let mut report = verify::compare(&truth, &city::days_of(&city::summary_of(&order.city)?), &observed, &without);
     let found = report.differences.len();
+    let played = play::played_of(&order.city);
     let story = |child: &str| truth.iter().find(|truth| truth.child == child).map(|truth| truth.story.join("; ")).unwrap_or_default();
     if order.json {
         report.differences.truncate(order.limit);
-        out.json(&shown(&report))?;
+        let mut all = shown(&report);
+        if let (Some(all), Some(played)) = (all.as_object_mut(), &played) {
+            all.insert("played".to_owned(), shown(played));
+        }
+        out.json(&all)?;
     } else {
+        if let Some(played) = &played {
+            writeln!(out, "{}", figures(played))?;
+        }
         writeln!(out, "{} children, {} messages compared; {} children left out", report.children, report.messages, report.left_out)?;
         writeln!(
             out,
             "{} events and {} items where they must be, {} held as they must be, {} clocks seen, {} came again",
             report.stored, report.items, report.held, report.clocks, report.again
         )?;
+        writeln!(out, "{} births lists with {} births as they must be", report.lists, report.births)?;
         for (kind, count) in &report.counts {
             writeln!(out, "{count:7} {kind}")?;
         }

@@ -162,7 +162,16 @@ pub fn reassign(reassign: &HubReassign, out: &mut Out) -> Outcome {
     out.table(&["from", "to", "basis", "children", "first"], &rows)?;
     let (looked, moved, copies) = (text(&plan, "looked"), text(&plan, "moved"), text(&plan, "copies"));
     writeln!(out, "\n{looked} looked at: {moved} would go to another hub, {copies} more would change who gets copies; nothing was done")?;
+    unread(&plan, "would be left out", out)?;
     Ok(exit::OK)
+}
+
+/// Names the children whose record cannot be read.
+fn unread(of: &Value, what: &str, out: &mut Out) -> std::io::Result<()> {
+    for child in items(of, "unread").iter().filter_map(Value::as_str) {
+        writeln!(out, "child {child} {what}: its record cannot be read")?;
+    }
+    Ok(())
 }
 
 fn plan(reassign: &HubReassign) -> Result<Value, Failure> {
@@ -243,6 +252,9 @@ pub fn births(births: &HubBirths, out: &mut Out) -> Outcome {
     if 0 < unknown {
         writeln!(out, "{unknown} children belong to no hub that anybody knows: look at their addresses")?;
     }
+    for birth in items(&value, "unread") {
+        writeln!(out, "child {} is on no list: its record cannot be read", text(birth, "child"))?;
+    }
     Ok(exit::OK)
 }
 
@@ -279,6 +291,9 @@ pub fn jobs(list: &JobsList, out: &mut Out) -> Outcome {
     let rows: Vec<Vec<String>> =
         value.as_array().into_iter().flatten().map(|row| keys.iter().map(|key| text(row, key)).collect()).collect();
     out.table(&keys, &rows)?;
+    for job in value.as_array().into_iter().flatten() {
+        unread(job, &format!("was left out by job {}", text(job, "job")), out)?;
+    }
     Ok(exit::OK)
 }
 

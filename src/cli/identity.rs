@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::arguments::{From, Reveal};
 use super::output::{Out, text};
-use super::read::ask_with;
+use super::read::{ask_with, said_in_private};
 use super::source::{self, Query, Request, Source};
 use super::tables::items;
 use super::{Failure, Outcome, exit};
@@ -27,7 +27,7 @@ pub enum IdentityCommand {
     Show(IdentityShow),
     /// Two records are one child
     Link(IdentityLink),
-    /// Two records that were made one are two children: takes the merge back
+    /// Two records that were made one are two children: takes the merge back. With --alias one identifier is another person's
     Unlink(IdentityUnlink),
     /// Says whose a held message is, or that two records are two children, or that somebody has looked
     Resolve(IdentityResolve),
@@ -107,9 +107,15 @@ pub struct IdentityLink {
 /// `identity unlink`.
 #[derive(Args, Debug)]
 pub struct IdentityUnlink {
-    /// The record that became a part of another one
+    /// The record that became a part of another one; with --alias the record that has the identifier
     #[arg(value_name = "CHILD")]
     pub other: Uuid,
+    /// Take one identifier off the record, read from standard input (never an argument: those are seen by others), and leave everything else
+    #[arg(long)]
+    pub alias: bool,
+    /// Where the child has this identifier in several systems: which one, as `child CHILD --reveal REASON` shows it
+    #[arg(long, value_name = "SYSTEM", requires = "alias")]
+    pub system: Option<String>,
     /// Why; written down
     #[arg(long)]
     pub reason: String,
@@ -200,7 +206,13 @@ pub fn run(command: &IdentityCommand, out: &mut Out) -> Outcome {
             let act = DeskAct::Link { survivor, other, although_numbers_differ: link.although_numbers_differ };
             decide(act, &link.reason, &link.doing, out)
         }
-        IdentityCommand::Unlink(unlink) => decide(DeskAct::Unlink { other: ChildId(unlink.other) }, &unlink.reason, &unlink.doing, out),
+        IdentityCommand::Unlink(unlink) => {
+            let act = match unlink.alias {
+                true => DeskAct::Detach { child: ChildId(unlink.other), system: unlink.system.clone(), value: said_in_private()? },
+                false => DeskAct::Unlink { other: ChildId(unlink.other) },
+            };
+            decide(act, &unlink.reason, &unlink.doing, out)
+        }
         IdentityCommand::Resolve(resolve) => decide(resolution(resolve)?, &resolve.reason, &resolve.doing, out),
     }
 }

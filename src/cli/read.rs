@@ -120,6 +120,20 @@ fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|error| Failure::new(exit::IO, format!("{} cannot be written: {error}", file.display())))
 }
 
+/// An identifier from standard input: an argument is seen by everybody on this machine.
+pub fn said_in_private() -> Result<String, Failure> {
+    let mut identifier = String::new();
+    std::io::stdin()
+        .lock()
+        .take(1024)
+        .read_to_string(&mut identifier)
+        .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
+    match identifier.trim() {
+        "" => Err(Failure::new(exit::USAGE, "no identifier came on standard input: `… < number`, or type it and end with Ctrl-D")),
+        identifier => Ok(identifier.to_owned()),
+    }
+}
+
 /// `child`.
 pub fn child(child: &Child, out: &mut Out) -> Outcome {
     if let Some(ChildCommand::Seal(seal)) = &child.act {
@@ -127,13 +141,7 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
     }
     let source = Source::of(&child.from)?;
     let Some(id) = child.child else {
-        let mut identifier = String::new();
-        std::io::stdin()
-            .lock()
-            .take(1024)
-            .read_to_string(&mut identifier)
-            .map_err(|error| Failure::new(exit::MISSING, format!("standard input cannot be read: {error}")))?;
-        return found(&source.ask(&Query::Find(identifier.trim().to_owned()), None)?, child.from.json, out);
+        return found(&source.ask(&Query::Find(said_in_private()?), None)?, child.from.json, out);
     };
     if child.safeguarding {
         let value = ask(&child.from, &Query::Safeguarding(id), (&child.reveal, true))?;

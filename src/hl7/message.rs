@@ -203,6 +203,18 @@ impl Message {
         (start <= end).then_some((segment.fields.start + place, Span { start, end }))
     }
 
+    /// Which fields of segment `index` hold something: bits as [`field_bit`] gives them.
+    pub(crate) fn filled_fields(&self, index: usize) -> u64 {
+        let Some(segment) = self.segments.get(index) else { return 0 };
+        let starts = self.starts.get(segment.fields.clone()).unwrap_or_default();
+        let after_last = u32::try_from(segment.text.end).unwrap_or(u32::MAX).saturating_add(1);
+        let nexts = starts.iter().skip(1).copied().chain([after_last]);
+        // Between two starts stands a separator; MSH-1 is that separator itself.
+        let msh_1 = if segment.id == Some(*b"MSH") { field_bit(1) } else { 0 };
+        let filled = (1..).zip(starts.iter().zip(nexts)).filter(|(_, (start, next))| next.saturating_sub(**start) > 1);
+        filled.fold(msh_1, |bits, (field, _)| bits | field_bit(field))
+    }
+
     /// The bytes of the whole of segment `index`.
     pub(crate) fn segment_span(&self, index: usize) -> Option<Span> {
         let text = &self.segments.get(index)?.text;
@@ -313,6 +325,12 @@ impl Message {
         let or_field = |delimiter: Option<u8>| delimiter.unwrap_or(field);
         memchr3(or_field(repetition), or_field(component), or_field(sub), text.as_bytes()).is_some()
     }
+}
+
+/// The bit of a field (from 1) in 64; the fields from 63 on share the last.
+#[inline]
+pub(crate) fn field_bit(field: usize) -> u64 {
+    1 << field.min(63)
 }
 
 /// Reading, once.
@@ -486,6 +504,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_filled_where_it_has_a_byte() {
+        let message = read(&format!("MSH|^~\\&|A||B\rPID|1||x|\rPV1\rZZ1|\rOBX{}y\rno segment|\r", "|".repeat(70)));
+        let bits = |fields: &[usize]| fields.iter().fold(0, |bits, field| bits | field_bit(*field));
+        let filled = (0..7).map(|index| message.filled_fields(index)).collect::<Vec<_>>();
+        assert_eq!(filled, [bits(&[1, 2, 3, 5]), bits(&[1, 3]), 0, 0, bits(&[70]), 0, 0]);
+        assert_eq!((field_bit(63), field_bit(62) == field_bit(63)), (field_bit(70), false));
+    }
+
+    #[test]
     fn a_field_has_repetitions_components_and_subs_at_their_bytes() {
         let message = read(A28);
         let pid_3 = message.field(1, 3).unwrap();
@@ -626,6 +653,8 @@ mod tests {
             for (index, line) in lines.iter().enumerate().skip(1) {
                 let fields: Vec<&str> = line.split('|').skip(1).collect();
                 prop_assert_eq!(message.field_count(index), fields.len());
+                let filled = (1..).zip(&fields).filter(|(_, text)| !text.is_empty());
+                prop_assert_eq!(message.filled_fields(index), filled.fold(0, |bits, (number, _)| bits | field_bit(number)));
                 for (number, expected) in fields.iter().enumerate() {
                     let field = message.field(index, number + 1).unwrap();
                     prop_assert_eq!(field.text, *expected);

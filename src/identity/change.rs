@@ -6,7 +6,7 @@
 //! - The person of PID is found as any other message finds a child: the same steps, the same doubts.
 //! - The identifiers that are given up are looked up exactly, and prove nothing but whose they are.
 //! - Two records become one only where nothing that is known of them differs. Whatever differs waits for a person.
-//! - Links and withdrawals of what two records hold are never carried out by themselves.
+//! - Links and withdrawals of what two records hold are never carried out by themselves. What a link alone attached is detached again.
 //!
 //! # Not here
 //!
@@ -37,6 +37,14 @@ pub enum Change {
         /// Every step.
         evidence: Vec<Evidence>,
     },
+    /// Two identifiers of one record are two persons': what came by a link is taken off it, if it did. By which message an identifier
+    /// came, only the store knows.
+    Detach {
+        /// The record.
+        child: ChildId,
+        /// Every step.
+        evidence: Vec<Evidence>,
+    },
     /// A person must look.
     Held {
         /// Stable: those of [`super::Match`], and `identity-link`.
@@ -57,6 +65,16 @@ pub fn identifiers_of(statement: &Statement) -> Vec<Identifier> {
     statement.child.identifiers.iter().cloned().chain(prior).collect()
 }
 
+/// The identifiers that an unlink could mean, those of the second person and then those of PID: only local ones are ever detached, so a
+/// person who is named by an NHS number as well is the one who keeps the record.
+pub fn unlinked_sides(statement: &Statement) -> Vec<Vec<Identifier>> {
+    let own = statement.child.identifiers.iter().filter(|id| in_use(id));
+    let sides: [Vec<&Identifier>; 2] = [priors(statement).collect(), own.collect()];
+    let without_number = sides.into_iter().filter(|side| side.iter().all(|id| id.nhs_number().is_none()));
+    let local = without_number.map(|side| side.into_iter().filter(|id| is_local(id)).cloned().collect::<Vec<_>>());
+    local.filter(|side| !side.is_empty()).collect()
+}
+
 /// The prior identifiers that PID does not name as well: only those are given up.
 fn priors(statement: &Statement) -> impl Iterator<Item = &Identifier> {
     let said = |id: &Identifier| {
@@ -75,6 +93,7 @@ pub fn decide_change(statement: &Statement, index: &dyn ChildIndex) -> Result<Ch
         Ok(Found::Known(child)) => Change::Known(child, evidence),
         Ok(Found::New(status)) => Change::New(status, evidence),
         Ok(Found::Unite(survivor, other)) => Change::Unite { survivor, other, evidence },
+        Ok(Found::Detach(child)) => Change::Detach { child, evidence },
         Err(Hold { code, text }) => Change::Held { code, text: text.to_owned(), evidence },
     })
 }
@@ -83,6 +102,7 @@ enum Found {
     Known(ChildId),
     New(ChildStatus),
     Unite(ChildId, ChildId),
+    Detach(ChildId),
 }
 
 struct Changing<'a> {
@@ -149,9 +169,7 @@ impl Changing<'_> {
             IdentityAct::Unlink | IdentityAct::Withdraw if survivor.is_none() && other.is_none() => {
                 hold("unmatched", "no child on record has an identifier of this message")
             }
-            IdentityAct::Unlink => {
-                hold("identity-link", "the sender says that these identifiers are not one person; a person must say which facts are whose")
-            }
+            IdentityAct::Unlink => self.unlink(survivor, other),
             IdentityAct::Withdraw => {
                 hold("identity-link", "the sender deletes this person; nothing is deleted here, a person must look at its identifiers")
             }
@@ -292,6 +310,26 @@ impl Changing<'_> {
             }
         }
     }
+
+    /// A37: both identifiers stand on one record, and neither is an NHS number that the second person brings.
+    fn unlink(&mut self, survivor: Option<Sketch>, other: Option<Sketch>) -> Result<Found, Hold> {
+        let said = self.matching.statement;
+        let Some(child) = survivor.filter(|survivor| other.is_none() && priors(said).any(|id| holds(&survivor.child, id).is_some())) else {
+            return hold(
+                "identity-link",
+                "the sender says that these identifiers are two persons', and here they stand on no common record: there is nothing to part; \
+                 look at both records, then `identity resolve --discard` ends this message",
+            );
+        };
+        if priors(said).any(|id| id.nhs_number().is_some()) {
+            return hold(
+                "identity-link",
+                "the sender says that an NHS number of this child is another person's; it is never taken off by itself: ask the national record \
+                 whose it is",
+            );
+        }
+        Ok(Found::Detach(child.id))
+    }
 }
 
 /// A47: is the new identifier on record already, for whomever?
@@ -352,6 +390,7 @@ mod tests {
             Change::Known(child, _) => format!("child {}", child.0.as_u128()),
             Change::New(status, _) => format!("new {status:?}").to_lowercase(),
             Change::Unite { survivor, other, .. } => format!("{} into {}", other.0.as_u128(), survivor.0.as_u128()),
+            Change::Detach { child, .. } => format!("detach from {}", child.0.as_u128()),
             Change::Held { code, .. } => (*code).to_owned(),
         };
         assert_eq!(outcome, expected, "{words}: {found:?}");
@@ -490,6 +529,12 @@ mod tests {
             ("link mrn=B > nhs=9990000026", "child 2"),
             ("link mrn=Y > mrn=Z", "unmatched"),
             ("unlink mrn=A > mrn=Z", "identity-link"),
+            ("unlink mrn=Z > mrn=A", "identity-link"),
+            ("unlink mrn=A > mrn=B", "identity-link"),
+            ("unlink mrn=C > mrn=D", "detach from 3"),
+            ("unlink mrn=D > mrn=C", "detach from 3"),
+            ("unlink mrn=B > nhs=9990000026", "identity-link"),
+            ("unlink mrn=C > mrn=C", "no-identifier"),
             ("unlink mrn=Y > mrn=Z", "unmatched"),
             ("withdraw mrn=A", "identity-link"),
             ("withdraw mrn=Z", "unmatched"),

@@ -72,6 +72,24 @@ pub fn unite(survivor: &Record, other: &Record) -> Record {
     merging.record
 }
 
+/// The record without these identifiers: they are another person's. Whatever was said of them until now is over, and by whomever; what is
+/// said of them later counts again.
+pub fn detach(record: &Record, ids: &[Identifier], said: &Said) -> Record {
+    let mut record = record.clone();
+    for id in ids {
+        let group = identifier_group(id);
+        let latest = record.words(&group, Some(id.clone())).iter().map(|heard| heard.said.at_us).fold(said.at_us, i64::max);
+        record.child.identifiers.retain(|own| (&own.system, &own.value) != (&id.system, &id.value));
+        record.forget(&group);
+        record.said.insert(group, Said { at_us: latest, version: i64::MAX, ..said.clone() });
+    }
+    record
+}
+
+fn identifier_group(id: &Identifier) -> String {
+    format!("identifiers.{}|{}", id.system, id.value)
+}
+
 /// Who says the person's details. A result carries a copy of them, as old as the request: it must not move a child
 /// back to an address that the hospital has since corrected.
 fn copied(statement: &Statement, said: &Said) -> Said {
@@ -335,7 +353,7 @@ impl Merging<'_> {
 
     /// Adds identifiers; says which NHS number is current, and which identifiers are thereby superseded.
     fn identifiers(&mut self) {
-        let group = |id: &Identifier| format!("identifiers.{}|{}", id.system, id.value);
+        let group = identifier_group;
         let shown = std::mem::take(&mut self.record.child.identifiers);
         let mut words: BTreeMap<String, Heard<Identifier>> = BTreeMap::new();
         for id in shown {
@@ -346,6 +364,14 @@ impl Merging<'_> {
         }
         for id in self.statement.child.identifiers.iter().filter(|id| is_usable(id)) {
             let group = group(id);
+            if let Some(off) = self.record.taken_off(&group).filter(|_| !words.contains_key(&group)) {
+                // What was taken off comes back by a newer word alone, and then as if it had never been here.
+                let at_us = self.other.map_or(Some(self.said.at_us), |other| other.said.get(&group).map(|said| said.at_us));
+                if at_us.is_none_or(|at_us| at_us <= off) {
+                    continue;
+                }
+                self.record.forget(&group);
+            }
             let mine = words.remove(&group).and_then(|heard| heard.word);
             let word = self.one(&group, Rule::Newest, self.said.clone(), mine, Some(id.clone()));
             if let Some(said) = self.record.said.get(&group).cloned() {

@@ -6,7 +6,8 @@
 //! - [`decide`]: the match, step by step, each step with its evidence (identity rules, section 2).
 //! - `birth`: steps 3 and 4 of it, which find a child without an identifier of its own, and where they are forbidden.
 //! - [`merge`]: the record after a statement, field by field (canonical model, sections 1 and 4).
-//! - [`decide_change`]: what a merge, a renaming or a link does (section 3); [`unite`]: the record of two that are one child.
+//! - [`decide_change`]: what a merge, a renaming or a link does (section 3); [`unite`]: the record of two that are one child; [`detach`]: of
+//!   one that has an identifier no longer.
 //! - [`plain_name`], [`is_placeholder`]: names for comparison, and names that are none.
 //!
 //! # What always holds
@@ -37,9 +38,9 @@ use crate::canon::{Child, ChildStatus, Identifier, NhsNumber, Sex};
 use crate::names::ChildId;
 
 pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, is_barred, likeness_marks, mothers_ids};
-pub use change::{Change, decide_change, identifiers_of};
+pub use change::{Change, decide_change, identifiers_of, unlinked_sides};
 pub use decide::{decide, known_otherwise};
-pub use merge::{Record, merge, unite};
+pub use merge::{Record, detach, merge, unite};
 pub use name::{is_placeholder, plain_name};
 pub use word::Kept;
 

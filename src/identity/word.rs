@@ -311,6 +311,19 @@ impl Record {
         self.kept.insert(as_said(group), vec![heard.to_kept()]);
     }
 
+    /// When a group was taken off a record that shows nothing of it, microseconds since 1970.
+    pub(super) fn taken_off(&self, group: &str) -> Option<i64> {
+        let is_said = self.kept.contains_key(group) || self.kept.contains_key(&as_said(group));
+        self.said.get(group).filter(|_| !is_said).map(|said| said.at_us)
+    }
+
+    /// Forgets every word on a group.
+    pub(super) fn forget(&mut self, group: &str) {
+        self.kept.remove(group);
+        self.kept.remove(&as_said(group));
+        self.said.remove(group);
+    }
+
     /// Hears `new` on a group and tells what stands now. `shown` is what the record showed of it.
     pub(super) fn hear<T: Word>(&mut self, group: &str, rule: Rule, shown: Option<T>, new: Heard<T>) -> Option<T> {
         let mut words = self.words(group, shown);

@@ -27,7 +27,7 @@ use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
 use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
-use crate::hl7::{Condition, Cuts, Message, Repetition, Span, narrow, repetitions, sub_component, wide};
+use crate::hl7::{Condition, Cuts, Message, Repetition, Span, field_bit, narrow, repetitions, sub_component, wide};
 
 /// Segments and repetitions that reading one message may touch.
 const WORK_MAX: u64 = 3_000_000;
@@ -119,10 +119,21 @@ impl Iterator for Scopes {
     }
 }
 
+/// A segment name that the message has.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    /// As [`number_of`] gives it.
+    number: u32,
+    segments: Segments,
+    /// The fields in which one of its segments holds something, as bits of [`field_bit`]. Most rules ask for a field that is empty:
+    /// one look here answers them, before scopes, repetitions and components are asked.
+    filled: u64,
+}
+
 /// Segment names with the places of their segments.
 #[derive(Debug, Default)]
 struct Index {
-    names: Vec<(u32, Segments)>,
+    names: Vec<Name>,
     places: Vec<u32>,
 }
 
@@ -141,14 +152,15 @@ impl Index {
         let names = message.names().iter().take(IDS_MAX).map(|([a, b, c], count)| {
             let from = narrow(next);
             next += count;
-            (u32::from_be_bytes([0, *a, *b, *c]), Segments { group: 0, from, to: from })
+            Name { number: u32::from_be_bytes([0, *a, *b, *c]), segments: Segments { group: 0, from, to: from }, filled: 0 }
         });
         let mut index = Self { names: names.collect(), places: vec![0; next] };
         for (at, name) in message.segment_names().enumerate() {
-            let Some((_, segments)) = name.and_then(|name| index.names.get_mut(name)) else { continue };
-            if let Some(place) = index.places.get_mut(wide(segments.to)) {
+            let Some(name) = name.and_then(|name| index.names.get_mut(name)) else { continue };
+            name.filled |= message.filled_fields(at);
+            if let Some(place) = index.places.get_mut(wide(name.segments.to)) {
                 *place = narrow(at);
-                segments.to += 1;
+                name.segments.to += 1;
             }
         }
         index
@@ -231,7 +243,15 @@ impl<'m, 'l> V2View<'m, 'l> {
     /// The place of a segment name in the index; none where the message has no such segment.
     #[inline]
     fn known(&self, name: u32) -> Option<usize> {
-        self.index.names.iter().position(|(known, _)| *known == name)
+        self.index.names.iter().position(|known| known.number == name)
+    }
+
+    /// The place in the index of a segment name of which some segment holds something in a field; where there is none, no path to the
+    /// field finds anything.
+    #[inline]
+    fn filled(&self, name: u32, field: usize) -> Option<usize> {
+        let known = self.known(name)?;
+        self.index.names.get(known).filter(|name| name.filled & field_bit(field) != 0).map(|_| known)
     }
 
     /// One of some segments, from 0.
@@ -264,7 +284,11 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     /// The segments with this name that a scope sees.
     fn visible(&self, scope: Scope, name: u32) -> Segments {
-        let Some(known) = self.known(name) else { return Segments::default() };
+        self.known(name).map(|known| self.visible_of(scope, known)).unwrap_or_default()
+    }
+
+    /// [`V2View::visible`] of a name by its place in the index.
+    fn visible_of(&self, scope: Scope, known: usize) -> Segments {
         if scope.number != 0 {
             let (scopes, owned) = (self.scopes.borrow(), self.owned.borrow());
             let known = narrow(known);
@@ -277,14 +301,7 @@ impl<'m, 'l> V2View<'m, 'l> {
                 at = inside.around;
             }
         }
-        self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default()
-    }
-
-    /// The first segment with this name that a scope sees.
-    #[inline]
-    fn first_segment(&self, scope: Scope, name: u32) -> Option<usize> {
-        let stands = self.inside(scope).filter(|inside| inside.name == name).map(|inside| wide(inside.on));
-        stands.or_else(|| self.segment(self.visible(scope, name), 0)).filter(|_| self.spend(1))
+        self.index.names.get(known).map(|name| name.segments).unwrap_or_default()
     }
 
     /// A scope that is not the whole message.
@@ -474,14 +491,32 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn any_whole(&self, scope: Scope, path: &V2Path, every: bool, such: &mut dyn FnMut(&Repetition) -> bool) -> bool {
         match (&path.root, &path.field) {
             (Root::Let(index), _) => self.chosen(scope, *index).is_some_and(|repetition| such(&repetition)),
-            (Root::Segment(id, selector), Some((field, among))) => {
+            (Root::Segment(id, selector), Some((field, among))) if self.filled(number_of(id), *field).is_some() => {
                 let asked = (*field, among.as_ref(), every);
                 self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| {
                     self.any_repetition(scope, segment, asked, &mut |repetition| such(repetition))
                 })
             }
-            (Root::Segment(..), None) => false,
+            (Root::Segment(..), _) => false,
         }
+    }
+
+    /// The repetition that a field of the first segment with this name means in a scope.
+    #[inline]
+    fn first_of_first(&self, scope: Scope, name: u32, field: usize) -> Option<Repetition> {
+        let stands = self.inside(scope).filter(|inside| inside.name == name);
+        let segment = match stands {
+            // Most fields that are asked for inside a repetition are parts of it.
+            Some(Inside { current: Some(current), .. }) if !scope.bare && wide(current.field) == field => {
+                return Some(current).filter(|_| self.spend(1));
+            }
+            Some(inside) => wide(inside.on),
+            None => self.segment(self.visible_of(scope, self.filled(name, field)?), 0)?,
+        };
+        if !self.spend(1) {
+            return None;
+        }
+        self.current(scope, segment, field).or_else(|| self.first_repetition(segment, field))
     }
 
     /// The only repetition that a path without a selector can mean; the outer `None`: it may mean several.
@@ -489,10 +524,7 @@ impl<'m, 'l> V2View<'m, 'l> {
     #[inline]
     fn only(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition>> {
         match (&path.root, &path.field) {
-            (Root::Segment(id, None), Some((field, None))) => {
-                let Some(segment) = self.first_segment(scope, number_of(id)) else { return Some(None) };
-                Some(self.current(scope, segment, *field).or_else(|| self.first_repetition(segment, *field)))
-            }
+            (Root::Segment(id, None), Some((field, None))) => Some(self.first_of_first(scope, number_of(id), *field)),
             (Root::Let(index), _) => Some(self.chosen(scope, *index)),
             (Root::Segment(..), _) => None,
         }
@@ -598,7 +630,7 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     /// One segment as a slice of those of its name.
     fn alone(&self, known: usize, segment: usize) -> Segments {
-        let all = self.index.names.get(known).map(|(_, segments)| *segments).unwrap_or_default();
+        let all = self.index.names.get(known).map(|name| name.segments).unwrap_or_default();
         let from = all.from + narrow(self.partition_point(all, |place| place < segment));
         Segments { group: 0, from, to: from + 1 }
     }
@@ -687,7 +719,7 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     fn enter_repetitions(&self, scope: Scope, path: &V2Path) -> Entered<Scopes> {
         let (Root::Segment(id, selector), Some((field, among))) = (&path.root, &path.field) else { return Entered::default() };
-        let Some(known) = self.known(number_of(id)) else { return Entered::default() };
+        let Some(known) = self.filled(number_of(id), *field) else { return Entered::default() };
         let begin = self.next_scope();
         let mut cleared = false;
         self.any_segment(scope, id, (selector.as_ref(), true), &mut |segment| {

@@ -570,6 +570,9 @@ fn hold_cut_contents(mapping: &Mapping, reading: &mut Reading) {
 /// Whoever does not understand a modifier extension must not use what contains it (FHIR STU3 and R4, extensibility, modifier extensions):
 /// every one holds, but for those that a table names.
 fn hold_modified(mapping: &Mapping, tree: &Item<'_>, reading: &mut Reading) {
+    if !has_modifiers(tree) {
+        return;
+    }
     let mut places = Vec::new();
     modifiers(tree, &mut "Bundle".to_owned(), mapping, &mut places);
     for at in places {
@@ -588,6 +591,18 @@ fn hold_modified(mapping: &Mapping, tree: &Item<'_>, reading: &mut Reading) {
     }
 }
 
+/// The element that changes what its neighbours mean.
+const MODIFIER: &str = "modifierExtension";
+
+/// Whether a tree has a modifier extension anywhere. Nearly none has, and then no place need be written.
+fn has_modifiers(tree: &Item<'_>) -> bool {
+    match tree {
+        Item::Object(members) => members.iter().any(|(name, member)| *name == MODIFIER || has_modifiers(member)),
+        Item::Array(items) => items.iter().any(has_modifiers),
+        _ => false,
+    }
+}
+
 /// Where a tree has modifier extensions that no table names. `at` is the place of the tree, and is given back as it was.
 fn modifiers(tree: &Item<'_>, at: &mut String, mapping: &Mapping, places: &mut Vec<String>) {
     let length = at.len();
@@ -596,7 +611,7 @@ fn modifiers(tree: &Item<'_>, at: &mut String, mapping: &Mapping, places: &mut V
             for (name, member) in *members {
                 at.push('.');
                 at.push_str(name);
-                if *name != "modifierExtension" {
+                if *name != MODIFIER {
                     modifiers(member, at, mapping, places);
                 } else if !all_named(member, mapping) && places.len() < PLACES_NAMED_MAX {
                     places.push(at.clone());

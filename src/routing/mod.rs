@@ -120,8 +120,8 @@ enum Area {
 /// Opens a file that hubs.toml names, given its path as written. It is read from its start to its end, and never held whole.
 pub type Open<'a> = &'a dyn Fn(&str) -> std::io::Result<Box<dyn std::io::Read>>;
 
-/// Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
-const NEWBORN_DAYS: i64 = 28;
+/// Days from the birth. Mother's details, the place of birth of a child that lives elsewhere: only so long (routing rules, sections 2 and 3).
+pub const NEWBORN_DAYS: i64 = 28;
 
 /// So many rows of a directory file may be of no use before anybody is told.
 const SKIPPED_MAX: usize = 10;

@@ -456,8 +456,7 @@ impl Standing {
     pub(super) fn content(&self, connection: &Connection) -> rusqlite::Result<Option<Statement>> {
         let mut content = Statement::default();
         for part in self.parts.iter().filter(|part| !part.items.is_empty()) {
-            let sql = "SELECT body FROM event WHERE id = ?1";
-            let body: Option<Vec<u8>> = connection.prepare_cached(sql)?.query_row([part.event], |row| row.get(0)).optional()?;
+            let body = event_row::body(connection, part.event)?;
             let Some(event) = body.and_then(|body| serde_json::from_slice::<FiledEvent>(&body).ok()) else { return Ok(None) };
             add(&mut content, &event.statement, part);
         }

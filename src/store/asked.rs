@@ -47,7 +47,9 @@ impl LedgerReader {
             let (source, message, since) = (row.get(2)?, row.get(3)?, moment(row.get(4)?));
             Ok(IdentityItem { item: seq.to_string(), kind, seq, source, message, since, child: None, waits_until, role })
         })?;
-        let sql = "SELECT i.id, i.kind, i.seq, s.name, e.kind, i.at_us, c.uuid FROM identity_item i JOIN entry e ON e.seq = i.seq
+        // Of a message that is apart no list says what it was (decision 17).
+        let sql = "SELECT i.id, i.kind, i.seq, s.name,
+            CASE WHEN EXISTS (SELECT 1 FROM apart a WHERE a.seq = e.seq) THEN 'restricted' ELSE e.kind END, i.at_us, c.uuid FROM identity_item i JOIN entry e ON e.seq = i.seq
             JOIN source s ON s.id = e.source JOIN child c ON c.id = i.child WHERE i.closed_us IS NULL";
         items.extend(self.list(sql, [], |row| {
             let child: Vec<u8> = row.get(6)?;

@@ -1,7 +1,5 @@
 //! The ledger's side of what people decide of identity: an act becomes an entry where it leaves events, and is done by the one writer.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -23,17 +21,9 @@ impl Ledger {
             true => self.note_act(&act, now).await?,
             false => self.appended().0 + 1,
         };
-        let told: Arc<Mutex<Option<Result<Effect, StoreError>>>> = Arc::default();
-        let (slot, rules, read) = (Arc::clone(&told), self.rules(), self.reads_again());
+        let read = self.reads_again();
         let asked = Asked { act, reason: reason.to_owned(), is_trial, seq };
-        self.act(Box::new(move |connection| {
-            let outcome = perform(connection, &rules, read.as_ref(), &asked)?;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            Ok(())
-        }))
-        .await?;
-        let outcome = told.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let effect = outcome.ok_or_else(|| refused(74, "the ledger's writer has stopped"))??;
+        let effect = self.act_quietly(move |connection, rules| perform(connection, rules, read.as_ref(), &asked)).await??;
         if effect.done {
             self.debts_were_made();
         }

@@ -4,22 +4,25 @@
 //!
 //!     hub_override   what a person decided for a child, from which day on; applied when that day has come
 //!     job            work that goes through all children: how far it is, and whether it may go on
+//!     job_unread     the children whose record it could not read, by our ids
 //!
 //! # Invariants
 //!
 //! - A batch of a job and how far the job is are one transaction: killed and started again, it goes on where it was.
 //! - What a person decided stands against everything until a person clears it.
+//! - A record that cannot be read is named in the result, and stops nobody else's.
 
 use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use super::filing::{ActOf, Assigned, FilingRules, assign_all};
-use super::index::Index;
+use super::filing::{ActOf, Assigned, FilingRules, assign_all, word};
+use super::index::{Index, OnRecord};
 use super::reader::{LedgerReader, moment};
 use super::rows::StoreError;
+use super::unread;
 use super::writer::{Ledger, audit};
-use crate::canon::{ChildStatus, HubAssignment, HubBasis};
+use crate::canon::{HubAssignment, HubBasis};
 use crate::identity::Record;
 use crate::names::{ChildId, HubName};
 use crate::routing::Directory;
@@ -32,6 +35,7 @@ CREATE INDEX IF NOT EXISTS hub_override_open ON hub_override(from_day) WHERE app
 CREATE TABLE IF NOT EXISTS job(
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, made_us INTEGER NOT NULL, ended_us INTEGER,
     cursor INTEGER NOT NULL, looked INTEGER NOT NULL, changed INTEGER NOT NULL, total INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS job_unread(job INTEGER NOT NULL, child TEXT NOT NULL, PRIMARY KEY(job, child)) STRICT, WITHOUT ROWID;
 ";
 
 /// Children looked at in one transaction of a job.
@@ -58,6 +62,17 @@ pub struct JobRow {
     pub changed: i64,
     /// Children when it was begun.
     pub total: i64,
+    /// Our ids of those whose record cannot be read: they were left out.
+    pub unread: Vec<String>,
+}
+
+/// What came of decisions whose day has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// How many were looked at.
+    pub count: usize,
+    /// Our ids of the children whose record cannot be read: their decision is tried again the next day.
+    pub unread: Vec<String>,
 }
 
 /// What an assignment does, before it is done.
@@ -101,6 +116,8 @@ pub struct ReassignPlan {
     pub copies: usize,
     /// How many go from where to where, on which ground.
     pub changes: Vec<ReassignLine>,
+    /// Our ids of those whose record cannot be read: they would be left out.
+    pub unread: Vec<String>,
 }
 
 /// One line of a plan.
@@ -120,20 +137,19 @@ pub struct ReassignLine {
 
 /// Examples of a line.
 const EXAMPLES_MAX: usize = 3;
+/// `applied_us` of a decision that a later one goes before.
+const OVERTAKEN: i64 = -1;
+/// `applied_us` of a decision whose child's record could not be read: tried again the next day.
+const UNREAD: i64 = -2;
 
 /// What the directory says of a child now; none where it says what is on record, or where the record goes no further.
 pub(super) fn decided_anew(directory: &Directory, record: &Record, today: civil::Date) -> Option<HubAssignment> {
-    if !goes_on(record) {
+    if !record.child.goes_on() {
         return None;
     }
     let before = record.child.hub.as_ref();
     let route = directory.decide(&record.child, before, today);
     (before != Some(&route)).then_some(route)
-}
-
-/// Of a record that was merged, sealed or invalidated nothing more goes out.
-fn goes_on(record: &Record) -> bool {
-    !matches!(record.child.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated))
 }
 
 /// What holds for a child once a person has decided.
@@ -159,9 +175,9 @@ impl Ledger {
         let missing = format!("no child {} is on record whose record goes on (it may be merged, sealed or invalidated)", act.child);
         let effect = self
             .act_for(move |connection, rules| {
-                let today = now.to_zoned(rules.zone.clone()).date();
+                let today = rules.today(now);
                 let from = act.from.unwrap_or(today);
-                let row = Index(connection).by_id(act.child).map_err(sql_of)?.filter(|row| goes_on(&row.record));
+                let row = Index(connection).by_id(act.child).map_err(sql_of)?.filter(|row| row.record.child.goes_on());
                 let Some(row) = row else { return Ok(None) };
                 let directory = rules.directory.load();
                 let then = decided_by_hand(&directory, &row.record, act.hub.as_ref(), today);
@@ -180,7 +196,8 @@ impl Ledger {
                 let what = format!("child {} {} from {from}", act.child, if hub.is_empty() { "clear" } else { hub });
                 audit(connection, now, "hub-assign", &what, &reason)?;
                 // A later decision goes before one whose day has not come.
-                connection.execute("UPDATE hub_override SET applied_us = -1 WHERE child = ?1 AND applied_us IS NULL", [row.id])?;
+                let sql = "UPDATE hub_override SET applied_us = ?2 WHERE child = ?1 AND (applied_us IS NULL OR applied_us = ?3)";
+                connection.execute(sql, [row.id, OVERTAKEN, UNREAD])?;
                 let sql = "INSERT INTO hub_override(child, hub, from_day, made_us, reason) VALUES(?1, ?2, ?3, ?4, ?5)";
                 connection.execute(sql, params![row.id, hub, from.to_string(), now.as_microsecond(), reason])?;
                 apply_due(connection, rules, now)?;
@@ -190,8 +207,8 @@ impl Ledger {
         effect.ok_or(StoreError { text: missing, exit: 66 })
     }
 
-    /// Applies what people decided and whose day has come. Gives how many.
-    pub async fn apply_overrides(&self, now: Timestamp) -> Result<usize, StoreError> {
+    /// Applies what people decided and whose day has come.
+    pub async fn apply_overrides(&self, now: Timestamp) -> Result<Applied, StoreError> {
         self.act_for(move |connection, rules| apply_due(connection, rules, now)).await
     }
 
@@ -248,8 +265,8 @@ impl Ledger {
     }
 }
 
-fn apply_due(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqlite::Result<usize> {
-    let today = now.to_zoned(rules.zone.clone()).date();
+fn apply_due(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqlite::Result<Applied> {
+    let today = rules.today(now);
     let sql = "SELECT id, child, hub, from_day, reason FROM hub_override WHERE applied_us IS NULL AND from_day <= ?1 ORDER BY id LIMIT 100";
     type Due = (i64, i64, String, String, String);
     let due: Vec<Due> = connection
@@ -257,23 +274,37 @@ fn apply_due(connection: &Connection, rules: &FilingRules, now: Timestamp) -> ru
         .query_map([today.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let directory = rules.directory.load();
-    let count = due.len();
+    let mut applied = Applied { count: due.len(), unread: Vec::new() };
     for (id, child, hub, from, reason) in due {
-        connection.execute("UPDATE hub_override SET applied_us = ?2 WHERE id = ?1", params![id, now.as_microsecond()])?;
-        let row = Index(connection).by_row(child).map_err(sql_of)?.filter(|row| goes_on(&row.record));
-        let Some(row) = row else { continue };
+        let found = Index(connection).look(child)?;
+        let applied_us = if matches!(found, OnRecord::Unreadable { .. }) { UNREAD } else { now.as_microsecond() };
+        connection.execute("UPDATE hub_override SET applied_us = ?2 WHERE id = ?1", params![id, applied_us])?;
+        let row = match found {
+            OnRecord::Whole(row) if row.record.child.goes_on() => *row,
+            OnRecord::Whole(_) | OnRecord::Missing => continue,
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
+                applied.unread.push(name);
+                continue;
+            }
+        };
         let hub = Some(hub).filter(|hub| !hub.is_empty()).map(HubName::new);
         let route = decided_by_hand(&directory, &row.record, hub.as_ref(), today);
         if row.record.child.hub.as_ref() == Some(&route) {
             continue;
         }
         let day: Option<civil::Date> = from.parse().ok();
-        let since = day.and_then(|day| day.to_zoned(rules.zone.clone()).ok()).map_or(now, |start| start.timestamp());
+        let since = day.and_then(|day| rules.start_of(day)).unwrap_or(now);
         let change = Assigned { row, route, since_us: since.as_microsecond() };
         let act = ActOf { kind: "hub-assign", control_id: &format!("assign-{id}"), reason: &reason, now };
         assign_all(connection, rules, vec![change], &act)?;
     }
-    Ok(count)
+    Ok(applied)
+}
+
+/// Decisions whose child's record could not be read are tried again.
+pub(super) fn put_back_unread(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE hub_override SET applied_us = NULL WHERE applied_us = ?1", [UNREAD]).map(drop)
 }
 
 fn batch(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqlite::Result<bool> {
@@ -281,7 +312,7 @@ fn batch(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqli
     let running: Option<(i64, String, i64)> =
         connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
     let Some((job, reason, cursor)) = running else { return Ok(false) };
-    let today = now.to_zoned(rules.zone.clone()).date();
+    let today = rules.today(now);
     let directory = rules.directory.load();
     let rows: Vec<i64> = connection
         .prepare_cached("SELECT id FROM child WHERE ?1 < id ORDER BY id LIMIT ?2")?
@@ -293,9 +324,17 @@ fn batch(connection: &Connection, rules: &FilingRules, now: Timestamp) -> rusqli
     };
     let mut changes = Vec::new();
     for id in rows {
-        let Some(row) = Index(connection).by_row(id).map_err(sql_of)? else { continue };
-        if let Some(route) = decided_anew(&directory, &row.record, today) {
-            changes.push(Assigned { row, route, since_us: now.as_microsecond() });
+        match Index(connection).look(id)? {
+            OnRecord::Whole(row) => {
+                if let Some(route) = decided_anew(&directory, &row.record, today) {
+                    changes.push(Assigned { row: *row, route, since_us: now.as_microsecond() });
+                }
+            }
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
+                connection.execute("INSERT OR IGNORE INTO job_unread(job, child) VALUES(?1, ?2)", params![job, name])?;
+            }
+            OnRecord::Missing => {}
         }
     }
     let changed = changes.len() as i64;
@@ -318,7 +357,10 @@ impl LedgerReader {
             after = *last;
             for (_, uuid, record) in rows {
                 plan.looked += 1;
-                let Ok(record) = serde_json::from_slice::<Record>(&record) else { continue };
+                let Ok(record) = serde_json::from_slice::<Record>(&record) else {
+                    plan.unread.push(uuid::Uuid::from_slice(&uuid).map(|id| id.to_string()).unwrap_or_default());
+                    continue;
+                };
                 if let Some(route) = decided_anew(directory, &record, today) {
                     plan.add(&record, &route, &uuid);
                 }
@@ -331,7 +373,7 @@ impl LedgerReader {
     /// All jobs, the newest first.
     pub fn jobs(&self) -> Result<Vec<JobRow>, StoreError> {
         let sql = "SELECT id, kind, state, reason, made_us, ended_us, looked, changed, total FROM job ORDER BY id DESC LIMIT 100";
-        self.list(sql, [], |row| {
+        let mut jobs = self.list(sql, [], |row| {
             Ok(JobRow {
                 job: row.get(0)?,
                 kind: row.get(1)?,
@@ -342,8 +384,16 @@ impl LedgerReader {
                 looked: row.get(6)?,
                 changed: row.get(7)?,
                 total: row.get(8)?,
+                unread: Vec::new(),
             })
-        })
+        })?;
+        // A ledger that no newer program has written to has none.
+        if self.has_table("job_unread")? {
+            for job in &mut jobs {
+                job.unread = self.list("SELECT child FROM job_unread WHERE job = ?1 ORDER BY child", [job.job], |row| row.get(0))?;
+            }
+        }
+        Ok(jobs)
     }
 
     /// True where a job is running.
@@ -366,7 +416,7 @@ impl ReassignPlan {
         } else {
             self.moved += 1;
         }
-        let basis = serde_json::to_value(route.basis).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
+        let basis = word(&route.basis);
         let to = route.hub.to_string();
         let at = self.changes.iter().position(|line| (&line.from, &line.to, &line.basis) == (&from, &to, &basis));
         let at = at.unwrap_or_else(|| {

@@ -11,6 +11,7 @@
 //!   nothing, because a birth that stood on no list yet is on the next one.
 //! - The lists of a day are made in one transaction with the note that they were: once, also over a restart.
 //! - A hub without a birth is told so.
+//! - A birth whose record cannot be read stands on no list, is named to its hub, and is looked at again at the end of the next day.
 //!
 //! # Not here
 //!
@@ -20,17 +21,17 @@ use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::filing::{DestinationRule, FilingRules, Recipient, speaks_of_the_person};
-use super::index::{ChildRow, Index};
+use super::filing::{DestinationRule, FilingRules, Recipient, speaks_of_the_person, word};
+use super::index::{ChildRow, Index, OnRecord};
 use super::reader::{LedgerReader, moment};
 use super::rows::{BirthAccount, StoreError};
 use super::transfers::Beside;
-use super::writer::{Ledger, row_id};
-use super::{calendar, event_row, own};
+use super::writer::Ledger;
+use super::{calendar, debts, event_row, own, unread};
 use crate::canon::{Action, Child, ChildStatus, EventKind, Statement};
 use crate::identity::age_days;
 use crate::names::HubName;
-use crate::routing::Directory;
+use crate::routing::{Directory, NEWBORN_DAYS};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS birth(
@@ -51,8 +52,6 @@ CREATE INDEX IF NOT EXISTS mover_hub ON mover(hub, since_us);
 pub const BIRTHS_JOB: &str = "births";
 /// The lane of lists: no child has this row.
 const LIST_LANE: i64 = 0;
-/// A child that is first heard of so young was born to us (routing rules, section 5); an older one without a birth event moved in.
-const NEWBORN_DAYS: i64 = 28;
 /// A birth event of a child older than this is history that somebody sends again.
 const BIRTH_EVENT_DAYS: i64 = 365;
 
@@ -70,6 +69,18 @@ pub struct BirthsList {
     /// Children that the hub has to look at today because nobody knows where they belong.
     #[serde(default)]
     pub unknown: Vec<UnknownRow>,
+    /// Births that are on no list because their record cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<UnknownRow>,
+}
+
+/// What the end of a day made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Lists made now.
+    pub lists: usize,
+    /// Our ids of births that are on no list because their record cannot be read.
+    pub unread: Vec<String>,
 }
 
 /// One birth on a list.
@@ -109,7 +120,7 @@ pub struct BirthRow {
     pub recognised: String,
 }
 
-/// A child of whom nobody knows where it belongs.
+/// A child that somebody has to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnknownRow {
     /// Our id of the child.
@@ -140,6 +151,7 @@ impl Heard<'_> {
         }
         let age = age_days(self.record, self.today);
         let is_event = header.kind == EventKind::Birth && age.is_none_or(|age| age < BIRTH_EVENT_DAYS);
+        // A child that is first heard of so young was born to us (routing rules, section 5); an older one without a birth event moved in.
         let is_newborn = self.is_new && age.is_some_and(|age| age < NEWBORN_DAYS);
         if is_event || is_newborn {
             return self.note_birth(connection, header.national, is_event);
@@ -186,14 +198,14 @@ pub(super) fn note_mover(
     connection.prepare_cached(sql)?.execute(params![child, event, way, hub.as_str(), now.as_microsecond(), why, stores]).map(drop)
 }
 
-/// Makes the lists of a day for every hub, where they were not made: an entry of our own, with a debt to each hub's store. Gives how many.
+/// Makes the lists of a day for every hub, where they were not made: an entry of our own, with a debt to each hub's store.
 pub(super) fn list_day(
     connection: &Connection,
     rules: &FilingRules,
     day: civil::Date,
     ended: Timestamp,
     now: Timestamp,
-) -> rusqlite::Result<usize> {
+) -> rusqlite::Result<Listed> {
     let directory = rules.directory.load();
     let hubs: Vec<HubName> = directory.hubs().into_iter().map(|(name, _)| name).collect();
     let day_word = day.to_string();
@@ -201,16 +213,28 @@ pub(super) fn list_day(
     for hub in hubs {
         if !calendar::is_done(connection, BIRTHS_JOB, hub.as_str(), &day_word)? {
             let (day, made) = (day_word.clone(), now.to_string());
-            lists.push(BirthsList { hub: hub.to_string(), day, made, births: Vec::new(), unknown: Vec::new() });
+            lists.push(BirthsList { hub: hub.to_string(), day, made, births: Vec::new(), unknown: Vec::new(), unread: Vec::new() });
         }
     }
     if lists.is_empty() {
-        return Ok(0);
+        return Ok(Listed::default());
     }
-    let today = now.to_zoned(rules.zone.clone()).date();
+    let today = rules.today(now);
+    let mut unread = Vec::new();
     for born in unlisted(connection, ended)? {
-        connection.prepare_cached("UPDATE birth SET listed = ?2 WHERE child = ?1")?.execute(params![born.child, day_word])?;
-        let Some(row) = whole(connection, &born)? else { continue };
+        let row = match whole(connection, &born, &day_word)? {
+            OnRecord::Whole(row) => row,
+            OnRecord::Missing => continue,
+            OnRecord::Unreadable { row, name } => {
+                unread::ask(connection, row, now.as_microsecond())?;
+                let hub = kept_hub(connection, row, &directory)?;
+                for list in lists.iter_mut().filter(|list| list.hub == hub.as_str()) {
+                    list.unread.push(UnknownRow { child: name.clone(), since: moment(born.seen_us) });
+                }
+                unread.push(name);
+                continue;
+            }
+        };
         let child = &row.record.child;
         let places = directory.places(child, today);
         for list in &mut lists {
@@ -234,7 +258,14 @@ pub(super) fn list_day(
         list.unknown = unknown(connection)?;
     }
     send(connection, rules, &lists, now)?;
-    Ok(lists.len())
+    Ok(Listed { lists: lists.len(), unread })
+}
+
+/// The hub of a child whose record cannot be read, as its row says; the default hub where it says none that acts.
+fn kept_hub(connection: &Connection, child: i64, directory: &Directory) -> rusqlite::Result<HubName> {
+    let hub: String = connection.prepare_cached("SELECT hub FROM child WHERE id = ?1")?.query_row([child], |row| row.get(0))?;
+    let acts = directory.hubs().into_iter().any(|(name, _)| name.as_str() == hub);
+    Ok(if acts { HubName::new(hub) } else { directory.default_hub() })
 }
 
 struct Unlisted {
@@ -248,30 +279,34 @@ fn unlisted(connection: &Connection, ended: Timestamp) -> rusqlite::Result<Vec<U
     statement.query_map([ended.as_microsecond()], |row| Ok(Unlisted { child: row.get(0)?, seen_us: row.get(1)? }))?.collect()
 }
 
-/// The record that goes on for a birth; none where it stood on a list by itself, or must stand on none.
-fn whole(connection: &Connection, born: &Unlisted) -> rusqlite::Result<Option<ChildRow>> {
+/// The record that goes on for a birth, which from now on stood on this day's lists; missing where it stood on a list by itself, or must
+/// stand on none. One that cannot be read stood on none.
+fn whole(connection: &Connection, born: &Unlisted, day: &str) -> rusqlite::Result<OnRecord> {
     let sql = "SELECT survivor FROM merged WHERE child = ?1";
     let survivor: Option<i64> = connection.prepare_cached(sql)?.query_row([born.child], |row| row.get(0)).optional()?;
+    let found = Index(connection).look(survivor.unwrap_or(born.child))?;
+    if matches!(found, OnRecord::Unreadable { .. }) {
+        return Ok(found);
+    }
+    connection.prepare_cached("UPDATE birth SET listed = ?2 WHERE child = ?1")?.execute(params![born.child, day])?;
     if let Some(survivor) = survivor {
         let known = connection.prepare_cached("SELECT 1 FROM birth WHERE child = ?1")?.exists([survivor])?;
         if known {
-            return Ok(None);
+            return Ok(OnRecord::Missing);
         }
         let sql = "INSERT INTO birth(child, seen_us, event, maternity_us, maternity_event, maternity_source, spine_us, spine_event, listed)
             SELECT ?2, seen_us, event, maternity_us, maternity_event, maternity_source, spine_us, spine_event, listed FROM birth WHERE child = ?1";
         connection.prepare_cached(sql)?.execute([born.child, survivor])?;
     }
-    let unread = |error: crate::identity::IndexError| rusqlite::Error::ToSqlConversionFailure(error.to_string().into());
-    let row = Index(connection).by_row(survivor.unwrap_or(born.child)).map_err(unread)?;
-    let stands =
-        |row: &ChildRow| !matches!(row.record.child.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated));
-    Ok(row.filter(stands))
+    Ok(match found {
+        OnRecord::Whole(row) if row.record.child.goes_on() => OnRecord::Whole(row),
+        _ => OnRecord::Missing,
+    })
 }
 
 fn birth_row(section: &str, row: &ChildRow, seen_us: i64) -> BirthRow {
     let child = &row.record.child;
-    let name = child.names.iter().find(|name| matches!(name.usage.as_deref(), Some("official" | "usual"))).or_else(|| child.names.first());
-    let word = |value: Option<serde_json::Value>| value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let name = child.name_to_show();
     BirthRow {
         section: section.to_owned(),
         child: row.uuid.to_string(),
@@ -279,15 +314,15 @@ fn birth_row(section: &str, row: &ChildRow, seen_us: i64) -> BirthRow {
         family: name.and_then(|name| name.family.clone()).unwrap_or_default(),
         given: name.map(|name| name.given.join(" ")).unwrap_or_default(),
         born: child.birth.date.as_ref().map(|date| date.value.clone()).unwrap_or_default(),
-        sex: word(child.sex.and_then(|sex| serde_json::to_value(sex).ok())),
+        sex: child.sex.as_ref().map(word).unwrap_or_default(),
         weight_g: child.birth.weight_g.map(|weight| weight.to_string()).unwrap_or_default(),
         gestation_weeks: child.birth.gestation_weeks.map(|weeks| weeks.to_string()).unwrap_or_default(),
         place: child.birth.place_ods.clone().unwrap_or_default(),
         postcode: child.home().and_then(|home| home.postcode.clone()).unwrap_or_default(),
         practice: child.gp.as_ref().and_then(|gp| gp.practice_ods.clone()).unwrap_or_default(),
         hub: child.hub.as_ref().map(|hub| hub.hub.to_string()).unwrap_or_default(),
-        basis: word(child.hub.as_ref().and_then(|hub| serde_json::to_value(hub.basis).ok())),
-        status: word(child.status.and_then(|status| serde_json::to_value(status).ok())),
+        basis: child.hub.as_ref().map(|hub| word(&hub.basis)).unwrap_or_default(),
+        status: child.status.as_ref().map(word).unwrap_or_default(),
         recognised: moment(seen_us),
     }
 }
@@ -308,7 +343,8 @@ fn unknown(connection: &Connection) -> rusqlite::Result<Vec<UnknownRow>> {
 /// Keeps the lists, and owes each to the stores of its hub, in a lane of its own.
 fn send(connection: &Connection, rules: &FilingRules, lists: &[BirthsList], now: Timestamp) -> rusqlite::Result<()> {
     let Some(day) = lists.first().map(|list| list.day.clone()) else { return Ok(()) };
-    let what: Vec<_> = lists.iter().map(|list| serde_json::json!({ "hub": list.hub, "births": list.births.len() })).collect();
+    let count = |list: &BirthsList| serde_json::json!({ "hub": list.hub, "births": list.births.len(), "unread": list.unread.len() });
+    let what: Vec<_> = lists.iter().map(count).collect();
     let body = serde_json::json!({ "day": day, "lists": what }).to_string();
     let seq = own::entry(connection, now, own::SOURCE, ("births-list", &format!("births-{day}")), body.as_bytes())?;
     for (place, list) in (0..).zip(lists) {
@@ -318,9 +354,7 @@ fn send(connection: &Connection, rules: &FilingRules, lists: &[BirthsList], now:
         let body = Beside::Births(list.clone()).bytes();
         for destination in rules.destinations.iter() {
             if matches!(&destination.recipient, Recipient::HubStore(hub) if hub.as_str() == list.hub) {
-                let id = row_id(connection, "destination", destination.name.as_str())?;
-                let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
-                connection.prepare_cached(sql)?.execute(params![id, LIST_LANE, row, now.as_microsecond(), body])?;
+                debts::owe(connection, &destination.name, (LIST_LANE, row), now.as_microsecond(), Some(&body))?;
             }
         }
         let text = serde_json::to_string(list).unwrap_or_default();
@@ -381,9 +415,8 @@ impl LedgerReader {
 }
 
 impl Ledger {
-    /// Makes the births lists of a day that has ended, and owes them to the hubs' stores; what was made is not made again. Gives how many
-    /// were made now.
-    pub async fn list_births(&self, day: civil::Date, ended: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
+    /// Makes the births lists of a day that has ended, and owes them to the hubs' stores; what was made is not made again.
+    pub async fn list_births(&self, day: civil::Date, ended: Timestamp, now: Timestamp) -> Result<Listed, StoreError> {
         self.act_for(move |connection, rules| list_day(connection, rules, day, ended, now)).await
     }
 

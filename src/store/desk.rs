@@ -6,6 +6,7 @@
 //!     identity_item what a person should look at beside held entries, open until somebody closes it
 //!     two_children  two records of which a person said that they are two children
 //!     before_merge  what two records were before they became one
+//!     detached      identifiers that were taken off a record, which event had linked them, and which took them off
 //!
 //! # Not here
 //!
@@ -26,6 +27,8 @@ CREATE INDEX IF NOT EXISTS identity_item_open ON identity_item(id) WHERE closed_
 CREATE TABLE IF NOT EXISTS two_children(one INTEGER NOT NULL, other INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(one, other)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS before_merge(child INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, event INTEGER NOT NULL,
     survivor_version INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS detached(id INTEGER PRIMARY KEY, child INTEGER NOT NULL, system TEXT NOT NULL, value TEXT NOT NULL,
+    linked INTEGER NOT NULL, event INTEGER NOT NULL, at_us INTEGER NOT NULL) STRICT;
 ";
 
 /// The role whose work list has what is said under the identifiers of a sealed record (identity rules, section 8).
@@ -52,6 +55,16 @@ pub enum DeskAct {
     Unlink {
         /// The record that sends on.
         other: ChildId,
+    },
+    /// An identifier of this record is another person's: it is taken off.
+    Detach {
+        /// The record.
+        child: ChildId,
+        /// Which system the identifier is of; none where the child has its value once.
+        #[serde(default)]
+        system: Option<String>,
+        /// Its value.
+        value: String,
     },
     /// These two are two children, whatever a message says.
     Apart {
@@ -90,6 +103,7 @@ impl DeskAct {
         match self {
             Self::Link { .. } => "identity-link",
             Self::Unlink { .. } => "identity-unlink",
+            Self::Detach { .. } => "identity-unlink-alias",
             Self::Apart { .. } => "identity-apart",
             Self::File { under: Some(_), .. } => "identity-file-under",
             Self::File { under: None, .. } => "identity-file-new",
@@ -104,6 +118,7 @@ impl DeskAct {
         match self {
             Self::Link { survivor, other, .. } => format!("children {survivor} {other}"),
             Self::Unlink { other } | Self::Seal { child: other } => format!("child {other}"),
+            Self::Detach { child, .. } => format!("child {child}, one identifier"),
             Self::Apart { one, other } => format!("children {one} {other}"),
             Self::File { seq, under: Some(child) } => format!("message {seq}, child {child}"),
             Self::File { seq, under: None } | Self::Discard { seq } => format!("message {seq}"),
@@ -113,7 +128,7 @@ impl DeskAct {
 
     /// True for acts that leave an event of their own, and so an entry in the journal.
     pub(super) fn is_an_entry(&self) -> bool {
-        matches!(self, Self::Link { .. } | Self::Unlink { .. } | Self::Seal { .. } | Self::Close { .. })
+        matches!(self, Self::Link { .. } | Self::Unlink { .. } | Self::Detach { .. } | Self::Seal { .. } | Self::Close { .. })
     }
 }
 
@@ -149,7 +164,7 @@ pub struct IdentityItem {
     /// `12` for a message, `item-3` beside messages: what the commands take.
     pub item: String,
     /// `unmatched`, `identity-conflict`, …, `possible-match`, `sex-differs`, `birth-or-death`, `unmerge-unplaced`, `mother-moved`,
-    /// `born-dead`.
+    /// `born-dead`, `alias-unlinked`, `record-unreadable`.
     pub kind: String,
     /// The entry.
     pub seq: i64,

@@ -1,5 +1,7 @@
 //! The row of an event says which entry it is of, and which of that entry's statements it is.
 
+use rusqlite::{Connection, OptionalExtension};
+
 /// So many rows belong to one entry. SQL that divides has the number written out.
 pub(super) const PER_ENTRY: i64 = 1_024;
 
@@ -21,4 +23,9 @@ pub(super) const fn place(row: i64) -> i64 {
 /// The rows of an entry: from the first to the one before the second.
 pub(super) const fn range(seq: i64) -> [i64; 2] {
     [of(seq, 0), of(seq + 1, 0)]
+}
+
+/// What was filed under a row, as it was kept.
+pub(super) fn body(connection: &Connection, row: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.prepare_cached("SELECT body FROM event WHERE id = ?1")?.query_row([row], |row| row.get(0)).optional()
 }

@@ -29,7 +29,7 @@ use super::event_row;
 use super::own;
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::writer::{Ledger, audit, row_id};
+use super::writer::{Ledger, audit};
 use crate::canon::{Action, Child, EventHeader, EventKind, FailsafeTask, Instant, Statement};
 use crate::failsafe::{BirthTold, ClockState, Closing, Facts, Said, Stay};
 use crate::identity::Record;
@@ -420,9 +420,7 @@ impl TaskWriter<'_> {
         aggregates::keep(c, ("failsafe", TASK_SOURCE, &key), self.look.row, None, &[part])?;
         c.prepare_cached("UPDATE task SET event = ?2 WHERE id = ?1")?.execute([id, row])?;
         if let Some(store) = self.stores.get(hub) {
-            let destination = row_id(c, "destination", store.as_str())?;
-            let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4)";
-            c.prepare_cached(sql)?.execute(params![destination, self.look.row, row, us])?;
+            super::debts::owe(c, store, (self.look.row, row), us, None)?;
         }
         Ok(())
     }
@@ -460,9 +458,8 @@ impl Ledger {
     /// Makes the failsafe look at the children after `after` again, at most `limit` of them: other rules hold. Gives the last one; none
     /// where there was no more, and then the rules' fingerprint is kept.
     pub async fn look_again(&self, after: i64, limit: i64, fingerprint: &str) -> Result<Option<i64>, StoreError> {
-        let (tell, last) = std::sync::mpsc::channel();
         let fingerprint = fingerprint.to_owned();
-        self.act(Box::new(move |connection| {
+        self.act_quietly(move |connection, _| {
             let marked = mark_all(connection, after, limit)?;
             let value = |key: &str, value: &str| {
                 connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value]).map(drop)
@@ -471,11 +468,9 @@ impl Ledger {
             if marked.is_none() {
                 value("failsafe_rules", &fingerprint)?;
             }
-            let _nobody_waits = tell.send(marked);
-            Ok(())
-        }))
-        .await?;
-        Ok(last.try_recv().ok().flatten())
+            Ok(marked)
+        })
+        .await
     }
 
     /// A person ends a clock of a child that began at `started`. In the audit under `reason`.
@@ -505,6 +500,7 @@ impl LedgerReader {
     }
 
     /// When the next child must be looked at.
+    #[cfg(test)]
     pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let us: Option<i64> = self.read(|c| c.query_row("SELECT min(due_us) FROM watch", [], |row| row.get(0)))?;
         Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
@@ -641,9 +637,7 @@ fn filed(connection: &Connection, event: i64) -> rusqlite::Result<Timestamp> {
 }
 
 fn event_body(connection: &Connection, event: i64) -> rusqlite::Result<Option<Told>> {
-    let sql = "SELECT body FROM event WHERE id = ?1";
-    let body: Option<Vec<u8>> = connection.prepare_cached(sql)?.query_row([event], |row| row.get(0)).optional()?;
-    Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    Ok(event_row::body(connection, event)?.and_then(|body| serde_json::from_slice(&body).ok()))
 }
 
 fn acknowledged(

@@ -12,6 +12,7 @@
 //! - The same entry gives the same event ids, so a receiver that has them already knows.
 
 mod acts;
+mod alias;
 mod assigning;
 mod location;
 mod merging;
@@ -24,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 use super::aggregates::{self, Order, Refusal};
 use super::apart;
 use super::births::Heard;
+use super::debts;
 use super::desk;
 use super::documents;
 use super::event_row;
@@ -40,12 +42,13 @@ use super::kin;
 use super::misses::{self, Miss};
 use super::mothers;
 use super::movers;
+use super::newborns;
 use super::parents;
 use super::retry;
 use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
-use super::writer::{audit, row_id};
+use super::writer::audit;
 use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
 use crate::clock;
 use crate::destinations;
@@ -90,6 +93,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Precedence with which this is said.
+    fn rank_of(&self, statement: &Statement) -> u8 {
+        if statement.event.national { 3 } else { self.rank }
+    }
+
+    /// The national record and practices know children by themselves; hospitals and laboratories meet them through their mothers.
+    pub(super) fn is_child_first(&self, statement: &Statement) -> bool {
+        matches!(self.rank_of(statement), 3 | 4)
+    }
+
     /// An entry of the broker's own: no mapping read it, and nothing of it is to be filed by itself.
     fn own(seq: Seq, source: &str, control_id: String, arrived_us: i64) -> Self {
         Self {
@@ -149,6 +162,18 @@ pub struct FilingRules {
     pub destinations: Arc<Vec<DestinationRule>>,
     /// Where a day begins and ends: Europe/London.
     pub zone: jiff::tz::TimeZone,
+}
+
+impl FilingRules {
+    /// The day of a moment.
+    pub(super) fn today(&self, now: Timestamp) -> civil::Date {
+        now.to_zoned(self.zone.clone()).date()
+    }
+
+    /// The first moment of a day.
+    pub(super) fn start_of(&self, day: civil::Date) -> Option<Timestamp> {
+        day.to_zoned(self.zone.clone()).ok().map(|start| start.timestamp())
+    }
 }
 
 enum Held {
@@ -472,7 +497,7 @@ impl One<'_> {
         let before = known.as_ref().and_then(|row| row.record.child.hub.clone());
         let now = clock::now();
         let directory = self.rules.directory.load();
-        let today = now.to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(now);
         // A child protection fact goes to nobody, so nobody would be told of a move.
         let stays = before.clone().filter(|_| safeguarding::is_all(self.whole));
         let route = stays.unwrap_or_else(|| directory.decide(&record.child, before.as_ref(), today));
@@ -544,7 +569,7 @@ impl One<'_> {
     /// Which child it is about: the row of one on record, or where a new one would stand.
     fn matched(&self) -> Result<Matched, Failure> {
         let index = Index(self.connection);
-        match identity::decide(self.whole, self.is_child_first(), &index).map_err(unindexed)? {
+        match identity::decide(self.whole, self.prepared.is_child_first(self.whole), &index).map_err(unindexed)? {
             Match::Known(child, evidence) => {
                 let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
                 Ok((Some(index.by_id(child).map_err(unindexed)?.ok_or_else(lost)?), None, evidence))
@@ -554,24 +579,19 @@ impl One<'_> {
         }
     }
 
-    /// The national record and practices know children by themselves; hospitals and laboratories meet them through their mothers.
-    fn is_child_first(&self) -> bool {
-        matches!(self.said().rank, 3 | 4)
-    }
-
     /// A merge, renaming or link says nothing else: facts beside it would be lost, so it waits for a person.
     fn change_alone(&self) -> Result<Filed, Failure> {
         if !self.whole.safeguarding.is_empty() {
             let text = "the message changes identifiers and says facts beside it, which are not filed together".to_owned();
             return Err(Failure::Held(Held::Person { code: "unfileable".into(), text, evidence: Vec::new() }));
         }
-        Ok(Filed { owed: self.change()?, findings: Vec::new() })
+        self.change()
     }
 
     fn said(&self) -> Said {
         let header = &self.whole.event;
         let at_us = header.at.as_ref().and_then(|at| at.timestamp()).map_or(self.prepared.arrived_us, |at| at.as_microsecond());
-        let rank = if header.national { 3 } else { self.prepared.rank };
+        let rank = self.prepared.rank_of(self.whole);
         Said {
             at_us,
             version: header.version.unwrap_or(0),
@@ -623,6 +643,8 @@ impl One<'_> {
             kin::bar(self.connection, row)?;
         }
         kin::follow(self.connection, row, known.map(|row| &row.record.child), &record.child)?;
+        let today = self.rules.today(clock::now());
+        newborns::follow(self.connection, row, known.map(|row| &row.record.child), &record.child, today)?;
         retry::wake_changed(self.connection, known.map(|row| &row.record.child), &record.child)?;
         let sql = "INSERT INTO relation_identifier(system, value, child) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -695,11 +717,9 @@ impl One<'_> {
         Ok(())
     }
 
-    fn keep_debts(&self, event: &FiledEvent, child: i64, debts: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
-        for (destination, body) in debts {
-            let destination = row_id(self.connection, "destination", destination.as_str())?;
-            let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
-            self.connection.prepare_cached(sql)?.execute(params![destination, child, self.row, event.filed.as_microsecond(), body])?;
+    fn keep_debts(&self, event: &FiledEvent, child: i64, owed: &[(DestinationName, Option<Vec<u8>>)]) -> Result<(), Failure> {
+        for (destination, body) in owed {
+            debts::owe(self.connection, destination, (child, self.row), event.filed.as_microsecond(), body.as_deref())?;
         }
         Ok(())
     }

@@ -17,6 +17,21 @@ pub(super) struct ChildRow {
     pub(super) record: Record,
 }
 
+/// What stands under a child's row.
+pub(super) enum OnRecord {
+    /// The record.
+    Whole(Box<ChildRow>),
+    /// A record that cannot be read.
+    Unreadable {
+        /// The child's row.
+        row: i64,
+        /// Our id of the child.
+        name: String,
+    },
+    /// Nothing.
+    Missing,
+}
+
 /// Looks children up through the writer's connection, so that it sees what this very transaction has filed.
 pub(super) struct Index<'c>(pub(super) &'c Connection);
 
@@ -34,6 +49,14 @@ impl Index<'_> {
         let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
         let row = self.0.prepare_cached(sql).and_then(|mut statement| statement.query_row([row], read_row).optional());
         row.map_err(unread)?.map(parse).transpose()
+    }
+
+    /// The child with this row, where a record that cannot be read must not stop the others.
+    pub(super) fn look(&self, row: i64) -> rusqlite::Result<OnRecord> {
+        let sql = "SELECT id, uuid, version, record FROM child WHERE id = ?1";
+        let Some(raw) = self.0.prepare_cached(sql)?.query_row([row], read_row).optional()? else { return Ok(OnRecord::Missing) };
+        let name = Uuid::from_slice(&raw.1).map_or_else(|_| format!("row {row}"), |uuid| uuid.to_string());
+        Ok(parse(raw).map_or(OnRecord::Unreadable { row, name }, |row| OnRecord::Whole(Box::new(row))))
     }
 
     fn by_identifier(&self, system: &str, value: &str) -> Result<Option<Sketch>, IndexError> {

@@ -16,7 +16,7 @@
 use jiff::{ToSpan, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::canon::{Child, ChildStatus, Date, Identifier};
+use crate::canon::{Child, Date, Identifier};
 use crate::identity::{self, Record};
 
 pub(super) const TABLES: &str = "
@@ -41,6 +41,11 @@ const FOUND_MAX: i64 = 32;
 /// A day as it is kept: 20260105.
 pub(super) fn day_number(day: civil::Date) -> i64 {
     i64::from(day.year()) * 10_000 + i64::from(day.month()) * 100 + i64::from(day.day())
+}
+
+/// The day of a number.
+pub(super) fn day_of(number: i64) -> Option<civil::Date> {
+    civil::Date::new((number / 10_000) as i16, (number / 100 % 100) as i8, (number % 100) as i8).ok()
 }
 
 fn born(child: &Child) -> Option<civil::Date> {
@@ -76,8 +81,7 @@ pub(super) fn bar(connection: &Connection, child: i64) -> rusqlite::Result<()> {
 }
 
 fn insert(connection: &Connection, child: i64, record: &Child) -> rusqlite::Result<()> {
-    let is_closed = matches!(record.status, Some(ChildStatus::Merged | ChildStatus::Sealed | ChildStatus::Invalidated));
-    let Some(day) = born(record).filter(|_| !is_closed && !record.flags.adoption_barrier) else { return Ok(()) };
+    let Some(day) = born(record).filter(|_| record.goes_on() && !record.flags.adoption_barrier) else { return Ok(()) };
     let day = day_number(day);
     for id in identity::mothers_ids(record) {
         let (system, value) = of_today(connection, &id.system, &id.value)?;
@@ -155,8 +159,7 @@ pub(super) fn has_siblings(connection: &Connection, child: i64, days: i64) -> ru
     let rows: Vec<Row> =
         statement.query_map([child], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<_>>()?;
     for (system, value, born) in rows {
-        let day = |number: i64| civil::Date::new((number / 10_000) as i16, (number / 100 % 100) as i8, (number % 100) as i8).ok();
-        let Some(born) = day(born) else { continue };
+        let Some(born) = day_of(born) else { continue };
         let (from, to) = (born.checked_sub(days.days()).unwrap_or(born), born.checked_add(days.days()).unwrap_or(born));
         if of_mother(connection, &system, &value, (from, to))?.iter().any(|other| *other != child) {
             return Ok(true);
@@ -180,11 +183,16 @@ pub(super) fn move_mother(connection: &Connection, prior: &Identifier, to: &Iden
     connection.execute(sql, params![from.0, from.1, to.0, to.1]).map(drop)
 }
 
-/// Makes the rows of children that were on record before these tables were: once, in batches, and not again.
+/// Makes the rows of children that were on record before these tables were.
 pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
+    walk_once(connection, "kin_through", &|child, record| insert(connection, child, &record.child))
+}
+
+/// Shows every child on record to `each`: once for a `key` of the ledger, in batches, and not again.
+pub(super) fn walk_once(connection: &Connection, key: &str, each: &dyn Fn(i64, &Record) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
     const DONE: i64 = -1;
-    let sql = "SELECT value FROM meta WHERE key = 'kin_through'";
-    let mut through: i64 = connection.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(0);
+    let sql = "SELECT value FROM meta WHERE key = ?1";
+    let mut through: i64 = connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0);
     while through != DONE {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let sql = "SELECT id, record FROM child WHERE id > ?1 ORDER BY id LIMIT ?2";
@@ -195,14 +203,14 @@ pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
         for (child, record) in &batch {
             // A record that cannot be read is found by its identifiers, where the trouble is told.
             if let Ok(record) = serde_json::from_slice::<Record>(record) {
-                insert(connection, *child, &record.child)?;
+                each(*child, &record)?;
             }
         }
         through = batch.last().map_or(DONE, |(child, _)| *child);
-        connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES('kin_through', ?1)", [through])?;
+        connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, through])?;
         connection.execute_batch("COMMIT")?;
         if through != DONE {
-            tracing::info!(through, "store.kin: the indexes of mothers and details are being filled; this is done once");
+            tracing::info!(through, index = key, "store.filling: an index over all children is being made; this is done once");
         }
     }
     Ok(())

@@ -31,6 +31,7 @@
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
+//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. `debts`: how a debt is made.
 //! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 
 mod aggregates;
@@ -41,6 +42,7 @@ mod assign;
 mod births;
 mod calendar;
 mod controls;
+mod debts;
 mod desk;
 mod files;
 mod documents;
@@ -57,6 +59,7 @@ mod misses;
 mod mothers;
 mod movers;
 mod own;
+mod newborns;
 mod parents;
 mod reader;
 mod retry;
@@ -66,11 +69,12 @@ mod safeguarding;
 mod schema;
 mod survey;
 mod transfers;
+mod unread;
 mod writer;
 
 pub use asked::Candidate;
-pub use assign::{AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
-pub use births::{BIRTHS_JOB, BirthRow, BirthsList, UnknownRow};
+pub use assign::{Applied, AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
+pub use births::{BIRTHS_JOB, BirthRow, BirthsList, Listed, UnknownRow};
 pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
 pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
@@ -78,10 +82,13 @@ pub use failsafe::{ClockChange, Look, LookedAt, OpenClock, OpenTask, TASK_SOURCE
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, Read, StoreAt, UptakeLine, hub_births, hub_export};
+pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
-pub use survey::{BreachSurvey, EntrySurvey, EventSurvey, StoredEvent, survey_store_children, survey_store_events};
+pub use survey::{
+    BreachSurvey, EntrySurvey, EventSurvey, StoredBirth, StoredEvent, survey_store_births, survey_store_children, survey_store_events,
+};
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
 pub use writer::{Ledger, LedgerConfig};
 
@@ -90,6 +97,8 @@ pub const OWN_SOURCES: [&str; 3] = [own::SOURCE, DESK, TASK_SOURCE];
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_alias;
 #[cfg(test)]
 mod tests_filing;
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //!
 //!     waiting    seq | until | ready: held entries that a later message can help
 //!     waits_for  (identifier, of whom) | seq: the identifiers by which they would be found
+//!     waits_like (birthday, mark) | seq: the details by which they would be found, where their source may be matched by details (step 4)
 //!
 //! # Invariants
 //!
 //! - An entry is tried again in the transaction that brings one of the identifiers it names, and after that message: in the order of
 //!   the journal, by the mappings of now, and through the same match as everything else. Nothing is filed by a name.
-//! - Which entries to try is found by identifier; what waits for others costs nothing.
+//! - Which entries to try is found by identifier, or by the mark of a child's details; what waits for others costs nothing, and a child
+//!   whose details many have wakes a few.
 //! - After [`WAIT_DAYS`] it is a person's: the entry stays held and says so.
 //!
 //! # Not here
@@ -21,15 +23,19 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::filing::{FilingRules, Prepared, PreparedOutcome, file_one};
+use super::kin;
 use super::reader::UnfiledEntry;
-use crate::canon::{Child, Identifier, IdentifierUse, Statement};
+use crate::canon::{Child, Date, Identifier, IdentifierUse, Statement};
 use crate::clock;
+use crate::identity;
 use crate::journal::Standing;
 use crate::names::{DestinationName, Format, Seq, SourceName};
 
 /// So long a message waits for its child before a person is asked (identity rules, section 2, step 5).
 const WAIT_DAYS: i64 = 30;
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
+/// Entries that the details of one child wake in one go, the oldest first; the next change of its details wakes more.
+const LIKE_MAX: i64 = 32;
 /// Entries of an older ledger that are taken up in one go.
 const ADOPT_MAX: i64 = 10_000;
 
@@ -46,6 +52,9 @@ CREATE INDEX IF NOT EXISTS waiting_until ON waiting(until_us);
 CREATE TABLE IF NOT EXISTS waits_for(system TEXT NOT NULL, value TEXT NOT NULL, mother INTEGER NOT NULL, seq INTEGER NOT NULL,
     PRIMARY KEY(system, value, mother, seq)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waits_for_seq ON waits_for(seq);
+CREATE TABLE IF NOT EXISTS waits_like(born INTEGER NOT NULL, mark INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(born, mark, seq)) STRICT,
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waits_like_seq ON waits_like(seq);
 ";
 
 /// Reads an entry by the mappings that are active now. Pure, and asked on the writer's thread.
@@ -72,12 +81,24 @@ pub(super) fn note(connection: &Connection, prepared: &Prepared, held_for: Optio
     for (id, is_mothers) in statements.iter().flat_map(named) {
         insert.execute(params![id.system, id.value, is_mothers, prepared.seq.0])?;
     }
+    let mut insert = connection.prepare_cached("INSERT INTO waits_like(born, mark, seq) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    for statement in statements.iter().filter(|statement| prepared.is_child_first(statement)) {
+        let Some(born) = born(&statement.child) else { continue };
+        for mark in identity::likeness_marks(&statement.child) {
+            insert.execute([born, mark, prepared.seq.0])?;
+        }
+    }
     Ok(())
+}
+
+fn born(child: &Child) -> Option<i64> {
+    child.birth.date.as_ref().and_then(Date::civil).map(kin::day_number)
 }
 
 pub(super) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     if connection.prepare_cached("DELETE FROM waiting WHERE seq = ?1")?.execute([seq])? == 1 {
         connection.prepare_cached("DELETE FROM waits_for WHERE seq = ?1")?.execute([seq])?;
+        connection.prepare_cached("DELETE FROM waits_like WHERE seq = ?1")?.execute([seq])?;
     }
     Ok(())
 }
@@ -111,7 +132,18 @@ pub(super) fn wake_changed(connection: &Connection, before: Option<&Child>, afte
     for id in after.identifiers.iter().filter(|id| matches!(id.usage, IdentifierUse::Current | IdentifierUse::Superseded)) {
         wake(connection, id, false)?;
     }
-    mothers(after).try_for_each(|id| wake(connection, id, true))
+    mothers(after).try_for_each(|id| wake(connection, id, true))?;
+    match born(after) {
+        Some(born) => identity::likeness_marks(after).into_iter().try_for_each(|mark| wake_like(connection, born, mark)),
+        None => Ok(()),
+    }
+}
+
+/// Makes ready what a child of this birthday and mark may be meant by: whether it is, the match says.
+fn wake_like(connection: &Connection, born: i64, mark: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE waiting SET ready = 1 WHERE ?3 < until_us
+        AND seq IN (SELECT seq FROM waits_like WHERE born = ?1 AND mark = ?2 ORDER BY seq LIMIT ?4)";
+    connection.prepare_cached(sql)?.execute(params![born, mark, clock::now().as_microsecond(), LIKE_MAX]).map(drop)
 }
 
 /// An entry that was tried again, how it ended, and to whom debts were made.
@@ -170,11 +202,15 @@ pub(super) fn give_up(connection: &Connection, now_us: i64) -> rusqlite::Result<
 
 /// Takes up what an older program held and did not note: it waits from now on as everything does.
 pub(super) fn adopt(connection: &Connection, read: &ReadAgain) -> rusqlite::Result<()> {
+    // What waited before there were marks is noted again, once.
+    let is_marked = connection.prepare("SELECT 1 FROM meta WHERE key = 'waits_like'")?.exists([])?;
     let sql =
         "SELECT t.seq FROM standing t JOIN entry e ON e.seq = t.seq WHERE t.state = 'held' AND t.reason IN ('unmatched', 'no-birth-date')
-        AND e.arrived_us > ?1 AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = t.seq) ORDER BY t.seq LIMIT ?2";
+        AND e.arrived_us > ?1 AND (NOT ?3 OR NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = t.seq)) ORDER BY t.seq LIMIT ?2";
     let since = clock::now().as_microsecond() - WAIT_DAYS * DAY_US;
-    let seqs: Vec<i64> = connection.prepare(sql)?.query_map([since, ADOPT_MAX], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let seqs: Vec<i64> =
+        connection.prepare(sql)?.query_map(params![since, ADOPT_MAX, is_marked], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    connection.execute("INSERT OR IGNORE INTO meta(key, value) VALUES('waits_like', 1)", [])?;
     for seq in seqs {
         let Some(entry) = held_entry(connection, seq)? else { continue };
         note(connection, &read(&entry), Some("unmatched"))?;

@@ -41,6 +41,8 @@ pub(super) enum Why {
     CorrectsNothing,
     /// A final outcome stood, and a newer version of its card does not say it.
     OutcomeDropped,
+    /// It came under an identifier alone that a link had attached and that is another person's (A37; identity rules, section 3).
+    AliasUnlinked,
     /// A ledger of an older format; what its event says cannot be read by this program.
     NotReadAgain,
 }
@@ -53,6 +55,7 @@ impl Why {
             Self::TakesBackNothing => "takes-back-nothing",
             Self::CorrectsNothing => "corrects-nothing",
             Self::OutcomeDropped => "outcome-dropped",
+            Self::AliasUnlinked => "alias-unlinked",
             Self::NotReadAgain => "not-read-again",
         }
     }

@@ -22,10 +22,11 @@
 //!     birth      when a birth was recognised, who told of it, and on which day's lists it stood; births_day has the lists
 //!     mover      children that moved and that somebody has to take on
 //!     calendar_done  (job, hub, day): daily jobs that were done
-//!     hub_override, job  what people decided, and work that goes through all children
-//!     waiting, waits_for  held entries that are tried again, and the identifiers that they wait for (`retry.rs`)
+//!     hub_override, job, job_unread  what people decided, and work that goes through all children
+//!     newborn    children in their first 28 days, by the day on which these have ended
+//!     waiting, waits_for, waits_like  held entries that are tried again, and the identifiers and details that they wait for (`retry.rs`)
 //!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
-//!     decision, identity_item, two_children, before_merge  what people decided of identity, and what it takes to undo it (`desk.rs`)
+//!     decision, identity_item, two_children, before_merge, detached  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
 //! # Invariants
 //!
@@ -149,6 +150,11 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
     connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
+    let today = crate::failsafe::day::date_of(crate::clock::now());
+    connection
+        .execute_batch(super::newborns::TABLES)
+        .and_then(|()| super::newborns::fill(&connection, today))
+        .map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::failsafe::TABLES).map_err(|error| broken(&file, &error))?;
     checkpoint(&connection, "TRUNCATE").map_err(|error| broken(&file, &error))?;
     Ok(connection)
@@ -160,9 +166,7 @@ pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
     if !file.exists() {
         return Err(StoreError { text: format!("there is no ledger at {}", file.display()), exit: 66 });
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&file, flags).map_err(|error| broken(&file, &error))?;
-    prepare(&connection, false).map_err(|error| broken(&file, &error))?;
+    let connection = open_to_read(&file).map_err(|error| broken(&file, &error))?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| broken(&file, &error))?;
     if version != LEDGER_VERSION {
         let what =
@@ -170,6 +174,13 @@ pub(super) fn open_for_reading(data: &Path) -> Result<Connection, StoreError> {
         let text = format!("{} has format {version}, this program knows {LEDGER_VERSION}: {what}", file.display());
         return Err(StoreError { text, exit: 65 });
     }
+    Ok(connection)
+}
+
+/// Opens a database of ours, the ledger or a hub's store, without changing it.
+pub(super) fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepare(&connection, false)?;
     Ok(connection)
 }
 

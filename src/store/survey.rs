@@ -4,6 +4,7 @@
 
 use uuid::Uuid;
 
+use super::births::BirthsList;
 use super::hub::{HubReader, StoreAt};
 use super::reader::LedgerReader;
 use super::rows::StoreError;
@@ -115,6 +116,16 @@ impl LedgerReader {
         self.list(sql, [], |row| Ok(BreachSurvey { child: child_id(row, 0)?, clock: row.get(1)?, at_us: row.get(2)? })).map(Some)
     }
 
+    /// Every births list that was made, by day and hub.
+    pub fn survey_births(&self, each: &mut dyn FnMut(BirthsList)) -> Result<(), StoreError> {
+        let bodies: Vec<String> = self.list("SELECT body FROM births_day ORDER BY day, hub", [], |row| row.get(0))?;
+        for body in bodies {
+            let unread = |error| StoreError { text: format!("a births list cannot be read: {error}"), exit: 65 };
+            each(serde_json::from_str(&body).map_err(unread)?);
+        }
+        Ok(())
+    }
+
     /// How many children the failsafe has yet to look at, as of `now`, microseconds since 1970; 0 where this ledger keeps no clocks.
     pub fn unwatched(&self, now: i64) -> Result<i64, StoreError> {
         if !self.has_table("watch")? {
@@ -127,6 +138,18 @@ impl LedgerReader {
 /// Every child of a hub's store, by its id.
 pub fn survey_store_children(at: impl Into<StoreAt>, each: &mut dyn FnMut(String)) -> Result<(), StoreError> {
     HubReader::open(at)?.each_child(each)
+}
+
+/// Day, section and child.
+pub type StoredBirth = (String, String, String);
+
+/// The births lists of a hub's store: the days whose list came, and every row.
+pub fn survey_store_births(
+    at: impl Into<StoreAt>,
+    day: &mut dyn FnMut(String),
+    birth: &mut dyn FnMut(StoredBirth),
+) -> Result<(), StoreError> {
+    HubReader::open(at)?.each_birth(day, birth)
 }
 
 /// Every event of a hub's store, in the order in which they came.

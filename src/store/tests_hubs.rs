@@ -50,6 +50,10 @@ fn la(hub: &str) -> &'static str {
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self { ledger: Self::open(folder.path()), folder, serial: 0 }
+    }
+
+    fn open(data: &std::path::Path) -> Ledger {
         let directory = Directory::load(HUBS, "hubs.toml", &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         let store = |hub: &str| DestinationRule {
             name: format!("hub-{}", hub.to_lowercase()).as_str().into(),
@@ -60,8 +64,8 @@ impl Site {
             destinations: Arc::new(vec![store("NE"), store("SW")]),
             zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         };
-        let config = LedgerConfig { data: folder.path().to_path_buf(), ballast: false, pages_max: None };
-        Self { ledger: Ledger::open(&config, rules).unwrap(), folder, serial: 0 }
+        let config = LedgerConfig { data: data.to_path_buf(), ballast: false, pages_max: None };
+        Ledger::open(&config, rules).unwrap()
     }
 
     /// Files what `source` says of a child that was born `age` days ago; `more` goes over it.
@@ -298,9 +302,16 @@ fn a_store_that_was_made_before_moves_were_known_is_opened_and_takes_them() {
     )
     .unwrap();
     drop(old);
-    let list = BirthsList { hub: "NE".into(), day: "2026-01-05".into(), made: String::new(), births: Vec::new(), unknown: Vec::new() };
+    let list = BirthsList {
+        hub: "NE".into(),
+        day: "2026-01-05".into(),
+        made: String::new(),
+        births: Vec::new(),
+        unknown: Vec::new(),
+        unread: Vec::new(),
+    };
     for _ in 0..2 {
-        HubStore::open(&file).unwrap().deliver(None, &[StoreDelivery::Births(Box::new(list.clone()))]).unwrap();
+        HubStore::open(&file).unwrap().deliver(&[StoreDelivery::Births(Box::new(list.clone()))]).unwrap();
     }
     assert_eq!(hub_births(&file, "2026-01-05").unwrap(), Some((0, 0, Vec::new())));
     assert_eq!(hub_export(&file, &mut |_| Ok(())).unwrap(), 1);
@@ -324,8 +335,8 @@ impl Site {
         let (reader, name) = (self.reader(), HubName::new(hub));
         let mut children = Vec::new();
         for debt in reader.owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
-            match reader.store_delivery(&name, &debt.event, debt.body.as_deref()).unwrap().unwrap() {
-                StoreDelivery::Event(event) => children.push(event.child_id),
+            match reader.store_delivery((&name, &self.ledger.default_hub()), &debt.event, debt.body.as_deref()).unwrap().unwrap() {
+                StoreDelivery::Event(event, _) => children.push(event.child_id),
                 StoreDelivery::Moved(moved) => children.extend(moved.earlier.iter().chain([&moved.event]).map(|event| event.child_id)),
                 StoreDelivery::Births(_) => {}
             }
@@ -364,4 +375,275 @@ async fn a_merge_shows_a_hidden_childs_history_to_no_hub_that_had_it_not() {
     site.file("pas", "9990000018", 5, "SW", a40("B1")).await;
     assert!(site.told_of("NE").contains(&other), "its own hub hears what became of it");
     assert!(!site.told_of("SW").contains(&other), "the other hub had nothing of it");
+}
+
+/// The stores of both hubs, paid with all that is owed.
+impl Site {
+    /// What `hub`'s store has of its one child after all that is owed was paid: role, number of relations' identifiers, events.
+    async fn paid(&self, hub: &str) -> Vec<String> {
+        let (reader, name, file) = (self.reader(), HubName::new(hub), self.folder.path().join(format!("{hub}.db")));
+        let mut deliveries = Vec::new();
+        for debt in reader.owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
+            let delivery = reader.store_delivery((&name, &self.ledger.default_hub()), &debt.event, debt.body.as_deref());
+            deliveries.push(delivery.unwrap().unwrap());
+        }
+        HubStore::open(&file).unwrap().deliver(&deliveries).unwrap();
+        let mut told = Vec::new();
+        hub_export(&file, &mut |line| {
+            let ids = |of: &Value| of["relations"].as_array().into_iter().flatten().filter(|one| one["identifiers"].is_array()).count();
+            let last = line["events"].as_array().unwrap().last().unwrap()["statement"]["child"].clone();
+            told.push(format!("{} record {} event {}", line["role"].as_str().unwrap(), ids(&line["record"]), ids(&last)));
+            Ok(())
+        })
+        .unwrap();
+        told
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_child_that_nobody_is_responsible_for_a_former_hub_sees_no_other_persons_identifiers() {
+    let mut site = Site::new();
+    let mother = json!([{ "kind": "12", "identifiers": [{ "value": "M1", "system": "urn:v2:RAX", "type": "PI" }] }]);
+    site.file("maternity", "9990000018", 5, "SW", json!({ "child": { "relations": mother } })).await;
+    assert_eq!(site.paid("SW").await, ["responsible record 1 event 1"]);
+    // It lives nowhere that anybody knows: the default hub works on it.
+    let nowhere = json!({ "event": { "kind": "address" }, "child": { "addresses": [{ "use": "home", "postcode": "ZZ99 3VZ" }] } });
+    site.file("pas", "9990000018", 5, "SW", nowhere).await;
+    assert_eq!(site.owed(), ["ne transfer_in", "sw transfer_out"]);
+    let result = json!({ "event": { "kind": "hearing", "may_create": false }, "child": { "addresses": [], "relations": mother } });
+    site.file("lab", "9990000018", 5, "SW", result).await;
+    assert_eq!(site.owed(), ["ne -", "sw -"], "it left 28 days ago at most");
+    assert_eq!(site.paid("NE").await, ["responsible record 1 event 1"], "the default hub works on it");
+    assert_eq!(site.paid("SW").await, ["former record 0 event 0"], "the hub that it left is told the result, and nobody else's number");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_says_that_its_child_is_hidden_tells_a_former_hub_no_place() {
+    let mut site = Site::new();
+    site.file("maternity", "9990000018", 5, "SW", json!({})).await;
+    site.file("pas", "9990000018", 5, "NE", json!({ "event": { "kind": "address" } })).await;
+    let hidden = json!({ "event": { "kind": "hearing", "may_create": false },
+        "child": { "flags": { "local_hiding": true }, "addresses": [{ "use": "home", "postcode": "E8 1AA" }] } });
+    site.file("lab", "9990000018", 5, "NE", hidden).await;
+    assert_eq!(site.owed().len(), 2);
+    let (reader, file) = (site.reader(), site.folder.path().join("SW.db"));
+    site.paid("SW").await;
+    drop(reader);
+    let mut text = String::new();
+    hub_export(&file, &mut |line| {
+        text = line.to_string();
+        Ok(())
+    })
+    .unwrap();
+    assert!(text.contains("hearing") && !text.contains("E8 1AA"), "{text}");
+}
+
+impl Site {
+    /// Damages what is on record of the child with this NHS number, or mends it with what was there.
+    async fn record_of(&self, nhs: &str, record: Vec<u8>) -> Vec<u8> {
+        let child = self.reader().children_by_identifier(nhs).unwrap()[0];
+        self.ledger
+            .act_for(move |connection, _| {
+                let was =
+                    connection.query_row("SELECT record FROM child WHERE uuid = ?1", [child.0.as_bytes().as_slice()], |row| row.get(0))?;
+                connection.execute("UPDATE child SET record = ?2 WHERE uuid = ?1", rusqlite::params![child.0.as_bytes(), record])?;
+                Ok(was)
+            })
+            .await
+            .unwrap()
+    }
+
+    fn child(&self, nhs: &str) -> String {
+        self.reader().children_by_identifier(nhs).unwrap()[0].to_string()
+    }
+
+    fn hub_of(&self, nhs: &str) -> String {
+        let child = self.reader().children_by_identifier(nhs).unwrap()[0];
+        let periods = self.reader().hub_history(child).unwrap();
+        periods
+            .iter()
+            .map(|one| format!("{} {}{}{}", one.hub, one.basis, if one.reason.is_empty() { "" } else { ", " }, one.reason))
+            .collect::<Vec<_>>()
+            .join(" | ")
+    }
+
+    /// Open items about records that cannot be read: the children.
+    fn unreadable(&self) -> Vec<String> {
+        let items = self.reader().identity_items(clock::now()).unwrap();
+        items.into_iter().filter(|item| item.kind == "record-unreadable").filter_map(|item| item.child).collect()
+    }
+}
+
+/// What a damaged page leaves of a record.
+fn damaged() -> Vec<u8> {
+    b"{\"child\":{\"names\":[{\"family\":\"EXAM".to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_read_is_named_and_keeps_nobody_else_from_the_births_list() {
+    let mut site = Site::new();
+    site.file("maternity", "9990000018", 1, "SW", json!({})).await;
+    site.file("maternity", "9990000026", 1, "SW", json!({})).await;
+    let whole = site.record_of("9990000018", damaged()).await;
+    let (day, now) = ("2026-01-05".parse().unwrap(), clock::now());
+    let listed = site.ledger.list_births(day, now, now).await.unwrap();
+    let broken = site.child("9990000018");
+    assert_eq!((listed.lists, listed.unread), (2, vec![broken.clone()]));
+    assert_eq!(site.listed("2026-01-05", "SW"), ["here 26"]);
+    let named = |hub: &str| site.reader().births_list(hub, "2026-01-05").unwrap().unwrap().unread;
+    assert_eq!((named("SW").len(), named("SW")[0].child.clone(), named("NE").len()), (1, broken.clone(), 0), "its own hub looks at it");
+    assert_eq!(site.unreadable(), [broken.as_str()]);
+    // The next day it is named again and asked about once; mended it stands on the list of that day.
+    assert_eq!(site.list("2026-01-06", "SW").await, Vec::<String>::new());
+    assert_eq!(site.unreadable().len(), 1);
+    site.record_of("9990000018", whole).await;
+    assert_eq!(site.list("2026-01-07", "SW").await, ["here 18"]);
+    assert_eq!(site.list("2026-01-08", "SW").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_read_stops_nobody_elses_decision_and_no_job_over_all_children() {
+    let mut site = Site::new();
+    for nhs in ["9990000018", "9990000026", "9990000034"] {
+        site.file("maternity", nhs, 1, "NE", json!({})).await;
+    }
+    let tomorrow = clock::now().checked_add(24.hours()).unwrap();
+    let from = crate::failsafe::day::date_of(tomorrow);
+    for nhs in ["9990000018", "9990000026"] {
+        let child = site.reader().children_by_identifier(nhs).unwrap()[0];
+        let act = AssignAct { child, hub: Some(HubName::new("SW")), from: Some(from), dry_run: false };
+        site.ledger.assign(act, "a test", clock::now()).await.unwrap();
+    }
+    let whole = site.record_of("9990000018", damaged()).await;
+    let broken = site.child("9990000018");
+    let applied = site.ledger.apply_overrides(tomorrow).await.unwrap();
+    assert_eq!((applied.count, applied.unread), (2, vec![broken.clone()]));
+    assert_eq!(site.hub_of("9990000026"), "NE address | SW manual, a test");
+    assert!(!site.reader().is_override_due(from).unwrap(), "it is not tried four times a second");
+    assert_eq!(site.unreadable(), [broken.as_str()]);
+
+    // Everybody is looked at: the others by other hubs.
+    let plan = site.reader().reassign_plan(&site.other_hubs(), from).unwrap();
+    assert_eq!((plan.looked, plan.moved, plan.unread), (3, 1, vec![broken.clone()]));
+    let job = site.ledger.begin_reassign("a test", tomorrow).await.unwrap();
+    while site.ledger.job_batch(tomorrow).await.unwrap() {}
+    let jobs = site.reader().jobs().unwrap();
+    assert_eq!((jobs[0].job, jobs[0].state.as_str(), jobs[0].looked, &jobs[0].unread), (job, "done", 3, &vec![broken]));
+
+    // The decision is not lost: mended, it is applied on the next day.
+    site.record_of("9990000018", whole).await;
+    assert!(site.ledger.end_newborns(from, tomorrow).await.unwrap().done);
+    assert_eq!(site.ledger.apply_overrides(tomorrow).await.unwrap().count, 1);
+    assert_eq!(site.hub_of("9990000018"), "NE address | SW manual, a test");
+}
+
+impl Site {
+    /// The same hubs, each with the area of the other.
+    fn other_hubs(&self) -> Directory {
+        let swapped = HUBS.replace("E09000012", "X").replace("E09000032", "E09000012").replace("\"X\"", "\"E09000032\"");
+        Directory::load(&swapped, "hubs.toml", &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap()
+    }
+
+    /// Ends the days from today until in `days` days, as one that stood still until then does. Gives how many were looked at and changed.
+    async fn days_end(&self, days: i64) -> (usize, usize) {
+        let now = clock::now().checked_add((days * 24).hours()).unwrap();
+        let (mut looked, mut changed) = (0, 0);
+        for day in 0..=days {
+            let day = crate::failsafe::day::date_of(clock::now()).checked_add(day.days()).unwrap();
+            let ended = self.ledger.end_newborns(day, now).await.unwrap();
+            assert!(ended.done);
+            (looked, changed) = (looked + ended.looked, changed + ended.changed);
+        }
+        (looked, changed)
+    }
+}
+
+/// A mother whose practice or home decides; the baby has none of its own.
+fn mother_in(hub: &str) -> Value {
+    json!({ "child": { "addresses": [], "relations": [{ "kind": "12", "address": { "use": "home", "la_gss": la(hub) } }] } })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_28_days_end_the_mothers_home_decides_no_longer_and_the_day_is_done_once() {
+    let mut site = Site::new();
+    let mut hers = mother_in("SW");
+    merge(&mut hers, &born_in("R1H"));
+    site.file("maternity", "9990000018", 26, "", hers.clone()).await;
+    site.file("maternity", "9990000026", 3, "", hers).await;
+    assert_eq!(site.hub_of("9990000018"), "SW mother_address");
+    assert_eq!(site.days_end(1).await, (0, 0), "27 days old tomorrow");
+    assert_eq!(site.days_end(2).await, (1, 1), "28 days old: looked at, and nobody else is");
+    assert_eq!(site.hub_of("9990000018"), "SW mother_address | NE default, the first 28 days have ended");
+    assert_eq!(site.days_end(2).await, (0, 0), "the same days again look at nobody");
+    assert_eq!(site.hub_of("9990000026"), "SW mother_address");
+    // It holds since the day began, and both stores are told as of any other move.
+    let child = site.reader().children_by_identifier("9990000018").unwrap()[0];
+    let since = site.reader().hub_history(child).unwrap()[1].from.clone();
+    let day = crate::failsafe::day::date_of(clock::now()).checked_add(2.days()).unwrap();
+    assert_eq!(since, crate::failsafe::day::start_of(day).to_string());
+    let told: Vec<String> = ["SW", "NE"].into_iter().flat_map(|hub| site.ways(hub)).collect();
+    assert_eq!(told, ["SW transfer_out", "NE transfer_in"]);
+    let entries = site.reader().entries(&EntryFilter { kind: Some("hub-newborns".into()), ..EntryFilter::default() }).unwrap();
+    assert_eq!(entries.len(), 1);
+    let account = site.reader().reconcile(None, None).unwrap();
+    assert_eq!((account.unaccounted, account.unaccounted_debts), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_on_which_the_broker_stood_still_are_caught_up_and_each_child_is_looked_at_once() {
+    let mut site = Site::new();
+    for (nhs, age) in [("9990000018", 27), ("9990000026", 25), ("9990000034", 10), ("9990000042", 28)] {
+        let mut outside = born_in("R1H");
+        merge(&mut outside, &json!({ "event": { "kind": "person" } }));
+        site.file("pas", nhs, age, "elsewhere", outside).await;
+    }
+    let copies = |nhs: &str| {
+        let child = site.reader().children_by_identifier(nhs).unwrap()[0];
+        site.reader().hub_history(child).unwrap().last().unwrap().interested.join(" ")
+    };
+    assert_eq!((copies("9990000018").as_str(), copies("9990000042").as_str()), ("NE", ""), "the hospital's hub, in the first 28 days");
+    assert_eq!(site.days_end(5).await, (2, 2));
+    assert_eq!((copies("9990000018").as_str(), copies("9990000026").as_str(), copies("9990000034").as_str()), ("", "", "NE"));
+    assert_eq!(site.ways("NE"), ["NE copy_out", "NE copy_out"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_date_of_birth_that_is_corrected_moves_the_end_of_the_28_days_and_an_unreadable_record_stops_no_other() {
+    let mut site = Site::new();
+    for nhs in ["9990000018", "9990000026"] {
+        site.file("maternity", nhs, 27, "", mother_in("SW")).await;
+    }
+    let mut corrected = mother_in("SW");
+    merge(&mut corrected, &json!({ "event": { "kind": "person", "national": true } }));
+    site.file("spine", "9990000018", 26, "", corrected).await;
+    let whole = site.record_of("9990000026", damaged()).await;
+    assert_eq!(site.days_end(1).await, (0, 0), "the one is 27 days old tomorrow, the other cannot be read");
+    assert_eq!(site.unreadable(), [site.child("9990000026")]);
+    site.record_of("9990000026", whole).await;
+    assert_eq!(site.days_end(2).await, (2, 2));
+    assert!(site.hub_of("9990000026").ends_with("UNKNOWN default, the first 28 days have ended"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newborns_of_an_older_ledger_are_known_after_the_next_start() {
+    let mut site = Site::new();
+    site.file("maternity", "9990000018", 27, "", mother_in("SW")).await;
+    let sql = "DELETE FROM newborn; DELETE FROM meta WHERE key = 'newborns_through'";
+    site.ledger.act_for(move |connection, _| connection.execute_batch(sql)).await.unwrap();
+    site.ledger.close().await;
+    let site = Site { ledger: Site::open(site.folder.path()), ..site };
+    assert_eq!(site.days_end(1).await, (1, 1));
+}
+
+impl Site {
+    /// The moves that `hub`'s store is told of.
+    fn ways(&self, hub: &str) -> Vec<String> {
+        let mut ways = Vec::new();
+        for debt in self.reader().owed(&format!("hub-{}", hub.to_lowercase()), 0, 1_000).unwrap() {
+            let way =
+                debt.body.and_then(|body| Some(serde_json::from_slice::<Value>(&body).unwrap()["transfer"]["way"].as_str()?.to_owned()));
+            ways.extend(way.map(|way| format!("{hub} {way}")));
+        }
+        ways
+    }
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::aggregates::{self, Standing};
 use super::births::BirthsList;
 use super::event_row;
-use super::filing::for_hub;
+use super::filing::{for_hub, word};
 use super::reader::LedgerReader;
 use super::rows::{HubPeriod, StoreError};
 use crate::canon::{EventKind, HubAssignment};
@@ -124,13 +124,13 @@ impl Role {
         }
     }
 
-    /// What `hub` is for a child whose record says this of its hubs.
-    pub fn of(assignment: Option<&HubAssignment>, hub: &HubName) -> Self {
+    /// What `hub` is for a child whose record says this of its hubs. `default`: the hub that works on what nobody is responsible for;
+    /// of such a child every other one is at most told what it may know (routing rules, section 3).
+    pub fn of(assignment: Option<&HubAssignment>, hub: &HubName, default: &HubName) -> Self {
         match assignment {
             Some(assignment) if assignment.hub == *hub => Self::Responsible,
+            Some(assignment) if assignment.hub.as_str() == HubName::UNKNOWN && hub == default => Self::Responsible,
             Some(assignment) if assignment.interested.contains(hub) => Self::Interested,
-            // The default hub works on what nobody is responsible for.
-            Some(assignment) if assignment.hub.as_str() == HubName::UNKNOWN => Self::Responsible,
             _ => Self::Former,
         }
     }
@@ -155,8 +155,8 @@ impl Beside {
 /// What is delivered to a hub's store.
 #[derive(Clone, Debug)]
 pub enum StoreDelivery {
-    /// An event with the record after it.
-    Event(Box<FiledEvent>),
+    /// An event with the record after it, as the hub may see it, and what the hub is for the child; none where nobody knows whose store it is.
+    Event(Box<FiledEvent>, Option<Role>),
     /// A move with all that it brings.
     Moved(Box<Moved>),
     /// The births of a day, and what else a hub looks at daily.
@@ -167,7 +167,7 @@ impl StoreDelivery {
     /// How many events are in it.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Event(_) => 1,
+            Self::Event(..) => 1,
             Self::Moved(moved) => 1 + moved.earlier.len(),
             Self::Births(list) => 1 + list.births.len(),
         }
@@ -226,7 +226,8 @@ impl Moving<'_> {
         }
         for hub in self.left_lately(connection, event)? {
             if !told.iter().any(|(known, _)| *known == hub) {
-                told.push((hub, None));
+                let body = for_hub(event, &hub, (self.route, self.directory)).map(|told| Beside::Told(Box::new(told)).bytes());
+                told.push((hub, body));
             }
         }
         Ok(told)
@@ -263,7 +264,7 @@ impl Moving<'_> {
             way,
             from: self.before.map(|before| before.hub.to_string()).unwrap_or_default(),
             to: if is_hidden { String::new() } else { self.route.hub.to_string() },
-            basis: basis_word(self.route),
+            basis: word(&self.route.basis),
             at: super::reader::moment(self.at_us),
             role,
             child: event.child_id.to_string(),
@@ -303,7 +304,7 @@ impl Moving<'_> {
         connection.prepare_cached(sql)?.execute(params![
             self.child,
             self.route.hub.as_str(),
-            basis_word(self.route),
+            word(&self.route.basis),
             interested.join(" "),
             self.before.map_or("", |before| before.hub.as_str()),
             self.at_us,
@@ -336,29 +337,25 @@ fn events_of(connection: &Connection, child: i64, row: i64) -> rusqlite::Result<
     connection.prepare_cached(sql)?.query_map([child, row], |row| row.get(0))?.collect()
 }
 
-fn basis_word(assignment: &HubAssignment) -> String {
-    serde_json::to_value(assignment.basis).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 impl LedgerReader {
-    /// What a debt to a hub's store delivers, as this hub may see it. The inner error says why it cannot be read.
+    /// What a debt to a hub's store delivers, as this hub may see it; `default` as for [`Role::of`]. The inner error says why it cannot
+    /// be read.
     pub fn store_delivery(
         &self,
-        hub: &HubName,
+        (hub, default): (&HubName, &HubName),
         event: &[u8],
         beside: Option<&[u8]>,
     ) -> Result<Result<StoreDelivery, &'static str>, StoreError> {
         let event_of = |bytes: &[u8]| serde_json::from_slice::<FiledEvent>(bytes).ok();
+        let alone = |event: FiledEvent| {
+            let role = Role::of(event.record.hub.as_ref(), hub, default);
+            StoreDelivery::Event(Box::new(seen_by(role, event)), Some(role))
+        };
         let Some(beside) = beside else {
-            let seen = event_of(event).map(|event| (Role::of(event.record.hub.as_ref(), hub), event));
-            let seen = seen.map(|(role, event)| StoreDelivery::Event(Box::new(seen_by(role, event))));
-            return Ok(seen.ok_or("the filed event cannot be read"));
+            return Ok(event_of(event).map(alone).ok_or("the filed event cannot be read"));
         };
         match serde_json::from_slice::<Beside>(beside) {
-            Ok(Beside::Told(told)) => {
-                let role = Role::of(told.record.hub.as_ref(), hub);
-                Ok(Ok(StoreDelivery::Event(Box::new(seen_by(role, *told)))))
-            }
+            Ok(Beside::Told(told)) => Ok(Ok(alone(*told))),
             Ok(Beside::Births(list)) => Ok(Ok(StoreDelivery::Births(Box::new(list)))),
             Ok(Beside::Transfer(transfer)) => {
                 let read = |bytes: &[u8]| event_of(bytes).map(|event| seen_by(transfer.role, event));
@@ -384,10 +381,7 @@ impl LedgerReader {
                 Ok(Ok(StoreDelivery::Moved(Box::new(Moved { transfer, id, event, filed, earlier, items }))))
             }
             // As it was kept before moves were known.
-            Err(_) => match event_of(beside) {
-                Some(told) => Ok(Ok(StoreDelivery::Event(Box::new(told)))),
-                None => Ok(Err("what is to be delivered cannot be read")),
-            },
+            Err(_) => Ok(event_of(beside).map(alone).ok_or("what is to be delivered cannot be read")),
         }
     }
 
@@ -475,11 +469,16 @@ mod tests {
 
     #[test]
     fn what_a_hub_is_for_a_child_is_read_from_its_record() {
-        let role = |hub: &str, interested: &[&str], ours: &str| Role::of(Some(&assigned(hub, interested)), &HubName::new(ours));
+        let role = |hub: &str, interested: &[&str], ours: &str| {
+            Role::of(Some(&assigned(hub, interested)), &HubName::new(ours), &HubName::new("NE"))
+        };
         assert_eq!(role("NE", &["SW"], "NE"), Role::Responsible);
         assert_eq!(role("NE", &["SW"], "SW"), Role::Interested);
         assert_eq!(role("NE", &["SW"], "SE"), Role::Former);
         assert_eq!(role("OUT", &["SW"], "SE"), Role::Former);
+        assert_eq!(role("OUT", &[], "NE"), Role::Former);
         assert_eq!(role("UNKNOWN", &[], "NE"), Role::Responsible);
+        assert_eq!(role("UNKNOWN", &[], "SW"), Role::Former);
+        assert_eq!(role("UNKNOWN", &["SW"], "SW"), Role::Interested);
     }
 }

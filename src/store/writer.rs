@@ -34,7 +34,7 @@ use super::retry::{self, ReadAgain};
 use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
-use crate::names::{BundleHash, DestinationName, Seq};
+use crate::names::{BundleHash, DestinationName, HubName, Seq};
 use crate::outbox::Settlement;
 
 /// Appends that may wait before the writer; one more waits in its sender's connection.
@@ -333,8 +333,9 @@ impl Ledger {
         }
     }
 
-    pub(super) fn rules(&self) -> FilingRules {
-        self.shared.rules.clone()
+    /// The hub that works on what nobody is responsible for, by the directory of now.
+    pub fn default_hub(&self) -> HubName {
+        self.shared.rules.directory.load().default_hub()
     }
 
     pub(super) fn reads_again(&self) -> Option<ReadAgain> {
@@ -358,6 +359,16 @@ impl Ledger {
         &self,
         act: impl FnOnce(&Connection, &FilingRules) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let outcome = self.act_quietly(act).await?;
+        self.debts_were_made();
+        Ok(outcome)
+    }
+
+    /// [`Ledger::act_for`], where no debts are made or the caller says so.
+    pub(super) async fn act_quietly<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Connection, &FilingRules) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let rules = self.shared.rules.clone();
         self.act(Box::new(move |connection| {
@@ -365,7 +376,6 @@ impl Ledger {
             Ok(())
         }))
         .await?;
-        self.debts_were_made();
         told.await.map_err(|_| StoreError { text: "the act did not come to its end".into(), exit: 70 })
     }
 

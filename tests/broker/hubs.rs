@@ -38,7 +38,7 @@ pub fn lives(control_id: &str, child: usize, at: &str, hub: &str) -> String {
 /// The children of a hub's store, by the value of the first NHS number.
 pub fn store(data: &Path, hub: &str) -> BTreeMap<String, Value> {
     let mut children = BTreeMap::new();
-    hub_export(&data.join(format!("hub-{}.db", hub.to_lowercase())), &mut |child| {
+    hub_export(data.join(format!("hub-{}.db", hub.to_lowercase())), &mut |child| {
         let number = child["record"]["identifiers"][0]["value"].as_str().unwrap_or_default().to_owned();
         assert!(children.insert(number, child).is_none(), "a child stands once in a store");
         Ok(())
@@ -163,16 +163,16 @@ async fn where_a_hidden_child_went_only_its_new_hub_is_told() {
 // ---- a broker that is a process, with a clock of its own ------------------------------------------------------------------
 
 /// A broker with a configuration, a mappings folder and a test clock in a folder; the process can be killed and started again.
-struct Process {
+pub struct Process {
     folder: tempfile::TempDir,
     mllp: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     process: Option<Child>,
 }
 
 impl Process {
     /// `clock`: the time at which it is; none on real time.
-    fn new(clock: Option<&str>, more: &str) -> Self {
+    pub fn new(clock: Option<&str>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         copy(&root.join("mappings"), &folder.path().join("mappings"));
@@ -201,7 +201,7 @@ impl Process {
         std::fs::rename(part, file).unwrap();
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
@@ -210,7 +210,7 @@ impl Process {
     }
 
     /// Starts it and waits until it takes connections.
-    async fn start(&mut self) {
+    pub async fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_chis-broker"));
         self.process = Some(command.args(["run", "--config", &self.config()]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -235,7 +235,7 @@ impl Process {
         true
     }
 
-    async fn send(&self, messages: &[String]) {
+    pub async fn send(&self, messages: &[String]) {
         let mut line = Line::open(self.mllp).await;
         for message in messages {
             assert_eq!(line.exchange(message.as_bytes()).await.code, "AA");
@@ -245,8 +245,16 @@ impl Process {
     }
 
     /// What a command prints, with its exit code.
-    fn command(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_chis-broker")).args(arguments).output().unwrap();
+    pub fn command(&self, arguments: &[&str]) -> (i32, Value) {
+        self.command_with(arguments, "")
+    }
+
+    /// The same, where `input` is said on standard input.
+    pub fn command_with(&self, arguments: &[&str], input: &str) -> (i32, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chis-broker"));
+        let mut process = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut process.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
         (output.status.code().unwrap(), value)
@@ -494,4 +502,47 @@ async fn a_half_written_directory_is_refused_with_its_line_and_the_old_one_goes_
     std::fs::write(&file, &whole).unwrap();
     let (code, report) = broker.command(&["directories", "check", "--config", &broker.config(), "--json"]);
     assert_eq!((code, &report["authorities"], &report["authorities_missing"]), (0, &Value::from(33), &Value::from(Vec::<String>::new())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hospitals_hub_of_a_child_outside_hears_no_more_when_the_28_days_end_also_where_the_broker_stood_still_on_that_day() {
+    let mut broker = Process::new(Some("2026-01-24T10:00:00Z"), "");
+    broker.start().await;
+    let later =
+        born("B2", "06-twin-two-a01-birth.hl7", "EX2 5SE").replace("|||20260120", "|||20260122").replace("||20260120", "||20260122");
+    assert!(later.contains("||20260122"), "{later}");
+    broker.send(&[born("B1", "05-twin-one-a01-birth.hl7", "EX2 5SE"), later]).await;
+    let roles = |broker: &Process| -> Vec<String> {
+        let mut roles: Vec<String> = store(&broker.data(), "NE")
+            .values()
+            .map(|child| format!("{} {}", child["record"]["birth"]["date"]["value"].as_str().unwrap(), child["role"].as_str().unwrap()))
+            .collect();
+        roles.sort();
+        roles
+    };
+    assert_eq!(roles(&broker), ["2026-01-20 interested", "2026-01-22 interested"]);
+    broker.set_clock("2026-02-16T23:59:00Z");
+    broker.send(&[lives("A1", 1, "20260216101500", "SW")]).await;
+    assert_eq!(roles(&broker), ["2026-01-20 interested", "2026-01-22 interested"], "27 days old");
+    broker.set_clock("2026-02-17T00:10:00Z");
+    broker.until("the first has no hospital any more", async |broker| roles(broker)[0] == "2026-01-20 former").await;
+    assert_eq!(roles(&broker)[1], "2026-01-22 interested", "26 days old");
+    // Nobody is here on the 19th.
+    broker.kill();
+    broker.set_clock("2026-02-22T09:00:00Z");
+    broker.start().await;
+    broker.until("the second has none either", async |broker| roles(broker)[1] == "2026-01-22 former").await;
+    let account = settled(&broker.data()).await;
+    assert_eq!((account.unaccounted, account.undelivered), (0, 0));
+
+    let reader = LedgerReader::open(&broker.data()).unwrap();
+    let ended = reader.entries(&EntryFilter { kind: Some("hub-newborns".into()), ..EntryFilter::default() }).unwrap();
+    assert_eq!(ended.len(), 2, "one entry for each day on which a hub changed, and none for the others");
+    for (child, day) in store(&broker.data(), "NE").values().zip(["2026-02-17", "2026-02-19"]) {
+        assert_eq!(ways(child).last().map(String::as_str), Some("copy_out OUT>OUT"));
+        let id = chis_broker::names::ChildId(child["child"].as_str().unwrap().parse().unwrap());
+        let last = reader.hub_history(id).unwrap().pop().unwrap();
+        assert_eq!((last.hub.as_str(), last.interested.len(), last.from), ("OUT", 0, format!("{day}T00:00:00Z")));
+        assert_eq!(last.reason, "the first 28 days have ended");
+    }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use chis_broker::broker::{Operations, Running};
 use chis_broker::names::{ChildId, Seq};
 use chis_broker::store::{DeskAct, Effect, LedgerReader, StoreError, hub_export};
+use serde_json::Value;
 
+use crate::hubs::Process;
 use crate::world::{Line, broker, settled};
 
 /// A message of RJ1: `A28 mrn=A nhs=9990000026 order=1 mother=M1 sex=1 @NE > B`.
@@ -103,7 +105,7 @@ impl World {
 /// Children in the store of a hub, with their status.
 fn store(data: &Path, hub: &str) -> Vec<(String, String)> {
     let mut seen = Vec::new();
-    hub_export(&data.join(format!("hub-{hub}.db")), &mut |child| {
+    hub_export(data.join(format!("hub-{hub}.db")), &mut |child| {
         seen.push((child["child"].as_str().unwrap().to_owned(), child["record"]["status"].as_str().unwrap_or_default().to_owned()));
         Ok(())
     })
@@ -195,7 +197,7 @@ async fn a_result_for_a_sealed_child_is_in_the_list_of_its_role_and_reaches_nobo
     let child = world.child(born);
     assert!(world.decide(DeskAct::Seal { child }).await.unwrap().done);
     // The store of the hub is told that it is sealed, and shows nothing of it.
-    hub_export(&world.data.path().join("hub-se.db"), &mut |line| {
+    hub_export(world.data.path().join("hub-se.db"), &mut |line| {
         assert_eq!(line["record"]["status"], "sealed");
         assert!(!line.to_string().contains("SAMPLE") && !line.to_string().contains("9990000026"), "{line}");
         Ok(())
@@ -219,7 +221,7 @@ async fn the_hub_that_a_restricted_child_leaves_sees_that_it_left_and_not_where_
     let record = world.reader().child(world.child(born)).unwrap().unwrap().record;
     assert_eq!((record["flags"]["sensitivity"].as_str(), record["hub"]["hub"].as_str()), (Some("restricted"), Some("NE")), "{record}");
     for (hub, knows) in [("ne", true), ("se", false)] {
-        hub_export(&world.data.path().join(format!("hub-{hub}.db")), &mut |line| {
+        hub_export(world.data.path().join(format!("hub-{hub}.db")), &mut |line| {
             assert_eq!(line.to_string().contains("E8 4RP"), knows, "{hub}: {line}");
             assert_eq!(line["record"]["hub"]["hub"], "NE", "{hub}");
             Ok(())
@@ -245,4 +247,54 @@ async fn a_mothers_own_messages_move_her_links_and_never_her_baby() {
     world.send(&grown(adt(3, "A31 mrn=M2 @NE"))).await;
     assert_eq!(world.kinds().len(), 1);
     world.end().await;
+}
+
+/// An A24 or A37 of RJ1: these two numbers are one person's, or two persons'.
+fn two_persons(control: &str, event: &str, at: &str, mrn: &str, other: &str) -> String {
+    format!(
+        "MSH|^~\\&|PAS|RJ1|ROUTE|ROUTE|{at}||ADT^{event}|{control}|P|2.4|||||GBR|UNICODE UTF-8\rEVN||{at}||||{at}\r\
+         PID|1||{mrn}^^^RJ1^PI||SAMPLE^BABY^^^^^L||20260105|2\rPID|2||{other}^^^RJ1AE^PI||SAMPLE^BABY^^^^^L||20260105|2\r"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_sees_what_an_unlink_left_to_look_at_and_takes_a_number_off_by_command_after_having_seen_the_effect() {
+    // Its tasks are entries too, and come by the clock.
+    let mut broker = Process::new(None, "[failsafe]\nwatch = false\n");
+    broker.start().await;
+    let baby = adt(1, "A28 mrn=T1 nhs=9990000042");
+    let ids = |number: &str| format!("{number}^^^RJ1AE^PI");
+    broker
+        .send(&[baby, two_persons("L1", "A24", "20260108100000", "T1", "AE1"), two_persons("L2", "A24", "20260108110000", "T1", "AE2")])
+        .await;
+    broker.send(&[result("R1", &ids("AE1"), "26N1"), result("R2", &ids("AE2"), "26N2")]).await;
+    broker.send(&[two_persons("U1", "A37", "20260112120000", "T1", "AE1")]).await;
+    let admin = format!("http://{}", broker.admin);
+    let say = |arguments: &[&str]| broker.command(&[arguments, &["--admin", &admin, "--json"]].concat());
+    let reviews = || -> Vec<String> {
+        let (_, held) = say(&["held", "list"]);
+        let word = |row: &Value, key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
+        held["reviews"].as_array().unwrap().iter().map(|row| format!("{} {}", word(row, "code"), word(row, "seq"))).collect()
+    };
+    assert_eq!(reviews(), ["alias-unlinked 4"], "the result that came under the number alone");
+    let reader = LedgerReader::open(&broker.data()).unwrap();
+    let child = reader.children_by_identifier("9990000042").unwrap()[0];
+    let ids_of = |reader: &LedgerReader| reader.child(child).unwrap().unwrap().record["identifiers"].to_string();
+    assert!(!ids_of(&reader).contains("AE1") && ids_of(&reader).contains("AE2"));
+    let facts = reader.child(child).unwrap().unwrap().aggregates;
+    assert_eq!(facts.iter().filter(|fact| fact.kind != "failsafe").count(), 2, "the facts stay");
+
+    // The other one by hand: shown first.
+    let name = child.to_string();
+    let command = ["identity", "unlink", &name, "--alias", "--reason", "the ward's list of 12 January", "--admin", &admin, "--json"];
+    let (exit, effect) = broker.command_with(&command, "AE2\n");
+    assert_eq!((exit, effect["done"].as_bool()), (1, Some(false)), "{effect}");
+    assert!(effect["text"].to_string().contains("message 3 had linked") && ids_of(&reader).contains("AE2"), "{effect}");
+    let (exit, effect) = broker.command_with(&[&command[..], &["--yes"]].concat(), "AE2\n");
+    assert_eq!((exit, effect["done"].as_bool()), (0, Some(true)), "{effect}");
+    assert!(!ids_of(&reader).contains("AE2"));
+    assert_eq!(reviews(), ["alias-unlinked 4", "alias-unlinked 5"]);
+    // Whoever has the number now is somebody else.
+    broker.send(&[result("R3", &ids("AE2"), "26N3")]).await;
+    assert_eq!(reader.trace(Seq(8)).unwrap().unwrap().entry.reason, "unmatched");
 }

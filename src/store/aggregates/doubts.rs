@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{Part, Piece, Refusal, of_child, takes_back};
 use crate::canon::{ConditionOutcome, EventKind, Immunisation, ResultStatus, Statement, is_final};
@@ -263,7 +263,5 @@ fn listed(conditions: &BTreeSet<String>) -> String {
 }
 
 fn event(connection: &Connection, row: i64) -> rusqlite::Result<Option<FiledEvent>> {
-    let sql = "SELECT body FROM event WHERE id = ?1";
-    let body: Option<Vec<u8>> = connection.prepare_cached(sql)?.query_row([row], |row| row.get(0)).optional()?;
-    Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    Ok(event_row::body(connection, row)?.and_then(|body| serde_json::from_slice(&body).ok()))
 }

@@ -101,6 +101,7 @@ impl Desk<'_> {
         let effect = match &self.asked.act {
             DeskAct::Link { survivor, other, although_numbers_differ } => self.link(*survivor, *other, *although_numbers_differ),
             DeskAct::Unlink { other } => self.unlink(*other),
+            DeskAct::Detach { child, system, value } => self.detach(*child, (system.as_deref(), value)),
             DeskAct::Apart { one, other } => self.apart(*one, *other),
             DeskAct::File { seq, under } => self.file(*seq, *under),
             DeskAct::Discard { seq } => self.discard(*seq),
@@ -215,6 +216,20 @@ impl Desk<'_> {
         self.effect(&[&parted.survivor, &gone], parted.owed, parted.text)
     }
 
+    fn detach(&self, child: ChildId, id: (Option<&str>, &str)) -> Result<Effect, Stopped> {
+        let row = self.row(child)?;
+        if row.record.child.status == Some(ChildStatus::Sealed) {
+            return Err(refused(77, "the record is sealed: it stays as it is").into());
+        }
+        if let Some(into) = row.record.child.merged_into {
+            return Err(refused(64, format!("this record is a part of {into}; name that one")).into());
+        }
+        let statement = Statement { event: header(EventKind::Merge), ..Statement::default() };
+        let evidence = [by_person("a person said that an identifier of this record is another person's")];
+        let detached = self.as_filed(&statement, |one| one.detach_by_hand(&row, id, &evidence))?;
+        self.effect(&[&row], detached.owed, detached.text)
+    }
+
     fn apart(&self, one: ChildId, other: ChildId) -> Result<Effect, Stopped> {
         let (a, b) = (self.row(one)?, self.row(other)?);
         if a.id == b.id {
@@ -249,7 +264,7 @@ impl Desk<'_> {
         }
         if statements.iter().any(|statement| !statement.identity_changes.is_empty()) {
             let text = format!(
-                "message {seq} merges or links identifiers: decide by `identity link` or `identity resolve --apart`, then discard it"
+                "message {seq} merges or links identifiers: decide by `identity link`, `identity unlink` or `identity resolve --apart-from`, then discard it"
             );
             return Err(refused(64, text).into());
         }

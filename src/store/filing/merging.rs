@@ -14,7 +14,7 @@
 
 use rusqlite::params;
 
-use super::{Failure, Held, One, Owed, json, location, move_status, unindexed};
+use super::{Failure, Filed, Held, One, Owed, json, location, move_status, unindexed};
 use crate::canon::{Child, ChildStatus, HubAssignment, Statement};
 use crate::clock;
 use crate::identity::{self, Change, Evidence, Record, Said};
@@ -33,12 +33,12 @@ const GO_OVER: [&str; 3] = ["aggregate", "safeguarding", "review"];
 
 impl One<'_> {
     /// Files a merge, renaming or link.
-    pub(super) fn change(&self) -> Result<Vec<DestinationName>, Failure> {
+    pub(super) fn change(&self) -> Result<Filed, Failure> {
         let index = Index(self.connection);
         let lost = || unindexed(identity::IndexError("the matched child has no record".into()));
         let known = |child: ChildId| index.by_id(child).map_err(unindexed)?.ok_or_else(lost);
         let said = self.said();
-        match identity::decide_change(self.statement, &index).map_err(unindexed)? {
+        let owed = match identity::decide_change(self.statement, &index).map_err(unindexed)? {
             Change::Known(child, evidence) => {
                 let row = known(child)?;
                 let (record, _) = identity::merge(Some(&row.record), &self.identifiers_alone(), &said);
@@ -52,8 +52,14 @@ impl One<'_> {
                 self.put(None, record, &said, &evidence, &[])
             }
             Change::Unite { survivor, other, evidence } => self.unite(&known(survivor)?, known(other)?, &said, &evidence),
+            Change::Detach { child, evidence } => {
+                let detached = self.unlink(&known(child)?, &said, &evidence)?;
+                let finding = |text: String| serde_json::json!({ "level": "info", "code": "identity-unlinked", "text": text });
+                return Ok(Filed { owed: detached.owed, findings: detached.text.into_iter().map(finding).collect() });
+            }
             Change::Held { code, text, evidence } => Err(Failure::Held(Held::Person { code: code.into(), text, evidence })),
-        }
+        }?;
+        Ok(Filed { owed, findings: Vec::new() })
     }
 
     /// What a merge says of the child that goes on: identifiers, and nothing of the person (HL7 messages, section 2, A40).
@@ -144,7 +150,7 @@ impl One<'_> {
     ) -> Result<Vec<DestinationName>, Failure> {
         let before = known.and_then(|row| row.record.child.hub.clone());
         let directory = self.rules.directory.load();
-        let today = clock::now().to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(clock::now());
         let route = directory.decide(&record.child, before.as_ref(), today);
         move_status(&mut record.child, &route);
         record.child.hub = Some(route.clone());
@@ -161,7 +167,7 @@ impl One<'_> {
         also: &[HubAssignment],
     ) -> Result<Vec<DestinationName>, Failure> {
         let directory = self.rules.directory.load();
-        let today = clock::now().to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(clock::now());
         let route = record.child.hub.clone().unwrap_or_else(|| directory.decide(&record.child, None, today));
         let before = Some(&route);
         self.keep(Some(known), record, &Owing { said, evidence, route: &route, before, also, directory: &directory, reason: "" })
@@ -188,7 +194,7 @@ impl One<'_> {
         self.tell_hubs(owing, &moving, &event, &mut owed)?;
         moving.note(self.connection, event.filed, owing.reason)?;
         movers::note_move(self.connection, self.rules, &moving, event.filed)?;
-        let (is_new, source, today) = (known.is_none(), event.source.as_str(), event.filed.to_zoned(self.rules.zone.clone()).date());
+        let (is_new, source, today) = (known.is_none(), event.source.as_str(), self.rules.today(event.filed));
         let (statement, record, now) = (self.statement, &event.record, event.filed);
         Heard { child: child_row, row: self.row, is_new, statement, source, record, now, today, superseded: false }.note(
             self.connection,
@@ -207,7 +213,7 @@ impl One<'_> {
             for destination in self.rules.destinations.iter() {
                 let is_the_hubs = matches!(&destination.recipient, Recipient::HubStore(other) if *other == hub);
                 if is_the_hubs && !owed.debts.iter().any(|(name, _)| *name == destination.name) {
-                    let role = Role::of(Some(assignment), &hub);
+                    let role = Role::of(Some(assignment), &hub, &owing.directory.default_hub());
                     let goes_over = event.record.status == Some(ChildStatus::Merged);
                     let beside = match goes_over {
                         true => transfers::of_a_merged_record(self.connection, moving, event, (&hub, role))?,

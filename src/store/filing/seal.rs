@@ -108,7 +108,7 @@ impl One<'_> {
         self.connection.execute(sql, params![row.id, row.version + 1, status, json(&record)?.into_bytes()])?;
         // A store hears that the record is sealed: no name, no number, no relation.
         let bare = Child { status: Some(ChildStatus::Sealed), hub: record.child.hub.clone(), ..Child::default() };
-        let today = clock::now().to_zoned(self.rules.zone.clone()).date();
+        let today = self.rules.today(clock::now());
         let route = record.child.hub.clone().unwrap_or_else(|| self.rules.directory.load().decide(&bare, None, today));
         let event = FiledEvent {
             event: EventId(Uuid::new_v5(&self.ledger, &event_row.to_be_bytes())),

@@ -20,7 +20,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Held, One, acts, json, unindexed};
-use crate::canon::{Child, HubAssignment, Identifier, Statement};
+use crate::canon::{Child, HubAssignment, Identifier, IdentityAct, Statement};
 use crate::clock;
 use crate::identity::ChildIndex as _;
 use crate::identity::{self, Evidence, Record, Said};
@@ -360,12 +360,24 @@ impl Placing {
     }
 
     fn place(&mut self, since: &Since) {
+        let said = &since.event.statement;
+        // What was taken off is on neither record again, whoever said so.
+        if let Some(change) = said.identity_changes.iter().find(|change| change.act == IdentityAct::Unlink) {
+            let by = Said { at_us: since.at_us, seq: since.event.seq.0, source: since.event.source.as_str().to_owned(), ..Said::default() };
+            for record in [&mut self.survivor, &mut self.other] {
+                let held =
+                    |id: &&Identifier| record.child.identifiers.iter().any(|own| (&own.system, &own.value) == (&id.system, &id.value));
+                let ids: Vec<Identifier> = change.prior.iter().filter(held).cloned().collect();
+                *record = identity::detach(record, &ids, &by);
+            }
+            self.sides.insert(since.row, Side::Survivor);
+            return;
+        }
         // What the broker wrote itself names nobody: it stays, and there is nothing to ask.
         if OWN_SOURCES.contains(&since.event.source.as_str()) {
             self.sides.insert(since.row, Side::Survivor);
             return;
         }
-        let said = &since.event.statement;
         let prior = said.identity_changes.iter().flat_map(|change| &change.prior);
         let ids: Vec<&Identifier> = said.child.identifiers.iter().chain(prior).collect();
         let has = |record: &Record| {

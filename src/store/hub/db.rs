@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql};
+use rusqlite::{Connection, ToSql};
 
 use super::super::StoreError;
 use super::super::schema::{self, broken};
@@ -156,9 +156,7 @@ impl Sqlite {
             return Err(StoreError { text: format!("there is no hub store at {}", file.display()), exit: 66 });
         }
         let failed = |error: rusqlite::Error| broken(file, &error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
-        schema::prepare(&connection, false).map_err(failed)?;
+        let connection = schema::open_to_read(file).map_err(failed)?;
         Ok(Self { connection, file: file.to_path_buf(), unfolded: 0 })
     }
 

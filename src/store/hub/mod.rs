@@ -46,8 +46,8 @@ use self::db::{Db, Sqlite, within};
 use self::postgres::Postgres;
 use self::write::Turn;
 use super::StoreError;
+use super::filing::word;
 use super::transfers::StoreDelivery;
-use crate::names::HubName;
 use crate::outbox::FiledEvent;
 
 /// Where a hub's store is.
@@ -128,24 +128,20 @@ impl HubStore {
 
     /// Applies events in their order, all in one durable transaction; what is known already is skipped.
     pub fn apply(&mut self, events: &[FiledEvent]) -> Result<(), StoreError> {
-        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()))).collect();
-        self.deliver(None, &deliveries)
+        let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()), None)).collect();
+        self.deliver(&deliveries)
     }
 
-    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped. `hub`: whose store it is.
+    /// Applies what is delivered in its order, all in one durable transaction; what is known already is skipped.
     /// After an error it is not known whether it was done: deliver it again.
-    pub fn deliver(&mut self, hub: Option<&HubName>, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
+    pub fn deliver(&mut self, deliveries: &[StoreDelivery]) -> Result<(), StoreError> {
         within(&mut *self.db, |db| {
-            let mut turn = Turn::begin(db, hub, deliveries)?;
+            let mut turn = Turn::begin(db, deliveries)?;
             deliveries.iter().try_for_each(|delivery| turn.apply(delivery))?;
             turn.end()
         })?;
         self.db.tidy(deliveries.iter().map(StoreDelivery::weight).sum())
     }
-}
-
-fn word<T: serde::Serialize>(enumeration: &T) -> String {
-    serde_json::to_value(enumeration).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn text<T: serde::Serialize + ?Sized>(part: &T) -> String {

@@ -395,6 +395,18 @@ impl HubReader {
         }
     }
 
+    /// The days whose births list came, and every row of the lists: day, section, child.
+    pub(in super::super) fn each_birth(
+        &mut self,
+        day: &mut dyn FnMut(String),
+        birth: &mut dyn FnMut((String, String, String)),
+    ) -> Result<(), StoreError> {
+        self.db.rows("SELECT day FROM births_day ORDER BY day", &[])?.iter().for_each(|row| day(row.text(0)));
+        let sql = "SELECT day, section, child_id FROM births_list ORDER BY day, section, child_id";
+        self.db.rows(sql, &[])?.iter().for_each(|row| birth((row.text(0), row.text(1), row.text(2))));
+        Ok(())
+    }
+
     pub(super) fn db(&mut self) -> &mut dyn Db {
         &mut *self.db
     }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::transfers::Moved;
+use super::super::transfers::{Moved, Role};
 use super::*;
 use crate::canon::{Child, Statement};
 use crate::failsafe::{Rules, Texts};
-use crate::names::{ChildId, EventId, Seq, SourceName};
+use crate::names::{ChildId, EventId, HubName, Seq, SourceName};
 use crate::store::BirthsList;
 
 #[path = "../../../tests/support/postgres.rs"]
@@ -29,8 +29,10 @@ fn both(test: impl Fn(&StoreAt)) {
     test(&StoreAt::Postgres(PostgresAt { connection: server.database(), password_file: None, ca_file: None }));
 }
 
-fn hub() -> HubName {
-    HubName::new("NE")
+/// An event as NE is told of it.
+fn delivery(event: &FiledEvent) -> StoreDelivery {
+    let role = Role::of(event.record.hub.as_ref(), &HubName::new("NE"), &HubName::new("SW"));
+    StoreDelivery::Event(Box::new(event.clone()), Some(role))
 }
 
 const ANNA: u128 = 0x0190_0000_0000_7000_8000_0000_0000_0001;
@@ -117,8 +119,8 @@ fn ask(at: &StoreAt, sql: &str) -> Vec<String> {
 }
 
 fn deliver(at: &StoreAt, events: &[FiledEvent]) {
-    let deliveries: Vec<StoreDelivery> = events.iter().map(|event| StoreDelivery::Event(Box::new(event.clone()))).collect();
-    HubStore::open(at).unwrap().deliver(Some(&hub()), &deliveries).unwrap();
+    let deliveries: Vec<StoreDelivery> = events.iter().map(delivery).collect();
+    HubStore::open(at).unwrap().deliver(&deliveries).unwrap();
 }
 
 /// Every row of every table.
@@ -150,7 +152,7 @@ fn an_event_that_is_delivered_twice_is_there_once_and_no_older_version_replaces_
     both(|at| {
         let newer = person(2, ANNA, 2, &record("9990000018", "2026-01-05", "LATER"));
         let older = person(1, ANNA, 1, &anna());
-        deliver(at, &[newer.clone()]);
+        deliver(at, std::slice::from_ref(&newer));
         deliver(at, &[older.clone(), newer.clone(), older]);
         deliver(at, &[newer]);
         assert_eq!(ask(at, "SELECT control_id, version FROM event ORDER BY id"), ["M2 2", "M1 1"]);
@@ -165,8 +167,8 @@ fn a_batch_is_there_whole_or_not_at_all() {
         drop(HubStore::open(at).unwrap());
         let mut store = HubStore::open(at).unwrap();
         let refused = super::db::within(&mut *store.db, |db| {
-            let deliveries = [StoreDelivery::Event(Box::new(person(1, ANNA, 1, &anna())))];
-            let mut turn = Turn::begin(db, None, &deliveries)?;
+            let deliveries = [delivery(&person(1, ANNA, 1, &anna()))];
+            let mut turn = Turn::begin(db, &deliveries)?;
             turn.apply(&deliveries[0])?;
             turn.end()?;
             Err::<(), _>(StoreError { text: "the power went".to_owned(), exit: 74 })
@@ -253,14 +255,14 @@ fn a_move_brings_the_whole_history_once_and_delivered_again_after_a_later_move_s
         let mut store = HubStore::open(at).unwrap();
         let incoming =
             moved("transfer_in", "responsible", second, vec![first.clone(), vaccination(7, ANNA, "V1", "2026-02-01", &[], &anna())]);
-        store.deliver(Some(&hub()), &[StoreDelivery::Event(Box::new(first)), incoming.clone()]).unwrap();
+        store.deliver(&[delivery(&first), incoming.clone()]).unwrap();
         assert_eq!(ask(at, "SELECT control_id FROM event ORDER BY id"), ["M1", "M7", "M2"]);
         assert_eq!(ask(at, "SELECT way, from_hub, to_hub, basis FROM v_transfers"), ["transfer_in SW NE gp"]);
         assert_eq!(ask(at, "SELECT role FROM v_children"), ["responsible"]);
         assert_eq!(ask(at, "SELECT batch FROM v_immunisations"), ["B7"]);
         let out = moved("transfer_out", "former", person(8, ANNA, 8, &anna()), Vec::new());
-        store.deliver(Some(&hub()), &[out]).unwrap();
-        store.deliver(Some(&hub()), &[incoming]).unwrap();
+        store.deliver(&[out]).unwrap();
+        store.deliver(&[incoming]).unwrap();
         assert_eq!(ask(at, "SELECT role, version FROM v_children"), ["former 8"]);
         assert_eq!(ask(at, "SELECT count(*) FROM event"), ["4"]);
         assert_eq!(ask(at, "SELECT way FROM v_transfers ORDER BY filed"), ["transfer_in", "transfer_out"]);
@@ -285,7 +287,7 @@ fn a_births_list_that_comes_twice_is_there_once_and_a_day_without_births_is_know
         let nil = BirthsList { births: Vec::new(), unknown: Vec::new(), ..births_list("2026-01-06") };
         for _ in 0..2 {
             let lists = [births_list("2026-01-05"), nil.clone()].map(|list| StoreDelivery::Births(Box::new(list)));
-            HubStore::open(at).unwrap().deliver(Some(&hub()), &lists).unwrap();
+            HubStore::open(at).unwrap().deliver(&lists).unwrap();
         }
         assert_eq!(
             ask(at, "SELECT day, section, status FROM v_births ORDER BY section"),
@@ -328,10 +330,10 @@ fn filled(at: &StoreAt) {
         &["397430003", "76902006", "27836007", "398102009", "709410003", "66071002"],
         &ben(),
     ));
-    let mut deliveries: Vec<StoreDelivery> = events.into_iter().map(|event| StoreDelivery::Event(Box::new(event))).collect();
+    let mut deliveries: Vec<StoreDelivery> = events.into_iter().map(|event| delivery(&event)).collect();
     deliveries.push(moved("transfer_in", "responsible", person(50, ANNA, 50, &anna()), Vec::new()));
     deliveries.push(StoreDelivery::Births(Box::new(births_list("2026-01-05"))));
-    HubStore::open(at).unwrap().deliver(Some(&hub()), &deliveries).unwrap();
+    HubStore::open(at).unwrap().deliver(&deliveries).unwrap();
     let read = Read { who: "analyst", what: "show", child: Some(&id(ANNA)), reason: "a question of the hub" };
     HubReader::open(at).unwrap().note_read(&read, Timestamp::UNIX_EPOCH).unwrap();
 }
@@ -610,6 +612,7 @@ fn however_deliveries_are_cut_and_repeated_both_stores_hold_the_same_as_one_that
 
 #[test]
 #[ignore = "prints how fast both are"]
+#[allow(clippy::print_stdout, reason = "the figures are what it is for")]
 fn how_many_events_a_second_both_take() {
     let folder = tempfile::tempdir().unwrap();
     let server = shared();
@@ -640,8 +643,8 @@ fn how_many_events_a_second_both_take() {
             let some = events.len().min(batch * 64);
             let begun = crate::clock::beat();
             events.iter().take(some).collect::<Vec<_>>().chunks(batch).for_each(|chunk| {
-                let deliveries: Vec<StoreDelivery> = chunk.iter().map(|event| StoreDelivery::Event(Box::new((*event).clone()))).collect();
-                store.deliver(Some(&hub()), &deliveries).unwrap();
+                let deliveries: Vec<StoreDelivery> = chunk.iter().map(|event| delivery(event)).collect();
+                store.deliver(&deliveries).unwrap();
             });
             let seconds = begun.elapsed().as_secs_f64();
             println!("{}: {some} events in batches of {batch}: {:.0} events/s", at.name(), some as f64 / seconds);

@@ -11,11 +11,11 @@ use std::collections::{HashMap, HashSet};
 use super::super::StoreError;
 use super::super::births::BirthsList;
 use super::super::transfers::{Moved, Role, StoreDelivery, Transfer};
+use super::super::unread;
 use super::db::{Db, Val, look_up};
 use super::items::{Items, Placing};
 use super::{text, word};
 use crate::canon::{Child, IdentifierUse, Name};
-use crate::names::HubName;
 use crate::outbox::FiledEvent;
 
 /// A child's row.
@@ -38,7 +38,6 @@ struct Change {
 /// One transaction.
 pub(super) struct Turn<'d> {
     db: &'d mut dyn Db,
-    hub: Option<&'d HubName>,
     events: HashSet<String>,
     children: HashMap<String, ChildRow>,
     /// Children to be written, in the order in which they were met.
@@ -50,7 +49,7 @@ pub(super) struct Turn<'d> {
 
 impl<'d> Turn<'d> {
     /// Looks up what the deliveries are about.
-    pub(super) fn begin(db: &'d mut dyn Db, hub: Option<&'d HubName>, deliveries: &[StoreDelivery]) -> Result<Self, StoreError> {
+    pub(super) fn begin(db: &'d mut dyn Db, deliveries: &[StoreDelivery]) -> Result<Self, StoreError> {
         let events: Vec<&FiledEvent> = deliveries.iter().flat_map(all_events).collect();
         let mut ids: Vec<String> = events.iter().map(|event| event.event.to_string()).collect();
         let mut known = HashSet::new();
@@ -75,15 +74,15 @@ impl<'d> Turn<'d> {
         let next = |rows: Vec<super::db::Row>| rows.first().map_or(0, |row| row.int(0)) + 1;
         let next_event = next(db.rows("SELECT coalesce(max(id), 0) FROM event", &[])?);
         let next_transfer = next(db.rows("SELECT coalesce(max(id), 0) FROM transfer", &[])?);
-        Ok(Self { db, hub, events: known, children, dirty: Vec::new(), items, next_event, next_transfer })
+        Ok(Self { db, events: known, children, dirty: Vec::new(), items, next_event, next_transfer })
     }
 
     /// Applies one delivery.
     pub(super) fn apply(&mut self, delivery: &StoreDelivery) -> Result<(), StoreError> {
         match delivery {
-            StoreDelivery::Event(event) => {
+            StoreDelivery::Event(event, role) => {
                 if self.add_event(event)? && !event.superseded {
-                    self.put_child(event, self.hub.map(|hub| Role::of(event.record.hub.as_ref(), hub)));
+                    self.put_child(event, *role);
                 }
                 Ok(())
             }
@@ -232,9 +231,10 @@ impl<'d> Turn<'d> {
             ];
             self.db.run(sql, words.into_iter().map(Val::from).collect())?;
         }
-        let sql = "INSERT INTO work_item(day, kind, child_id, since) VALUES(?1, 'address-unknown', ?2, ?3) ON CONFLICT DO NOTHING";
-        for one in &list.unknown {
-            self.db.run(sql, vec![day.into(), one.child.as_str().into(), one.since.as_str().into()])?;
+        let sql = "INSERT INTO work_item(day, kind, child_id, since) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+        let unknown = list.unknown.iter().map(|one| ("address-unknown", one));
+        for (kind, one) in unknown.chain(list.unread.iter().map(|one| (unread::KIND, one))) {
+            self.db.run(sql, vec![day.into(), kind.into(), one.child.as_str().into(), one.since.as_str().into()])?;
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl<'d> Turn<'d> {
 
 fn all_events(delivery: &StoreDelivery) -> Vec<&FiledEvent> {
     match delivery {
-        StoreDelivery::Event(event) => vec![event],
+        StoreDelivery::Event(event, _) => vec![event],
         StoreDelivery::Moved(moved) => moved.earlier.iter().chain([&moved.event]).collect(),
         StoreDelivery::Births(_) => Vec::new(),
     }
@@ -257,11 +257,6 @@ fn has_other_details(before: &str, now: &Child) -> bool {
         || before.relations != now.relations
 }
 
-/// The name by which a child is shown.
-pub(super) fn shown(child: &Child) -> Option<&Name> {
-    child.names.iter().find(|name| matches!(name.usage.as_deref(), Some("official" | "usual"))).or_else(|| child.names.first())
-}
-
 /// A name as it is searched by: capitals without accents, letters only.
 pub(super) fn name_key(family: &str) -> String {
     use unicode_normalization::UnicodeNormalization;
@@ -274,7 +269,7 @@ fn given(name: &Name) -> Option<String> {
 
 fn write_child(db: &mut dyn Db, id: &str, row: &ChildRow, change: &Change) -> Result<(), StoreError> {
     let child = &change.child;
-    let name = shown(child);
+    let name = child.name_to_show();
     let family = name.and_then(|name| name.family.as_deref());
     let sql = "INSERT INTO child(child_id, nhs_number, family, given, birth_date, sex, postcode, gp_practice, status, hub, version, updated, record, role,
             family_key, basis, merged_into, restricted)
