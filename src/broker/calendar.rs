@@ -1,40 +1,24 @@
-//! Daily jobs at a local time of Europe/London, each done exactly once for a hub and a day.
+//! Which days of a daily job at a local time of Europe/London are due, and the nightly reports: each once for a hub and a day.
 //!
 //! # What always holds
 //!
-//! - The row that says "done" is written when the job has made what it makes. Where a crash comes between the two, the job makes the
-//!   same again under the same name.
+//! - The row that says "done" is written when the report is. Where a crash comes between the two, the same is written again under the
+//!   same name.
 //! - All days since the last one that was done are caught up, in their order: after a night on which the broker stood still, too.
 //! - A day has one 06:00 and one 23:59 also when the clocks change. A time that is jumped over is the one after the jump; of one
 //!   that comes twice the first is meant.
 //!
 //! # Not here
 //!
-//! Which jobs there are, and the clock: both are given.
+//! Births lists (`daily`), what stands in a report (`report`), and the clock: `now` is given.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use tokio::runtime::Handle;
 
+use super::report::Nightly;
 use crate::failsafe::day::{date_of, local};
-use crate::names::HubName;
 use crate::store::{Ledger, LedgerReader, StoreError};
-
-/// Something that is done once a day for each hub.
-pub trait Job: Send {
-    /// Its name in the ledger; never changed.
-    fn name(&self) -> &'static str;
-    /// The local time.
-    fn at(&self) -> Time;
-    /// For whom.
-    fn hubs(&self) -> Vec<HubName>;
-    /// Does it for a day; done again, it makes the same.
-    ///
-    /// # Errors
-    ///
-    /// It could not be done: it is tried again.
-    fn run(&mut self, reader: &LedgerReader, hub: &HubName, day: Date, now: Timestamp) -> Result<(), StoreError>;
-}
 
 /// The days of which a job is to be done at `now`, in order: those after `last`; today alone where nothing was ever done.
 pub fn days_due(last: Option<Date>, at: Time, now: Timestamp) -> Vec<Date> {
@@ -59,9 +43,9 @@ pub fn next_moment(at: Time, now: Timestamp) -> Timestamp {
     if now < today { today } else { date_of(now).tomorrow().map_or(Timestamp::MAX, |tomorrow| local(tomorrow, at)) }
 }
 
-/// The jobs, and when one of them is due next.
+/// The nightly reports, and when they are due next.
 pub struct Calendar {
-    jobs: Vec<Box<dyn Job>>,
+    nightly: Nightly,
     ledger: Ledger,
     runtime: Handle,
     next: Option<Timestamp>,
@@ -69,32 +53,30 @@ pub struct Calendar {
 
 impl Calendar {
     /// A calendar that has not looked yet.
-    pub fn new(jobs: Vec<Box<dyn Job>>, ledger: Ledger, runtime: Handle) -> Self {
-        Self { jobs, ledger, runtime, next: None }
+    pub fn new(nightly: Nightly, ledger: Ledger, runtime: Handle) -> Self {
+        Self { nightly, ledger, runtime, next: None }
     }
 
-    /// Does what is due; gives how many days of jobs were done.
+    /// Does what is due; gives how many reports were written.
     ///
     /// # Errors
     ///
-    /// A job failed, or the ledger did: it is tried again at the next tick, from where it stands.
+    /// A report could not be written, or the ledger failed: it is tried again at the next tick, from where it stands.
     pub fn tick(&mut self, reader: &LedgerReader, now: Timestamp) -> Result<usize, StoreError> {
         if self.next.is_some_and(|next| now < next) {
             return Ok(0);
         }
         let mut done = 0;
-        for job in &mut self.jobs {
-            let last = reader.jobs_done(job.name())?;
-            for hub in job.hubs() {
-                for day in days_due(last.get(&hub).copied(), job.at(), now) {
-                    job.run(reader, &hub, day, now)?;
-                    self.runtime.block_on(self.ledger.job_done(job.name(), &hub, day, now))?;
-                    tracing::info!(job = job.name(), hub = %hub, day = %day, "calendar.done");
-                    done += 1;
-                }
+        let last = reader.jobs_done(Nightly::JOB)?;
+        for hub in self.nightly.hubs() {
+            for day in days_due(last.get(&hub).copied(), self.nightly.at, now) {
+                self.nightly.write(reader, &hub, day, now)?;
+                self.runtime.block_on(self.ledger.job_done(Nightly::JOB, &hub, day, now))?;
+                tracing::info!(job = Nightly::JOB, hub = %hub, day = %day, "calendar.done");
+                done += 1;
             }
         }
-        self.next = self.jobs.iter().map(|job| next_moment(job.at(), now)).min();
+        self.next = Some(next_moment(self.nightly.at, now));
         Ok(done)
     }
 }

@@ -47,7 +47,7 @@ pub fn start(
                 Ok(rest) => rest,
                 Err(error) => {
                     reader = None;
-                    tracing::error!(error = %error, "daily.failed: births lists or jobs could not be done; they are tried again");
+                    tracing::error!(error = %error, "daily.failed: births lists, decisions or jobs could not be done; they are tried again");
                     REST
                 }
             };
@@ -70,25 +70,34 @@ struct DailyWork {
 }
 
 impl DailyWork {
-    /// Does what is due. Gives how long to wait. The reader is opened where there is none yet.
+    /// Does what is due, each thing also where another one fails. Gives how long to wait. The reader is opened where there is none yet.
     fn turn(&self, reader: &mut Option<LedgerReader>, now: Timestamp) -> Result<Duration, StoreError> {
         let reader = match reader {
             Some(open) => open,
             None => reader.insert(LedgerReader::open(self.ledger.data())?),
         };
-        self.newborns(reader, now)?;
-        self.births(reader, now)?;
-        self.files(reader, now)?;
+        let done = [self.newborns(reader, now), self.births(reader, now), self.files(reader, now), self.decisions(reader, now)];
+        let rest = self.jobs(reader, now);
+        done.into_iter().collect::<Result<(), StoreError>>().and(rest)
+    }
+
+    /// Decisions of people whose day has come.
+    fn decisions(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
         if reader.is_override_due(date_of(now))? {
             let applied = self.runtime.block_on(self.ledger.apply_overrides(now))?;
             unread(&applied.unread, "decision of a hub");
         }
-        if reader.is_job_running()? {
-            self.runtime.block_on(self.ledger.job_batch(now))?;
-            let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
-            return Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST));
+        Ok(())
+    }
+
+    /// The next batch of a job that looks at everybody again. Gives how long to wait.
+    fn jobs(&self, reader: &LedgerReader, now: Timestamp) -> Result<Duration, StoreError> {
+        if !reader.is_job_running()? {
+            return Ok(clock::poll(EVERY));
         }
-        Ok(clock::poll(EVERY))
+        self.runtime.block_on(self.ledger.job_batch(now))?;
+        let pace = u64::from(self.settings.hubs.reassign_per_second.max(1));
+        Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST))
     }
 
     /// Children whose first 28 days have ended, on each day since the last one that was done.
@@ -206,7 +215,40 @@ fn cells(birth: &BirthRow) -> [&str; 16] {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
     use super::*;
+    use crate::routing::Directory;
+    use crate::store::{FilingRules, LedgerConfig};
+
+    #[test]
+    fn a_births_folder_that_cannot_be_written_to_does_not_stop_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let hubs = "default_hub = \"NE\"\n[[hub]]\nname = \"NE\"\ntitle = \"North East\"\nlas = [\"E09000012\"]\n";
+        let directory = Directory::load(hubs, "hubs.toml", &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let rules = FilingRules {
+            directory: Arc::new(ArcSwap::from_pointee(directory)),
+            destinations: Arc::new(Vec::new()),
+            zone: crate::failsafe::day::london(),
+        };
+        let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
+        let ledger = runtime.block_on(async { Ledger::open(&config, rules).unwrap() });
+        // A file lies where the folder should be.
+        let taken = folder.path().join("births");
+        std::fs::write(&taken, "").unwrap();
+        let settings = Settings { births: BirthsConfig { folder: Some(taken), ..BirthsConfig::default() }, ..Settings::default() };
+        let (end, settings, runtime_of_work) = (settings.births.at, Arc::new(settings), runtime.handle().clone());
+        let daily = DailyWork { end, ledger: ledger.clone(), settings, runtime: runtime_of_work };
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let mut reader = None;
+        daily.turn(&mut reader, at("2026-01-05T12:00:00Z")).unwrap();
+        runtime.block_on(ledger.begin_reassign("a test", at("2026-01-06T00:00:00Z"))).unwrap();
+        let error = daily.turn(&mut reader, at("2026-01-06T00:00:00Z")).unwrap_err();
+        assert!(error.text.contains("a births list cannot be written to"), "{error}");
+        let jobs = LedgerReader::open(folder.path()).unwrap().jobs().unwrap();
+        assert_eq!(jobs.iter().map(|job| job.state.as_str()).collect::<Vec<_>>(), ["done"]);
+    }
 
     #[test]
     fn a_list_is_written_whole_and_one_without_births_has_its_header() {

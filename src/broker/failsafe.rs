@@ -2,7 +2,7 @@
 //!
 //! # One round
 //!
-//! 1. where other rules hold than before, children are marked anew, some thousands at a time;
+//! 1. where other rules hold than before, or there is another default hub, children are marked anew, some thousands at a time;
 //! 2. children that are due, because something was filed or time has passed, are looked at: facts are read, [`crate::failsafe`] judges,
 //!    the writer keeps the outcome, unless the child has changed meanwhile;
 //! 3. where nothing is due any more, the calendar does what is due: so a nightly report stands on clocks of its own minute.
@@ -14,6 +14,7 @@
 //! - There is at most one open task for a child and a clock, and it ends with its reason.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ pub(super) fn start(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("failsafe".into()).spawn(move || {
         let _present = present;
-        let watcher = Watcher { watching, ledger, runtime: runtime.clone(), pause: ends.clone() };
+        let watcher = Watcher { watching, ledger, runtime: runtime.clone(), pause: ends.clone(), judge: looked_at };
         loop {
             let rest = match watcher.run(&data, &mut calendar) {
                 Ok(()) => return,
@@ -92,6 +93,8 @@ struct Watcher {
     ledger: Ledger,
     runtime: Handle,
     pause: CancellationToken,
+    /// What comes of looking at a child: [`looked_at`].
+    judge: fn(&Look, &Rules, Timestamp) -> LookedAt,
 }
 
 impl Watcher {
@@ -120,16 +123,18 @@ impl Watcher {
         })
     }
 
-    /// Marks children where the rules are not those that they were looked at by. True while there may be more.
+    /// Marks children where the rules are not those that they were looked at by, or another hub works on those of nobody. True while
+    /// there may be more.
     fn mark_for_other_rules(&self, reader: &LedgerReader) -> Result<bool, StoreError> {
-        let rules = self.watching.rules.load();
-        if reader.failsafe_meta("failsafe_rules")?.as_deref() == Some(rules.fingerprint.as_str()) {
+        let (rules, directory) = (self.watching.rules.load(), self.watching.directory.load());
+        let judged_by = format!("{}/{}", rules.fingerprint, directory.default_hub());
+        if reader.failsafe_meta("failsafe_rules")?.as_deref() == Some(judged_by.as_str()) {
             return Ok(false);
         }
         let marked = reader.failsafe_meta("failsafe_marked")?.unwrap_or_default();
-        let after = marked.split_once(' ').filter(|(fingerprint, _)| *fingerprint == rules.fingerprint);
+        let after = marked.rsplit_once(' ').filter(|(by, _)| *by == judged_by);
         let after = after.and_then(|(_, after)| after.parse().ok()).unwrap_or(0);
-        let last = self.runtime.block_on(self.ledger.look_again(after, MARKED_AT_ONCE, &rules.fingerprint))?;
+        let last = self.runtime.block_on(self.ledger.look_again(after, MARKED_AT_ONCE, &judged_by))?;
         Ok(last.is_some())
     }
 
@@ -139,7 +144,7 @@ impl Watcher {
         let mut looks = Vec::with_capacity(rows.len());
         for row in &rows {
             match reader.look(*row, &directory, &self.watching.stores)? {
-                Some(look) => looks.push(looked_at(&look, &rules, now)),
+                Some(look) => looks.push(self.judged(&look, &rules, now)),
                 // A record that cannot be read must not stop all others: it is asked for again tomorrow.
                 None => looks.push(unreadable(*row, reader.marks(*row)?, now)),
             }
@@ -152,10 +157,16 @@ impl Watcher {
         }
         Ok(rows.len())
     }
+
+    /// A child at which judging breaks must not stop all others either. The hook of all panics says where it broke, and counts it.
+    fn judged(&self, look: &Look, rules: &Rules, now: Timestamp) -> LookedAt {
+        let judged = catch_unwind(AssertUnwindSafe(|| (self.judge)(look, rules, now)));
+        judged.unwrap_or_else(|_panic| unreadable(look.row, look.marks, now))
+    }
 }
 
 fn unreadable(row: i64, marks: i64, now: Timestamp) -> LookedAt {
-    tracing::error!(child = row, "failsafe.unreadable: the record of this child cannot be read; its clocks are not kept");
+    tracing::error!(child = row, "failsafe.unreadable: this child cannot be looked at; its clocks are not kept");
     LookedAt::unread(row, marks, now.saturating_add(jiff::SignedDuration::from_hours(24)).ok())
 }
 

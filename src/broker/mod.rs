@@ -276,7 +276,7 @@ fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &
     let watching = active.watching(settings);
     let data = settings.store.data.clone();
     let nightly = report::Nightly { folder: settings.reports(), at: settings.failsafe.at, watching: watching.clone() };
-    let calendar = calendar::Calendar::new(vec![Box::new(nightly)], ledger.clone(), Handle::current());
+    let calendar = calendar::Calendar::new(nightly, ledger.clone(), Handle::current());
     let started = failsafe::start(watching, (ledger.clone(), data), calendar, roll.ends.clone(), Handle::current(), roll.present());
     started.map_err(|error| no_thread(&error))
 }

@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use serde::Serialize;
 
-use super::calendar::Job;
 use super::failsafe::Watching;
 use super::laying::lay;
-use crate::failsafe::{CLOCKS, ClockState, Rules, day_of};
+use crate::failsafe::day::start_of;
+use crate::failsafe::{CLOCKS, ClockState, Rules};
 use crate::names::{ChildId, HubName};
 use crate::store::{DueRow, LedgerReader, StoreError};
 
@@ -33,7 +33,7 @@ pub struct Line {
     pub children: Vec<String>,
 }
 
-/// The nightly job.
+/// What makes the reports of a night.
 pub struct Nightly {
     /// Where reports are laid.
     pub folder: PathBuf,
@@ -43,20 +43,21 @@ pub struct Nightly {
     pub watching: Watching,
 }
 
-impl Job for Nightly {
-    fn name(&self) -> &'static str {
-        "failsafe"
-    }
+impl Nightly {
+    /// Its name among the daily jobs of the ledger; never changed.
+    pub const JOB: &'static str = "failsafe";
 
-    fn at(&self) -> Time {
-        self.at
-    }
-
-    fn hubs(&self) -> Vec<HubName> {
+    /// For whom.
+    pub fn hubs(&self) -> Vec<HubName> {
         self.watching.directory.load().hubs().into_iter().map(|(hub, _)| hub).collect()
     }
 
-    fn run(&mut self, reader: &LedgerReader, hub: &HubName, day: Date, now: Timestamp) -> Result<(), StoreError> {
+    /// Writes the report of a hub for a day; done again, it writes the same files.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read or written: it is tried again.
+    pub fn write(&self, reader: &LedgerReader, hub: &HubName, day: Date, now: Timestamp) -> Result<(), StoreError> {
         let lines = lines(reader, &self.watching.rules.load(), hub, day, now)?;
         let name = format!("failsafe-{hub}-{day}");
         lay_report(&self.folder, &format!("{name}.csv"), &csv(hub, day, &lines))?;
@@ -96,8 +97,7 @@ pub fn lines(reader: &LedgerReader, rules: &Rules, hub: &HubName, day: Date, now
     let held_count = |unmatched: bool| held.iter().filter(|held| (held.reason == "unmatched") == unmatched).map(|held| held.count).sum();
     lines.push(Line { row: "messages_unmatched", of: "all hubs".to_owned(), count: held_count(true), children: Vec::new() });
     lines.push(Line { row: "messages_held", of: "all hubs".to_owned(), count: held_count(false), children: Vec::new() });
-    let (from, _) = day_of(yesterday);
-    let (to, _) = day_of(day);
+    let (from, to) = (start_of(yesterday), start_of(day));
     let moves = reader.moves_between(from, to)?;
     lines.push(line("transfers_in", "", moves.iter().filter(|one| one.to == *hub).map(|one| one.child).collect()));
     lines.push(line("transfers_out", "", moves.iter().filter(|one| one.from == *hub).map(|one| one.child).collect()));

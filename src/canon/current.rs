@@ -42,7 +42,7 @@ pub fn current_outcomes<'r>(results: impl IntoIterator<Item = &'r BloodSpotResul
     results.sort_by_key(|result| sampled(result));
     let mut said: BTreeMap<&str, Vec<(&BloodSpotResult, &ConditionOutcome)>> = BTreeMap::new();
     for result in results {
-        for outcome in result.outcomes.iter().filter(|outcome| stands(outcome)) {
+        for outcome in result.outcomes.iter().filter(|outcome| !outcome.result_status.takes_back()) {
             said.entry(&outcome.condition).or_default().push((result, outcome));
         }
     }
@@ -60,10 +60,6 @@ pub fn current_outcomes<'r>(results: impl IntoIterator<Item = &'r BloodSpotResul
         Some((condition.to_owned(), current))
     });
     counts.collect()
-}
-
-fn stands(outcome: &ConditionOutcome) -> bool {
-    !matches!(outcome.result_status, ResultStatus::Deleted | ResultStatus::WrongPatient)
 }
 
 /// True for an outcome that ends the screening of its condition: final or corrected, and one of the codes for it.

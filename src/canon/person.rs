@@ -383,6 +383,12 @@ pub struct Death {
 impl Death {
     /// The ground of a death that a field of the person says (PID-30); also that of a death without a ground.
     pub const INDICATOR: &'static str = "indicator";
+
+    /// True where this says that the person died: a status other than `removed`, or without one a date (a national record that
+    /// gives `deceasedDateTime` alone).
+    pub fn is_told(&self) -> bool {
+        self.status.as_deref().map_or(self.date_time.is_some(), |status| status != "removed")
+    }
 }
 
 /// A registration with a practice. A cleared `practice_ods` means not registered, an absent one not known.
@@ -398,6 +404,21 @@ pub struct GpRegistration {
     pub from: Option<Instant>,
     /// Until.
     pub to: Option<Instant>,
+}
+
+impl GpRegistration {
+    /// Codes of the ODS that stand for "no practice": not registered, not applicable, not known (from memory).
+    const NO_PRACTICE: [&str; 3] = ["V81997", "V81998", "V81999"];
+
+    /// True for a code that names a practice.
+    pub fn is_practice(ods: &str) -> bool {
+        !Self::NO_PRACTICE.iter().any(|none| none.eq_ignore_ascii_case(ods.trim()))
+    }
+
+    /// The practice, where there is one.
+    pub fn practice(&self) -> Option<&str> {
+        self.practice_ods.as_deref().filter(|ods| Self::is_practice(ods))
+    }
 }
 
 /// What may be shown, and to whom.

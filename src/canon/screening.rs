@@ -24,6 +24,13 @@ pub enum ResultStatus {
     CannotObtain,
 }
 
+impl ResultStatus {
+    /// OBX-11 D, W: what was said of this condition is no more, or was another child's.
+    pub fn takes_back(self) -> bool {
+        matches!(self, Self::Deleted | Self::WrongPatient)
+    }
+}
+
 /// The blood spot card and its way.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

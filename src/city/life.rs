@@ -286,7 +286,8 @@ impl Story<'_> {
         // In a city of twice so many somebody is adopted, whatever the dice say.
         let is_due = SEALED_BY <= self.index && self.town.city.acts.is_empty() && self.person.born_at + 103 * DAY < self.town.end;
         match self.dice.below(1_000) {
-            0..6 if self.person.nhs.is_some() => {
+            // Who moved in lives: a death before anybody here knew of the child would be a story before the city begins.
+            0..6 if self.person.nhs.is_some() && self.person.entry != Entry::MovedIn => {
                 self.person.died = Some(self.person.born_at + self.dice.between(3, 40) * DAY);
                 self.person.story.push("died");
             }

@@ -24,7 +24,7 @@ use super::{CityError, read_lines};
 use crate::clock;
 use crate::config::{Arguments, Settings};
 use crate::hl7::{Frame, MllpCodec};
-use crate::store::{BIRTHS_JOB, LedgerReader};
+use crate::store::{BIRTHS_JOB, LedgerReader, NEWBORNS_JOB};
 
 /// How a city is played.
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
     let end = Line { at: summary.ends.clone(), source: String::new(), ..empty() };
     for line in lines.chain([Ok(end)]) {
         let line = line?;
-        let at = second(&line.at);
+        let at = second(&line.at).max(second(&summary.begins));
         if at.div_euclid(HOUR) != now.div_euclid(HOUR) {
             played.send(&host, &mut senders, std::mem::take(&mut hour), &mut dice).await?;
             // Every day that is over ends by itself, however quiet it was.
@@ -131,6 +131,8 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
                 now = midnight;
                 set_clock(&order.city, &stamp(now))?;
                 host.settle(&reader, Until::Watched(now)).await?;
+                set_clock(&order.city, &stamp(now + NEW_DAY))?;
+                host.settle(&reader, Until::Grown(now)).await?;
             }
             while let Some(act) = acts.next_if(|act| second(&act.at) <= at) {
                 host.settle(&reader()?, Until::Filed).await?;
@@ -185,6 +187,9 @@ fn set_clock(city: &Path, at: &str) -> Result<(), CityError> {
     write().map_err(|error| CityError::new(&file, error))
 }
 
+/// When a day begins for the jobs of the broker: ten minutes after midnight, seconds.
+const NEW_DAY: i64 = 600;
+
 /// What a day waits for, beside that all is filed and delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
@@ -194,6 +199,8 @@ enum Until {
     Listed(i64),
     /// The failsafe has looked at every child whose time has come by this moment.
     Watched(i64),
+    /// Those whose first 28 days ended before the day of this moment were looked at.
+    Grown(i64),
 }
 
 /// The broker as a process.
@@ -297,6 +304,10 @@ impl Host {
                     Until::Listed(now) => {
                         let today = super::message::day_of(now, &super::message::zone());
                         reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
+                    }
+                    Until::Grown(now) => {
+                        let today = super::message::day_of(now, &super::message::zone());
+                        reader.last_done(NEWBORNS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
                     }
                     Until::Watched(now) => reader.unwatched(now.saturating_mul(1_000_000)).map_err(failed)? == 0,
                 };
@@ -426,7 +437,7 @@ impl Played {
         let found = reader.children_by_identifier(&act.find).map_err(|error| CityError::new(&order.data, error.text))?;
         let put_in = |word: &String| match word.as_str() {
             "{child}" => found.first().map(ToString::to_string).unwrap_or_default(),
-            "{admin}" => host.admin.to_string(),
+            "{admin}" => format!("http://{}", host.admin),
             word => word.to_owned(),
         };
         let words: Vec<String> = act.command.iter().map(put_in).collect();

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -71,6 +72,8 @@ pub(super) struct Dossier {
     unit: Option<u8>,
     is_restricted: bool,
     is_closed: bool,
+    /// The end of the first 28 days was looked at.
+    is_grown: bool,
     is_order_known: bool,
     /// Heard of as a birth: by a birth event, or first heard of within 28 days.
     is_birth: bool,
@@ -140,6 +143,9 @@ pub(super) fn register(city: &City, end: Second) -> Registrar<'_> {
     }
     registrar.end_day(end);
     acts.for_each(|act| registrar.seal(act.child));
+    for number in 0..registrar.dossiers.len() {
+        registrar.grow_up(number, end);
+    }
     registrar.try_again();
     registrar.count_records();
     registrar
@@ -321,8 +327,40 @@ impl Registrar<'_> {
         }
     }
 
+    /// The end of the first 28 days, ten minutes after midnight, where it came before `at`: what the mother and the hospital say of the hub
+    /// ends by itself (routing rules, section 2).
+    fn grow_up(&mut self, number: usize, at: Second) {
+        let Some(dossier) = self.dossiers.get_mut(number) else { return };
+        let Some(before) = dossier.assignment.clone().filter(|_| !dossier.is_merged && !dossier.is_closed) else { return };
+        let ends = dossier.born().and_then(|born| born.checked_add(i64::from(NEWBORN_DAYS).days()).ok());
+        let Some((day, ends)) =
+            ends.and_then(|day| Some((day, day.at(0, 10, 0, 0).to_zoned(self.zone.clone()).ok()?.timestamp().as_second())))
+        else {
+            return;
+        };
+        if dossier.is_grown || at < ends {
+            return;
+        }
+        dossier.is_grown = true;
+        let now = dossier.decide(day);
+        if now == before {
+            return;
+        }
+        if now.hub != before.hub {
+            dossier.left.extend(acting(&before).map(|hub| (ends, hub)));
+        }
+        dossier.last = acting(&now).or(dossier.last);
+        dossier.assignment = Some(now.clone());
+        let child = dossier.child;
+        if let Some(register) = self.registers.get_mut(child) {
+            register.stores.extend(now.also.iter().copied().chain(acting(&now)));
+            register.spans.push((ends, now));
+        }
+    }
+
     fn file(&mut self, number: usize, message: &Planned) -> Fate {
         let zone = self.zone.clone();
+        self.grow_up(number, message.at);
         let Some(dossier) = self.dossiers.get_mut(number) else { return Fate::Held("unmatched") };
         dossier.take(message);
         for id in &message.said.ids {
@@ -336,10 +374,11 @@ impl Registrar<'_> {
         for id in message.said.mother.iter().flat_map(|mother| &mother.ids).filter(|id| dossier.mothers.contains(*id)) {
             self.of_mother.entry(id.clone()).or_default().insert(number);
         }
-        let before = dossier.assignment.clone();
-        let now = dossier.decide(day_of(message.at, &zone));
+        let today = day_of(message.at, &zone);
         let is_birth_event = matches!(message.what, What::Birth { .. } | What::NationalBirth { .. });
-        if !dossier.is_birth && (is_birth_event || (before.is_none() && dossier.is_newborn(day_of(message.at, &zone)))) {
+        let before = dossier.assignment.clone();
+        let now = dossier.decide(today);
+        if !dossier.is_birth && (is_birth_event || (before.is_none() && dossier.is_newborn(today))) {
             dossier.is_birth = true;
             self.unlisted.push(number);
         }

@@ -458,7 +458,15 @@ pub struct From {
     pub json: bool,
 }
 
-/// Whether values out of messages are shown.
+/// Whether values out of messages are shown, where no row is of a sealed record.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Reason {
+    /// Show what messages say; the reason is written down
+    #[arg(long, value_name = "REASON")]
+    pub reveal: Option<String>,
+}
+
+/// Whether values out of messages are shown, of a sealed record too.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Reveal {
     /// Show what messages say; the reason is written down
@@ -507,7 +515,7 @@ pub struct MsgList {
     pub safeguarding: bool,
     /// Masked or not.
     #[command(flatten)]
-    pub reveal: Reveal,
+    pub reveal: Reason,
     /// Where to read.
     #[command(flatten)]
     pub from: From,
@@ -539,6 +547,9 @@ pub struct MsgShow {
     /// Show it even where it says child protection facts; written down
     #[arg(long, requires = "reveal")]
     pub safeguarding: bool,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -559,6 +570,9 @@ pub struct MsgExplain {
     /// Show child protection facts too; written down
     #[arg(long, requires = "reveal")]
     pub safeguarding: bool,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -582,6 +596,9 @@ pub struct MsgDocument {
     /// Child protection messages too; written down
     #[arg(long, requires = "reveal")]
     pub safeguarding: bool,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -610,6 +627,9 @@ pub struct Child {
     /// Show the child protection facts, which nothing else shows; written down
     #[arg(long, requires_all = ["reveal", "child"], conflicts_with = "why")]
     pub safeguarding: bool,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires_all = ["reveal", "child"], conflicts_with = "safeguarding")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

@@ -256,6 +256,9 @@ pub struct HubBirths {
     /// The London day, 2026-01-05
     #[arg(long, value_name = "DATE")]
     pub day: String,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

@@ -9,7 +9,6 @@ use super::arguments_hubs::DirectoriesCheck;
 use super::output::{Out, counted};
 use super::{Failure, Outcome, exit, source};
 use crate::clock;
-use crate::config;
 use crate::routing::{DirectoryReport, FileReport};
 
 /// Reads everything as a broker would, and says what it covers. Exit code 78 where a file would be refused, 1 where something lacks.
@@ -18,10 +17,7 @@ pub fn check(check: &DirectoriesCheck, out: &mut Out) -> Outcome {
     if let Some(dir) = &check.dir {
         settings.mappings.dir = Some(dir.clone());
     }
-    let directory = config::directory(&settings).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(exit::CONFIG, lines.join("\n"))
-    })?;
+    let directory = source::directory(&settings)?;
     let (report, lacks) = (directory.report(), directory.degraded());
     let dir = settings.mappings.dir.as_deref();
     if check.json {

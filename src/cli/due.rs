@@ -4,34 +4,63 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments::{DueClose, DueExplain, DueList, From};
+use super::arguments::{DueClose, DueExplain, DueList};
 use super::output::{Out, counted, text};
-use super::source::{self, Request, Source};
+use super::read::ask_with;
+use super::source::{self, Beside, Query, Request, encoded};
 use super::tables::items;
 use super::{Failure, Outcome, exit};
-use crate::broker::failsafe::Watching;
 use crate::clock;
-use crate::config;
 use crate::console::due::{self, Asked};
-use crate::console::views::Sight;
+use crate::console::sight::Sight;
 use crate::names::ChildId;
 use crate::store::LedgerReader;
+
+/// What these commands read.
+#[derive(Clone, Debug)]
+pub enum DueQuery {
+    /// What is late or near of a hub's children.
+    List(Asked),
+    /// Why the clocks of a child stand as they do: all, or one.
+    Explain(uuid::Uuid, Option<String>),
+}
+
+impl DueQuery {
+    /// Out of a ledger, by the hubs and rules beside it.
+    pub fn ask(&self, reader: &LedgerReader, sight: Sight, beside: &Beside) -> Result<Value, Failure> {
+        let watching = beside.watching()?;
+        Ok(match self {
+            Self::List(asked) => due::list(reader, &watching, asked, sight)?,
+            Self::Explain(child, clock) => {
+                due::explain(reader, &watching, (ChildId(*child), clock.as_deref()), (&|_| None, sight), clock::now())?
+            }
+        })
+    }
+
+    /// On an admin door.
+    pub fn path(&self) -> String {
+        match self {
+            Self::List(asked) => {
+                let Asked { hub, day, clock } = asked.clone();
+                format!("/api/v1/due?{}", encoded(&[("hub", Some(hub)), ("day", day), ("clock", clock)]))
+            }
+            Self::Explain(child, clock) => format!("/api/v1/children/{child}/clocks?{}", encoded(&[("clock", clock.clone())])),
+        }
+    }
+
+    /// What was looked at, for the audit.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::List(asked) => format!("due list of hub {}", asked.hub),
+            Self::Explain(child, _) => format!("clocks of child {child}"),
+        }
+    }
+}
 
 /// `due list`.
 pub fn list(list: &DueList, out: &mut Out) -> Outcome {
     let asked = Asked { hub: list.hub.clone(), day: list.day.clone(), clock: list.clock.clone() };
-    let reveal = list.reveal.reveal.as_deref();
-    let value = match Source::of(&list.from)? {
-        Source::Ledger(data) => {
-            let sight = sight(&data, &format!("due list of hub {}", list.hub), reveal)?;
-            due::list(&LedgerReader::open(&data)?, &watching(&list.from)?, &asked, sight)?
-        }
-        Source::Admin(base) => {
-            let pairs = [("hub", Some(asked.hub)), ("day", asked.day), ("clock", asked.clock)];
-            let request = Request { reveal: reveal.map(str::to_owned), ..Request::get(format!("/api/v1/due?{}", source::encoded(&pairs))) };
-            source::call(&base, &request)?
-        }
-    };
+    let value = ask_with(&list.from, &Query::Due(DueQuery::List(asked)), &list.reveal)?;
     if list.from.json {
         out.json(&value)?;
         return Ok(exit::OK);
@@ -45,19 +74,8 @@ pub fn list(list: &DueList, out: &mut Out) -> Outcome {
 
 /// `due explain`.
 pub fn explain(explain: &DueExplain, out: &mut Out) -> Outcome {
-    let reveal = explain.reveal.reveal.as_deref();
-    let value = match Source::of(&explain.from)? {
-        Source::Ledger(data) => {
-            let sight = sight(&data, &format!("clocks of child {}", explain.child), reveal)?;
-            let asked = (ChildId(explain.child), explain.clock.as_deref());
-            due::explain(&LedgerReader::open(&data)?, &watching(&explain.from)?, asked, sight, clock::now())?
-        }
-        Source::Admin(base) => {
-            let pairs = source::encoded(&[("clock", explain.clock.clone())]);
-            let request = Request::get(format!("/api/v1/children/{}/clocks?{pairs}", explain.child));
-            source::call(&base, &Request { reveal: reveal.map(str::to_owned), ..request })?
-        }
-    };
+    let query = Query::Due(DueQuery::Explain(explain.child, explain.clock.clone()));
+    let value = ask_with(&explain.from, &query, &explain.reveal)?;
     if explain.from.json {
         out.json(&value)?;
         return Ok(exit::OK);
@@ -67,6 +85,9 @@ pub fn explain(explain: &DueExplain, out: &mut Out) -> Outcome {
 }
 
 fn show(value: &Value, out: &mut Out) -> std::io::Result<()> {
+    if value.get("sealed").is_some() {
+        return writeln!(out, "child     {}  sealed; --sealed with --reveal REASON shows its clocks", text(value, "child"));
+    }
     writeln!(out, "child     {}  hub {}", text(value, "child"), text(value, "hub"))?;
     for clock in items(value, "clocks") {
         let by = text(clock, "satisfied_by");
@@ -108,24 +129,4 @@ pub fn close(close: &DueClose, out: &mut Out) -> Outcome {
     let done = if close.dry_run { "would end" } else { "ended" };
     writeln!(out, "{} of child {} {done}; it was {}", close.clock, close.child, text(&value, "was"))?;
     Ok(exit::OK)
-}
-
-fn sight(data: &std::path::Path, what: &str, reveal: Option<&str>) -> Result<Sight, Failure> {
-    match reveal {
-        Some(reason) if reason.trim().is_empty() => Err(Failure::new(exit::USAGE, "--reveal needs a reason")),
-        Some(reason) => source::write_down(data, what, reason).map(|()| Sight::Revealed),
-        None => Ok(Sight::Masked),
-    }
-}
-
-/// Rules and hubs as the settings name them; those inside the program where only a folder was named.
-fn watching(from: &From) -> Result<Watching, Failure> {
-    let settings = match from.config.as_deref() {
-        Some(file) => source::settings(Some(file))?,
-        None => source::settings(None)?,
-    };
-    let text = |mistakes: Vec<String>| Failure::new(exit::CONFIG, mistakes.join("\n"));
-    let rules = config::failsafe(&settings).map_err(|errors| text(errors.iter().map(ToString::to_string).collect()))?;
-    let directory = config::directory(&settings).map_err(|errors| text(errors.iter().map(ToString::to_string).collect()))?;
-    Ok(Watching::of(rules, directory, settings.stores()))
 }

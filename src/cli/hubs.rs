@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::arguments_hubs::{HubAssign, HubBirths, HubMovers, HubReassign, HubTaken, HubTimeline, JobsList, JobsSteer, ReconcileBirths};
 use super::output::{Out, counted, text};
-use super::source::{self, Query, Request, Source, encoded};
+use super::read::{ask_with, rights};
+use super::source::{self, Beside, Query, Request, Source, encoded};
 use super::tables::items;
 use super::{Failure, Outcome, exit};
 use crate::clock;
-use crate::config;
 use crate::console::hubs as views;
-use crate::console::views::{Sight, ViewError};
+use crate::console::sight::{Rights, Sight};
 use crate::names::ChildId;
 use crate::store::LedgerReader;
 
@@ -29,18 +29,29 @@ pub enum HubQuery {
     Account(Option<String>, Option<String>),
     /// Jobs.
     Jobs,
+    /// What looking at everybody again would change.
+    Plan,
 }
 
 impl HubQuery {
-    /// Out of a ledger.
-    pub fn ask(&self, reader: &LedgerReader, sight: Sight) -> Result<Value, ViewError> {
-        match self {
-            Self::Timeline(child) => views::history(reader, ChildId(*child), sight),
-            Self::Movers(hub, since) => views::movers(reader, hub.as_deref(), since.as_deref()),
-            Self::Births(hub, day) => views::births(reader, hub, day, sight),
-            Self::Account(day, hub) => views::birth_account(reader, day.as_deref(), hub.as_deref(), clock::now()),
+    /// Out of a ledger, by the hubs and rules beside it.
+    pub fn ask(&self, reader: &LedgerReader, sight: Sight, beside: &Beside) -> Result<Value, Failure> {
+        let value = match self {
+            Self::Timeline(child) => views::history(reader, ChildId(*child), &|_| None, sight),
+            Self::Movers(hub, since) => views::movers(reader, &beside.directory()?, (hub.as_deref(), since.as_deref()), &|_| None),
+            Self::Births(hub, day) => views::births(reader, &beside.directory()?, (hub, day), sight),
+            Self::Account(day, hub) => {
+                let watching = beside.watching()?;
+                let rules = (&**watching.rules.load(), &**watching.directory.load());
+                views::birth_account(reader, rules, (day.as_deref(), hub.as_deref()), clock::now())
+            }
             Self::Jobs => views::jobs(reader),
-        }
+            Self::Plan => {
+                let plan = reader.reassign_plan(&beside.directory()?, crate::failsafe::day::date_of(clock::now()))?;
+                return serde_json::to_value(plan).map_err(|error| Failure::new(exit::BUG, error.to_string()));
+            }
+        };
+        Ok(value?)
     }
 
     /// On an admin door.
@@ -51,6 +62,7 @@ impl HubQuery {
             Self::Births(hub, day) => format!("/api/v1/births?{}", encoded(&[("hub", Some(hub.clone())), ("day", Some(day.clone()))])),
             Self::Account(day, hub) => format!("/api/v1/reconcile/births?{}", encoded(&[("day", day.clone()), ("hub", hub.clone())])),
             Self::Jobs => "/api/v1/jobs".to_owned(),
+            Self::Plan => "/api/v1/hubs/reassign".to_owned(),
         }
     }
 
@@ -59,7 +71,7 @@ impl HubQuery {
         match self {
             Self::Timeline(child) => format!("hubs of child {child}"),
             Self::Births(hub, day) => format!("births list of {hub} for {day}"),
-            Self::Movers(..) | Self::Account(..) | Self::Jobs => "listing".to_owned(),
+            Self::Movers(..) | Self::Account(..) | Self::Jobs | Self::Plan => "listing".to_owned(),
         }
     }
 }
@@ -67,9 +79,11 @@ impl HubQuery {
 /// `hub timeline`.
 pub fn timeline(timeline: &HubTimeline, out: &mut Out) -> Outcome {
     let query = Query::Hubs(HubQuery::Timeline(timeline.child));
-    let value = Source::of(&timeline.from)?.ask(&query, timeline.reveal.reveal.as_deref())?;
+    let value = ask_with(&timeline.from, &query, &timeline.reveal)?;
     if timeline.from.json {
         out.json(&value)?;
+    } else if value.get("sealed").is_some() {
+        writeln!(out, "child     {}  sealed; --sealed with --reveal REASON shows who was responsible", text(&value, "child"))?;
     } else {
         periods(items(&value, "hubs"), out)?;
     }
@@ -85,13 +99,10 @@ pub fn periods(periods: &[Value], out: &mut Out) -> std::io::Result<()> {
         let to = if to.is_empty() { "now".to_owned() } else { to };
         let reason = text(period, "reason");
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let by = text(period, "seq");
+        let by = if by.is_empty() { String::new() } else { format!(" by message {by}") };
         let (hub, basis, from) = (text(period, "hub"), text(period, "basis"), text(period, "from"));
-        writeln!(
-            out,
-            "hub       {hub} ({basis}{reason}) from {from} to {to}, decided {} by message {}{copies}",
-            text(period, "at"),
-            text(period, "seq")
-        )?;
+        writeln!(out, "hub       {hub} ({basis}{reason}) from {from} to {to}, decided {}{by}{copies}", text(period, "at"))?;
     }
     Ok(())
 }
@@ -149,7 +160,7 @@ pub fn reassign(reassign: &HubReassign, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let plan = plan(reassign)?;
+    let plan = running(Source::of(&reassign.from)?.ask(&Query::Hubs(HubQuery::Plan), None))?;
     if reassign.from.json {
         out.json(&plan)?;
         return Ok(exit::OK);
@@ -172,22 +183,6 @@ fn unread(of: &Value, what: &str, out: &mut Out) -> std::io::Result<()> {
         writeln!(out, "child {child} {what}: its record cannot be read")?;
     }
     Ok(())
-}
-
-fn plan(reassign: &HubReassign) -> Result<Value, Failure> {
-    if let Some(admin) = &reassign.from.admin {
-        return running(source::call(admin, &Request::get("/api/v1/hubs/reassign")));
-    }
-    let mut settings = source::settings(reassign.from.config.as_deref())?;
-    if let Some(data) = &reassign.from.data {
-        settings.store.data.clone_from(data);
-    }
-    let directory = config::directory(&settings).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(exit::CONFIG, lines.join("\n"))
-    })?;
-    let plan = LedgerReader::open(&settings.store.data)?.reassign_plan(&directory, crate::failsafe::day::date_of(clock::now()))?;
-    serde_json::to_value(plan).map_err(|error| Failure::new(exit::BUG, error.to_string()))
 }
 
 /// The admin door: as named, or as the configuration says.
@@ -239,7 +234,8 @@ pub fn taken(taken: &HubTaken, out: &mut Out) -> Outcome {
 /// `hub births`.
 pub fn births(births: &HubBirths, out: &mut Out) -> Outcome {
     let query = Query::Hubs(HubQuery::Births(births.hub.clone(), births.day.clone()));
-    let value = Source::of(&births.from)?.ask(&query, births.reveal.reveal.as_deref())?;
+    let right = Rights { sealed: births.reveal.sealed, ..rights(false, births.location) };
+    let value = Source::of(&births.from)?.ask_as(&query, births.reveal.reveal.as_deref(), right)?;
     if births.from.json {
         out.json(&value)?;
         return Ok(exit::OK);
@@ -274,8 +270,13 @@ pub fn account(asked: &ReconcileBirths, out: &mut Out) -> Outcome {
         writeln!(out)?;
         let births = ["child", "told_by", "site", "hub", "since", "hours", "state", "seq"];
         out.table(&births, &table("births", &births))?;
-        let (late, overdue) = (text(&value, "late_after_hours"), text(&value, "overdue_after_hours"));
-        writeln!(out, "\nof these births only one side told; the other is late after {late} hours, overdue after {overdue}")?;
+        writeln!(out, "\nof these births only one side told")?;
+        for (state, key) in [("late", "late_after_hours"), ("overdue", "overdue_after_hours")] {
+            match text(&value, key) {
+                hours if hours.is_empty() => writeln!(out, "when the other is {state} failsafe.toml says (BIRTH_NOTIF)")?,
+                hours => writeln!(out, "the other is {state} after {hours} hours")?,
+            }
+        }
     }
     Ok(if is_late { exit::FOUND } else { exit::OK })
 }

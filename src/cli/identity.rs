@@ -7,14 +7,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::arguments::{From, Reveal};
+use super::arguments::{From, Reason, Reveal};
 use super::output::{Out, text};
-use super::read::{ask_with, said_in_private};
+use super::read::{rights, said_in_private};
 use super::source::{self, Query, Request, Source};
 use super::tables::items;
 use super::{Failure, Outcome, exit};
 use crate::broker;
+use crate::config::Arguments;
 use crate::console::identity::Asked;
+use crate::console::sight::Rights;
 use crate::names::ChildId;
 use crate::store::DeskAct;
 
@@ -39,6 +41,12 @@ pub struct IdentityList {
     /// The list of this role alone: sealed-records
     #[arg(long)]
     pub role: Option<String>,
+    /// Child protection messages too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reason,
     /// Where to read.
     #[command(flatten)]
     pub from: From,
@@ -53,6 +61,12 @@ pub struct IdentityShow {
     /// Compare with this child instead of with all who could be meant
     #[arg(long, value_name = "CHILD")]
     pub with: Option<Uuid>,
+    /// A child protection message too; written down
+    #[arg(long, requires = "reveal")]
+    pub safeguarding: bool,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,
@@ -236,7 +250,8 @@ fn resolution(resolve: &IdentityResolve) -> Result<DeskAct, Failure> {
 }
 
 fn list(list: &IdentityList, out: &mut Out) -> Outcome {
-    let value = Source::of(&list.from)?.ask(&Query::Identity(list.role.clone()), None)?;
+    let query = Query::Identity(list.role.clone());
+    let value = Source::of(&list.from)?.ask_as(&query, list.reveal.reveal.as_deref(), rights(list.safeguarding, false))?;
     if list.from.json {
         out.json(&value)?;
         return Ok(exit::OK);
@@ -259,9 +274,17 @@ fn list(list: &IdentityList, out: &mut Out) -> Outcome {
 }
 
 fn show(show: &IdentityShow, out: &mut Out) -> Outcome {
-    let value = ask_with(&show.from, &Query::IdentityItem(show.item, show.with.map(ChildId)), &show.reveal)?;
+    let query = Query::IdentityItem(show.item, show.with.map(ChildId));
+    let right = Rights { sealed: show.reveal.sealed, ..rights(show.safeguarding, show.location) };
+    let value = Source::of(&show.from)?.ask_as(&query, show.reveal.reveal.as_deref(), right)?;
     if show.from.json {
         out.json(&value)?;
+        return Ok(exit::OK);
+    }
+    if value.get("restricted").is_some() {
+        let (item, seq) = (text(&value, "item"), text(&value, "seq"));
+        writeln!(out, "item      {item}  message {seq}")?;
+        writeln!(out, "restricted: what it says is shown by --safeguarding --reveal REASON, which is written down")?;
         return Ok(exit::OK);
     }
     let kind = [text(&value, "kind"), text(&value, "source"), text(&value, "message")].join("  ");
@@ -339,10 +362,9 @@ fn ask(act: DeskAct, reason: &str, doing: &Doing, is_trial: bool) -> Result<Valu
         let request = Request::post("/api/v1/identity", json!({ "act": act, "reason": reason.trim(), "trial": is_trial }));
         return source::call(&doing.admin, &request);
     }
-    let mut settings = source::settings(doing.config.as_deref())?;
-    if let Some(data) = &doing.data {
-        settings.store.data.clone_from(data);
-    }
+    let arguments = Arguments { data: doing.data.clone(), ..Arguments::default() };
+    let (settings, _warnings) = source::usable(doing.config.as_deref(), &arguments)?;
+    super::run::follow_test_clock(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use super::arguments::Import;
 use super::output::Out;
-use super::{Failure, Outcome, diagnostics, exit, output};
+use super::{Failure, Outcome, exit, source as settings_of};
 use crate::broker::extract::ExtractFormat;
 use crate::broker::import::{Importer, Order, Progress, REFUSED, Rehearsal};
 use crate::canon::NhsNumber;
 use crate::clock;
-use crate::config::{self, Arguments, Settings};
+use crate::config::{Arguments, Settings};
 use crate::names::SourceName;
 
 /// First lines of each cause that the report names.
@@ -74,11 +74,7 @@ async fn run(importer: &Importer, orders: &[Order], report: &mut Report) -> Resu
 
 fn settings(import: &Import) -> Result<Settings, Failure> {
     let arguments = Arguments { data: import.data.clone(), ..Arguments::default() };
-    let loaded = Settings::load(import.config.as_deref(), &config::environment(), &arguments).accept();
-    let (settings, _warnings) = loaded.map_err(|unusable| {
-        super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
-        Failure::new(unusable.exit, "the configuration cannot be used")
-    })?;
+    let (settings, _warnings) = settings_of::usable(import.config.as_deref(), &arguments)?;
     super::run::follow_test_clock(&settings)?;
     Ok(settings)
 }

@@ -15,6 +15,7 @@ use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
 use super::tables::{self, is_balanced, items};
 use super::{Failure, Outcome, exit};
+use crate::console::sight::Rights;
 use crate::store::EntryFilter;
 
 /// `msg list`.
@@ -30,7 +31,8 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
         limit: Some(list.limit),
         before: list.before,
     };
-    let value = ask(&list.from, &Query::Entries(filter), (&list.reveal, list.safeguarding))?;
+    let right = rights(list.safeguarding, false);
+    let value = Source::of(&list.from)?.ask_as(&Query::Entries(filter), list.reveal.reveal.as_deref(), right)?;
     if list.from.json {
         out.json(&value)?
     } else {
@@ -41,7 +43,7 @@ pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
 
 /// `msg show`.
 pub fn show(one: &MsgShow, out: &mut Out) -> Outcome {
-    let value = ask(&one.from, &Query::Entry(one.seq), (&one.reveal, one.safeguarding))?;
+    let value = ask(&one.from, &Query::Entry(one.seq), &one.reveal, rights(one.safeguarding, one.location))?;
     if one.from.json {
         out.json(&value)?
     } else {
@@ -50,26 +52,24 @@ pub fn show(one: &MsgShow, out: &mut Out) -> Outcome {
     Ok(exit::OK)
 }
 
-/// Asks for child protection facts too, where that was said with a reason.
-fn ask(from: &From, query: &Query, (reveal, safeguarding): (&Reveal, bool)) -> Result<Value, Failure> {
-    match (&reveal.reveal, safeguarding) {
-        (Some(reason), true) => Source::of(from)?.ask_safeguarding(query, reason),
-        _ => ask_with(from, query, reveal),
-    }
+/// Asks with a reason, for a sealed record where that was said, and with what was said beside it.
+fn ask(from: &From, query: &Query, reveal: &Reveal, further: Rights) -> Result<Value, Failure> {
+    Source::of(from)?.ask_as(query, reveal.reveal.as_deref(), Rights { sealed: reveal.sealed, ..further })
 }
 
-/// Asks with the right that was said: masked, with a reason, or with a reason for a sealed record.
+/// Asks with a reason, for a sealed record where that was said.
 pub(super) fn ask_with(from: &From, query: &Query, reveal: &Reveal) -> Result<Value, Failure> {
-    let source = Source::of(from)?;
-    match &reveal.reveal {
-        Some(reason) if reveal.sealed => source.ask_sealed(query, reason),
-        reason => source.ask(query, reason.as_deref()),
-    }
+    ask(from, query, reveal, Rights::default())
+}
+
+/// Child protection facts too, where a restricted child is too.
+pub(super) fn rights(safeguarding: bool, location: bool) -> Rights {
+    Rights { safeguarding, location, ..Rights::default() }
 }
 
 /// `msg trace` and `held show`.
 pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
-    let value = ask(&one.from, &Query::Trace(one.seq), (&one.reveal, one.safeguarding))?;
+    let value = ask(&one.from, &Query::Trace(one.seq), &one.reveal, rights(one.safeguarding, false))?;
     if one.from.json {
         out.json(&value)?
     } else {
@@ -81,7 +81,7 @@ pub fn trace(one: &MsgOne, out: &mut Out) -> Outcome {
 /// `msg explain`.
 pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
     let query = Query::Explain(explain.seq, explain.field.clone());
-    let value = ask(&explain.from, &query, (&explain.reveal, explain.safeguarding))?;
+    let value = ask(&explain.from, &query, &explain.reveal, rights(explain.safeguarding, explain.location))?;
     if explain.from.json {
         out.json(&value)?
     } else {
@@ -92,7 +92,8 @@ pub fn explain(explain: &MsgExplain, out: &mut Out) -> Outcome {
 
 /// `msg document`: the content goes into a file of its own and never onto a terminal.
 pub fn document(one: &MsgDocument, out: &mut Out) -> Outcome {
-    let mut value = ask(&one.from, &Query::Document(one.seq, one.number), (&one.reveal, one.safeguarding))?;
+    let right = rights(one.safeguarding, one.location);
+    let mut value = ask(&one.from, &Query::Document(one.seq, one.number), &one.reveal, right)?;
     let content = value.as_object_mut().and_then(|fields| fields.remove("content"));
     if let Some(file) = &one.out {
         let bytes = content.as_ref().and_then(Value::as_str).and_then(|text| BASE64_STANDARD.decode(text).ok());
@@ -144,7 +145,7 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         return found(&source.ask(&Query::Find(said_in_private()?), None)?, child.from.json, out);
     };
     if child.safeguarding {
-        let value = ask(&child.from, &Query::Safeguarding(id), (&child.reveal, true))?;
+        let value = ask(&child.from, &Query::Safeguarding(id), &child.reveal, rights(true, false))?;
         if child.from.json {
             out.json(&value)?
         } else {
@@ -152,7 +153,8 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let why = child.why.as_ref().map(|field| ask_with(&child.from, &Query::Why(id, field.clone()), &child.reveal)).transpose()?;
+    let right = rights(false, child.location);
+    let why = child.why.as_ref().map(|field| ask(&child.from, &Query::Why(id, field.clone()), &child.reveal, right)).transpose()?;
     if let Some(why) = why.as_ref().filter(|_| child.why.as_deref() != Some("")) {
         if child.from.json {
             out.json(why)?
@@ -161,7 +163,7 @@ pub fn child(child: &Child, out: &mut Out) -> Outcome {
         }
         return Ok(exit::OK);
     }
-    let mut value = ask_with(&child.from, &Query::Child(id), &child.reveal)?;
+    let mut value = ask(&child.from, &Query::Child(id), &child.reveal, right)?;
     if let (Some(fields), Some(value)) = (why.as_ref().and_then(|why| why.get("why")), value.as_object_mut()) {
         value.insert("why".to_owned(), fields.clone());
     }
@@ -188,7 +190,7 @@ fn found(value: &Value, is_json: bool, out: &mut Out) -> Outcome {
 
 /// `held list`.
 pub fn held_list(list: &HeldList, out: &mut Out) -> Outcome {
-    let value = ask(&list.from, &Query::Held, (&list.reveal, list.safeguarding))?;
+    let value = ask(&list.from, &Query::Held, &list.reveal, rights(list.safeguarding, false))?;
     match (list.format, list.from.json) {
         (HeldFormat::Token, _) => {
             for held in items(&value, "entries") {

@@ -3,17 +3,14 @@
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::Run;
-use super::{Failure, Outcome, diagnostics, exit, output};
-use crate::config::{self, Arguments, Settings};
+use super::{Failure, Outcome, exit, source};
+use crate::config::{Arguments, Settings};
 use crate::{broker, clock, console, observe};
 
 /// Runs a broker until it is told to stop; gives its exit code.
 pub fn run(run: &Run) -> Outcome {
     let arguments = Arguments { data: run.data.clone(), mllp: run.mllp, http: run.http, admin: run.admin, log_format: run.log_format };
-    let (settings, warnings) = Settings::load(run.config.as_deref(), &config::environment(), &arguments).accept().map_err(|unusable| {
-        super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
-        Failure::new(unusable.exit, "the configuration cannot be used")
-    })?;
+    let (settings, warnings) = source::usable(run.config.as_deref(), &arguments)?;
     start_saying(&settings)?;
     follow_test_clock(&settings)?;
     for warning in warnings {

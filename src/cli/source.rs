@@ -7,23 +7,48 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arguments::From;
+use super::due::DueQuery;
 use super::hubs::HubQuery;
 use super::{Failure, diagnostics, exit, output, send};
+use crate::broker::failsafe::Watching;
 use crate::clock;
 use crate::config::{self, Arguments, Settings};
+use crate::console::REVEAL_HEADER;
 use crate::console::identity::{self, Asked};
-use crate::console::views::{self, Sight};
-use crate::console::{REVEAL_HEADER, SAFEGUARDING_HEADER, SEALED_HEADER};
+use crate::console::sight::{Rights, Sight};
+use crate::console::views;
+use crate::mapping::Diagnostic;
 use crate::names::{ChildId, Seq};
+use crate::routing::Directory;
 use crate::store::{EntryFilter, LedgerReader};
 
 /// Where to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The ledger itself.
-    Ledger(PathBuf),
+    Ledger(PathBuf, Beside),
     /// The admin door.
     Admin(String),
+}
+
+/// What stands beside a ledger: hubs and rules, as the configuration names them; those inside the program where only a folder was named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    config: Option<PathBuf>,
+}
+
+impl Beside {
+    /// The hubs.
+    pub fn directory(&self) -> Result<Directory, Failure> {
+        directory(&settings(self.config.as_deref())?)
+    }
+
+    /// The hubs and the rules of the failsafe.
+    pub fn watching(&self) -> Result<Watching, Failure> {
+        let settings = settings(self.config.as_deref())?;
+        let rules = config::failsafe(&settings).map_err(|errors| unusable(&errors))?;
+        Ok(Watching::of(rules, directory(&settings)?, settings.stores()))
+    }
 }
 
 /// What to read.
@@ -59,61 +84,53 @@ pub enum Query {
     Reconcile(Option<String>, Option<String>),
     /// About hubs.
     Hubs(HubQuery),
-}
-
-/// What is shown, and why.
-#[derive(Clone, Copy)]
-enum Right<'a> {
-    /// Values out of messages.
-    Reveal(&'a str),
-    /// Values of a sealed record.
-    Sealed(&'a str),
-    /// Child protection facts too.
-    Safeguarding(&'a str),
-}
-
-impl<'a> Right<'a> {
-    fn reason(self) -> &'a str {
-        match self {
-            Self::Reveal(reason) | Self::Sealed(reason) | Self::Safeguarding(reason) => reason,
-        }
-    }
+    /// What is late or near.
+    Due(DueQuery),
 }
 
 impl Source {
     /// As the arguments say; without any, the data folder of the defaults and the environment.
     pub fn of(from: &From) -> Result<Self, Failure> {
         match (&from.data, &from.admin) {
-            (Some(data), _) => Ok(Self::Ledger(data.clone())),
+            (Some(data), _) => Ok(Self::Ledger(data.clone(), Beside::default())),
             (_, Some(admin)) => Ok(Self::Admin(admin.trim_end_matches('/').to_owned())),
-            (None, None) => Ok(Self::Ledger(settings(from.config.as_deref())?.store.data)),
+            (None, None) => Ok(Self::Ledger(settings(from.config.as_deref())?.store.data, Beside { config: from.config.clone() })),
         }
     }
 
-    /// Asks. With `reveal` nothing is masked but child protection facts, and the reason is written down before anything is read.
+    /// Asks. With `reveal` what messages say is shown, and the reason is written down before anything is read.
     pub fn ask(&self, query: &Query, reveal: Option<&str>) -> Result<Value, Failure> {
-        self.ask_as(query, reveal.map(Right::Reveal))
+        self.ask_as(query, reveal, Rights::default())
     }
 
-    /// Asks for child protection facts too.
-    pub fn ask_safeguarding(&self, query: &Query, reason: &str) -> Result<Value, Failure> {
-        self.ask_as(query, Some(Right::Safeguarding(reason)))
-    }
-
-    /// Asks for a sealed record.
-    pub fn ask_sealed(&self, query: &Query, reason: &str) -> Result<Value, Failure> {
-        self.ask_as(query, Some(Right::Sealed(reason)))
-    }
-
-    fn ask_as(&self, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
-        if right.is_some_and(|right| right.reason().trim().is_empty()) {
+    /// Asks with rights of their own too; each is written down by its name. Without a reason there are none.
+    pub fn ask_as(&self, query: &Query, reveal: Option<&str>, rights: Rights) -> Result<Value, Failure> {
+        if reveal.is_some_and(|reason| reason.trim().is_empty()) {
             return Err(Failure::new(exit::USAGE, "--reveal needs a reason"));
         }
         match self {
-            Self::Ledger(data) => ask_ledger(data, query, right),
-            Self::Admin(base) => ask_admin(base, query, right),
+            Self::Ledger(data, beside) => ask_ledger((data, beside), query, reveal, rights),
+            Self::Admin(base) => ask_admin(base, query, reveal, rights),
         }
     }
+}
+
+/// Settings that a broker would take too, with what it would warn of; else every mistake is said. Who writes into a ledger asks for these:
+/// a destination that is left out for a mistake would not be told.
+pub fn usable(file: Option<&Path>, arguments: &Arguments) -> Result<(Settings, Vec<Diagnostic>), Failure> {
+    Settings::load(file, &config::environment(), arguments).accept().map_err(|unusable| {
+        super::say(&diagnostics::render(&unusable.diagnostics, &unusable.texts, output::is_stderr_coloured()));
+        Failure::new(unusable.exit, "the configuration cannot be used")
+    })
+}
+
+/// The hubs and directories that settings name.
+pub fn directory(settings: &Settings) -> Result<Directory, Failure> {
+    config::directory(settings).map_err(|errors| unusable(&errors))
+}
+
+fn unusable(errors: &[impl ToString]) -> Failure {
+    Failure::new(exit::CONFIG, errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// Settings of a file, for their data folder and their stores. Mistakes elsewhere in the file do not keep anybody from reading.
@@ -126,23 +143,12 @@ pub fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
     Ok(loaded.settings)
 }
 
-fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
+fn ask_ledger((data, beside): (&Path, &Beside), query: &Query, reveal: Option<&str>, rights: Rights) -> Result<Value, Failure> {
     let reader = open(data)?;
-    let sight = match right {
-        Some(Right::Safeguarding(reason)) => {
-            write_down(data, &format!("{}, child protection facts too", subject(query)), reason)?;
-            Sight::Safeguarding
-        }
-        Some(Right::Sealed(reason)) => {
-            write_down(data, &format!("{}, though sealed", subject(query)), reason)?;
-            Sight::Sealed
-        }
-        Some(Right::Reveal(reason)) => {
-            write_down(data, &subject(query), reason)?;
-            Sight::Revealed
-        }
-        None => Sight::Masked,
-    };
+    let sight = reveal.map_or(Sight::Masked, |_| Sight::Revealed(rights));
+    for (_, words) in sight.audited() {
+        write_down(data, &format!("{}{words}", subject(query)), reveal.unwrap_or_default())?;
+    }
     let value = match query {
         Query::Entries(filter) => views::entries(&reader, filter, &|_| None, sight),
         Query::Entry(seq) => views::entry(&reader, Seq(*seq), &|_| None, sight),
@@ -155,10 +161,11 @@ fn ask_ledger(data: &Path, query: &Query, right: Option<Right<'_>>) -> Result<Va
         Query::Find(identifier) => views::find(&reader, identifier),
         Query::Misses(table, source) => views::table_misses(&reader, table.as_deref(), source.as_deref()),
         Query::Held => views::held(&reader, &|_| None, sight),
-        Query::Identity(role) => identity::list(&reader, role.as_deref()),
+        Query::Identity(role) => identity::list(&reader, role.as_deref(), &|_| None, sight),
         Query::IdentityItem(asked, with) => identity::show(&reader, *asked, *with, &|_| None, sight),
         Query::Reconcile(day, source) => views::reconcile(&reader, day.as_deref(), source.as_deref()),
-        Query::Hubs(query) => query.ask(&reader, sight),
+        Query::Hubs(query) => return query.ask(&reader, sight, beside),
+        Query::Due(query) => return query.ask(&reader, sight, beside),
     };
     Ok(value?)
 }
@@ -185,6 +192,7 @@ fn subject(query: &Query) -> String {
         Query::Child(child) | Query::Why(child, _) | Query::Safeguarding(child) => format!("child {child}"),
         Query::Held => "held list".to_owned(),
         Query::Hubs(query) => query.subject(),
+        Query::Due(query) => query.subject(),
         Query::IdentityItem(asked, _) => format!("identity {asked}"),
         Query::Identity(_) | Query::Entries(_) | Query::Find(_) | Query::Misses(..) | Query::Reconcile(..) => "listing".to_owned(),
     }
@@ -208,10 +216,8 @@ pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> 
     file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(refused)
 }
 
-fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Value, Failure> {
-    let (safeguarding, sealed) = (matches!(right, Some(Right::Safeguarding(_))), matches!(right, Some(Right::Sealed(_))));
-    let reveal = right.map(|right| right.reason().to_owned());
-    let get = |path: String| Request { reveal: reveal.clone(), safeguarding, sealed, ..Request::get(path) };
+fn ask_admin(base: &str, query: &Query, reveal: Option<&str>, rights: Rights) -> Result<Value, Failure> {
+    let get = |path: String| Request { reveal: reveal.map(str::to_owned), rights, ..Request::get(path) };
     let request = match query {
         Query::Entries(filter) => get(format!("/api/v1/entries?{}", pairs(filter))),
         Query::Entry(seq) => get(format!("/api/v1/entries/{seq}")),
@@ -227,6 +233,7 @@ fn ask_admin(base: &str, query: &Query, right: Option<Right<'_>>) -> Result<Valu
         }
         Query::Held => get("/api/v1/held".into()),
         Query::Hubs(query) => get(query.path()),
+        Query::Due(query) => get(query.path()),
         Query::Identity(role) => get(format!("/api/v1/identity?{}", encoded(&[("role", role.clone())]))),
         Query::IdentityItem(asked, with) => {
             get(format!("/api/v1/identity/{asked}?{}", encoded(&[("with", with.map(|child| child.to_string()))])))
@@ -265,21 +272,19 @@ pub struct Request {
     pub body: Option<Value>,
     /// Why values are to be shown.
     pub reveal: Option<String>,
-    /// Child protection facts too.
-    pub safeguarding: bool,
-    /// Though the record is sealed.
-    pub sealed: bool,
+    /// What else is to be shown.
+    pub rights: Rights,
 }
 
 impl Request {
     /// A question without values.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), body: None, reveal: None, safeguarding: false, sealed: false }
+        Self { method: "GET", path: path.into(), body: None, reveal: None, rights: Rights::default() }
     }
 
     /// An act.
     pub fn post(path: impl Into<String>, body: Value) -> Self {
-        Self { method: "POST", path: path.into(), body: Some(body), reveal: None, safeguarding: false, sealed: false }
+        Self { method: "POST", path: path.into(), body: Some(body), reveal: None, rights: Rights::default() }
     }
 }
 
@@ -315,11 +320,8 @@ pub fn call_text(base: &str, request: &Request) -> Result<(u16, String), Failure
                 .map_err(|_| Failure::new(exit::USAGE, "a reason is one line of text"))?;
             asked = asked.header(REVEAL_HEADER, reason);
         }
-        if request.safeguarding {
-            asked = asked.header(SAFEGUARDING_HEADER, "yes");
-        }
-        if request.sealed {
-            asked = asked.header(SEALED_HEADER, "yes");
+        for right in request.rights.named().iter().filter(|_| request.reveal.is_some()) {
+            asked = asked.header(right.header, "yes");
         }
         let unreachable = |error: reqwest::Error| {
             let text = format!(

@@ -89,6 +89,9 @@ fn restricted(value: &Value, out: &mut Out) -> io::Result<()> {
     if value.get("restricted") == Some(&Value::Bool(true)) {
         writeln!(out, "restricted: what it says is shown by --safeguarding --reveal REASON, which is written down")?;
     }
+    if value.get("sealed") == Some(&Value::Bool(true)) {
+        writeln!(out, "sealed: what it says is shown by --sealed --reveal REASON, which is written down")?;
+    }
     Ok(())
 }
 

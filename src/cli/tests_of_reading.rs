@@ -16,6 +16,8 @@ use crate::names::{BundleHash, Format, Seq, SourceName};
 use crate::routing::Directory;
 use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, LedgerReader, Prepared, PreparedOutcome, Recipient, StoreError};
 
+mod sight;
+
 /// A ledger with one filed, one held, one refused and one waiting entry.
 struct Site {
     folder: tempfile::TempDir,

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::Operations;
 use super::due::{self, Asked};
-use super::views::{self, Sight, ViewError};
+use super::sight::{Rights, Sight};
+use super::views::{self, ViewError};
 use crate::broker::failsafe::Watching;
 use crate::names::{ChildId, Seq};
 use crate::observe;
@@ -22,12 +23,6 @@ use crate::store::{EntryFilter, LedgerReader, StoreError};
 
 /// Carries the reason for which values are shown; without it they are masked.
 pub const REVEAL_HEADER: &str = "x-reveal-reason";
-
-/// `yes`: child protection facts are asked for too; only beside a reason.
-pub const SAFEGUARDING_HEADER: &str = "x-reveal-safeguarding";
-
-/// `yes`: a sealed record is asked for; only beside a reason.
-pub const SEALED_HEADER: &str = "x-reveal-sealed";
 
 /// Longest body of a request; a reason or an identifier needs no more.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -218,12 +213,13 @@ async fn clocks(State(broker): State<Broker>, Path(child): Path<uuid::Uuid>, uri
     let clock = query(&uri).into_iter().find(|(key, _)| key == "clock").map(|(_, clock)| clock);
     let what = format!("clocks of child {child}");
     look(broker, headers, what, move |reader, sight, broker| {
-        due::explain(reader, &watching(broker)?, (ChildId(child), clock.as_deref()), sight, crate::clock::now())
+        let asked = (ChildId(child), clock.as_deref());
+        due::explain(reader, &watching(broker)?, asked, (&|source| broker.charset(source), sight), crate::clock::now())
     })
     .await
 }
 
-fn watching(broker: &dyn Operations) -> Result<Watching, ViewError> {
+pub(super) fn watching(broker: &dyn Operations) -> Result<Watching, ViewError> {
     broker.watching().ok_or_else(|| ViewError::Missing("this broker has no failsafe".into()))
 }
 
@@ -364,24 +360,12 @@ pub(super) async fn look(
     if reason.as_deref() == Some("") {
         return refusal(StatusCode::BAD_REQUEST, "a reason for revealing is not empty", 64);
     }
-    let asked = headers.contains_key(SAFEGUARDING_HEADER);
-    let sealed = headers.contains_key(SEALED_HEADER);
+    let rights = Rights::of(|right| headers.contains_key(right.header));
     let shown = tokio::task::spawn_blocking(move || {
-        let sight = match reason {
-            Some(reason) if asked => {
-                broker.audit("reveal-safeguarding", &what, &reason)?;
-                Sight::Safeguarding
-            }
-            Some(reason) if sealed => {
-                broker.audit("reveal-sealed", &what, &reason)?;
-                Sight::Sealed
-            }
-            Some(reason) => {
-                broker.audit("reveal", &what, &reason)?;
-                Sight::Revealed
-            }
-            None => Sight::Masked,
-        };
+        let sight = reason.as_ref().map_or(Sight::Masked, |_| Sight::Revealed(rights));
+        for (act, _) in sight.audited() {
+            broker.audit(act, &what, reason.as_deref().unwrap_or_default())?;
+        }
         view(&broker.reader()?, sight, broker.as_ref())
     });
     respond(shown.await)
@@ -395,7 +379,7 @@ pub(super) fn respond(shown: Result<Result<Value, ViewError>, tokio::task::JoinE
     }
 }
 
-fn told(error: &ViewError) -> Response {
+pub(super) fn told(error: &ViewError) -> Response {
     match error {
         ViewError::Missing(text) => refusal(StatusCode::NOT_FOUND, text, 66),
         ViewError::Asked(text) => refusal(StatusCode::BAD_REQUEST, text, 64),

@@ -12,10 +12,13 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
+use super::hubs::hub_of;
 use super::mask;
-use super::views::{Sight, ViewError, no_child};
+use super::sight::{Gate, Sight, sealed};
+use super::views::{Charset, ViewError, no_child};
 use crate::broker::failsafe::Watching;
-use crate::failsafe::{self, CLOCKS, Clock, Facts, Said, day_of};
+use crate::failsafe::day::end_of;
+use crate::failsafe::{self, CLOCKS, Clock, Facts, Said};
 use crate::names::{ChildId, HubName, Seq};
 use crate::store::{LedgerReader, Look};
 
@@ -37,10 +40,7 @@ const HIDDEN: &[&str] = &["started", "listed_at", "warn_at", "due_at", "breach_a
 pub fn list(reader: &LedgerReader, watching: &Watching, asked: &Asked, sight: Sight) -> Result<Value, ViewError> {
     reader.keeps_clocks()?;
     let directory = watching.directory.load();
-    let hubs: Vec<HubName> = directory.hubs().into_iter().map(|(hub, _)| hub).collect();
-    let known = hubs.iter().find(|hub| hub.as_str().eq_ignore_ascii_case(&asked.hub));
-    let names = || hubs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let hub = known.ok_or_else(|| ViewError::Asked(format!("there is no hub {:?}; one of: {}", asked.hub, names())))?;
+    let hub = &hub_of(&directory, &asked.hub)?;
     if let Some(clock) = &asked.clock {
         clock_is_known(watching, clock)?;
     }
@@ -48,10 +48,19 @@ pub fn list(reader: &LedgerReader, watching: &Watching, asked: &Asked, sight: Si
         None => kept(reader, hub, asked.clock.as_deref())?,
         Some(day) => {
             let day: Date = day.parse().map_err(|_| ViewError::Asked("the day is written 2026-01-05".into()))?;
-            judged(reader, watching, hub, (day_of(day).1, asked.clock.as_deref()))?
+            judged(reader, watching, hub, (end_of(day), asked.clock.as_deref()))?
         }
     };
-    if sight == Sight::Masked {
+    let gate = Gate::new(reader, &|_| None, sight);
+    let mut open = Vec::new();
+    for row in rows.as_array_mut().into_iter().flat_map(std::mem::take) {
+        match row.get("child").and_then(Value::as_str).and_then(|child| child.parse().ok()) {
+            Some(child) if !gate.is_sealed(ChildId(child))? => open.push(row),
+            _ => {}
+        }
+    }
+    let mut rows = Value::from(open);
+    if sight.is_masked() {
         mask::hide(&mut rows, HIDDEN);
     }
     Ok(json!({ "hub": hub, "day": asked.day, "clocks": rows }))
@@ -105,12 +114,16 @@ pub fn explain(
     reader: &LedgerReader,
     watching: &Watching,
     (child, clock): (ChildId, Option<&str>),
-    sight: Sight,
+    (charset, sight): (Charset<'_>, Sight),
     now: Timestamp,
 ) -> Result<Value, ViewError> {
     reader.keeps_clocks()?;
     if let Some(clock) = clock {
         clock_is_known(watching, clock)?;
+    }
+    let mut gate = Gate::new(reader, charset, sight);
+    if gate.is_sealed(child)? {
+        return Ok(sealed(child));
     }
     let (rules, directory) = (watching.rules.load(), watching.directory.load());
     let row = reader.child_row(child)?.ok_or_else(|| no_child(child))?;
@@ -128,7 +141,8 @@ pub fn explain(
     let tasks: Vec<Value> = look.tasks.iter().filter(|task| clock.is_none_or(|kind| task.kind == kind)).map(task).collect();
     let mut value = json!({ "child": child, "hub": look.facts.acting, "next_change": watched.next_change, "clocks": shown, "tasks": tasks,
         "facts": facts(&look.facts), "history": history });
-    if sight == Sight::Masked {
+    gate.forget(&mut value)?;
+    if sight.is_masked() {
         mask::hide(&mut value, HIDDEN);
         mask::hide(&mut value, &["at", "born", "next_change"]);
     }

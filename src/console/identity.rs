@@ -4,6 +4,7 @@
 //!
 //! - What is compared is said without a value: `agrees`, `differs`, `not compared`. Values are shown for a reason that is written down.
 //! - A sealed record is nobody's candidate; what is said under its identifiers is in the list of its role alone.
+//! - Of a message that came for child protection facts nothing is said but that it came: `restricted`.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,11 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admin::{Broker, look, query, read, refusal, respond};
+use super::admin::{Broker, look, query, refusal, respond, told};
 use super::mask;
 use super::reading::Rereader;
-use super::views::{Charset, Sight, ViewError, no_child};
+use super::sight::{Gate, Rights, Sight};
+use super::views::{Charset, RESTRICTED, ViewError, no_child};
 use crate::canon::{Child, Identifier, Statement};
 use crate::clock;
 use crate::names::{ChildId, Seq};
@@ -60,21 +62,41 @@ impl std::fmt::Display for Asked {
 }
 
 /// What waits for a person, and what waits by itself: everybody's, or with `role` that role's alone.
-pub fn list(reader: &LedgerReader, role: Option<&str>) -> Result<Value, ViewError> {
+pub fn list(reader: &LedgerReader, role: Option<&str>, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let all = reader.identity_items(clock::now())?;
-    let (mine, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|item| item.role.as_deref() == role);
+    let (mut mine, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|item| item.role.as_deref() == role);
     let roles: BTreeSet<String> = others.into_iter().filter_map(|item| item.role).collect();
+    let mut gate = Gate::new(reader, charset, sight);
+    for item in &mut mine {
+        if gate.is_apart(item.seq)? {
+            // What waits by itself waits for a child that nobody knows yet: that would be said of it.
+            (item.kind, item.message) = (RESTRICTED.to_owned(), RESTRICTED.to_owned());
+            (item.child, item.waits_until) = (None, None);
+        }
+    }
     let items = serde_json::to_value(&mine).map_err(|error| ViewError::Store(error.to_string(), 70))?;
     Ok(json!({ "items": items, "other_roles": roles }))
 }
 
 /// One of them with everybody who could be meant, each compared with what was said.
 pub fn show(reader: &LedgerReader, asked: Asked, with: Option<ChildId>, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let mut gate = Gate::new(reader, charset, sight);
+    let restricted = |seq: i64| Ok(json!({ "item": asked.to_string(), "seq": seq, "restricted": true, "candidates": [] }));
     let mut shown = match asked {
-        Asked::Entry(seq) => entry(reader, Seq(seq), charset, sight)?,
+        Asked::Entry(seq) => {
+            reader.entry(Seq(seq))?.ok_or_else(|| ViewError::Missing(format!("the ledger has no message {seq}")))?;
+            if gate.is_apart(seq)? {
+                return restricted(seq);
+            }
+            gate.is_open(Seq(seq))?;
+            entry(reader, Seq(seq), charset, sight)?
+        }
         Asked::Item(item) => {
             let missing = || ViewError::Missing(format!("no open item {item}; `identity list` shows what is"));
             let (seq, about) = reader.identity_item(item)?.ok_or_else(missing)?;
+            if gate.is_apart(seq.0)? {
+                return restricted(seq.0);
+            }
             let mut shown = child(reader, about, sight)?;
             put(&mut shown, "seq", json!(seq.0));
             shown
@@ -99,13 +121,15 @@ fn put(value: &mut Value, key: &str, new: Value) {
 
 /// What is compared: what a message said, or a record.
 fn said_of(reader: &LedgerReader, asked: Asked, charset: Charset<'_>) -> Result<Child, ViewError> {
+    // Whether it may be seen was decided before.
+    let gated = Sight::Revealed(Rights { sealed: true, ..Rights::default() });
     Ok(match asked {
         Asked::Entry(seq) => statement(reader, Seq(seq), charset)?.child,
         Asked::Item(item) => match reader.identity_item(item)? {
-            Some((_, child)) => record(reader, child, Sight::Sealed)?,
+            Some((_, child)) => record(reader, child, gated)?,
             None => Child::default(),
         },
-        Asked::Child(child) => record(reader, child, Sight::Sealed)?,
+        Asked::Child(child) => record(reader, child, gated)?,
     })
 }
 
@@ -116,7 +140,7 @@ fn statement(reader: &LedgerReader, seq: Seq, charset: Charset<'_>) -> Result<St
 }
 
 fn record(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Child, ViewError> {
-    if reader.is_sealed(child)? && sight != Sight::Sealed {
+    if !sight.rights().sealed && reader.is_sealed(child)? {
         return Err(ViewError::Forbidden(format!("child {child} is sealed")));
     }
     let view = reader.child(child)?.ok_or_else(|| no_child(child))?;
@@ -126,9 +150,6 @@ fn record(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Child, 
 fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let missing = || ViewError::Missing(format!("the ledger has no message {seq}"));
     let trace = reader.trace(seq)?.ok_or_else(missing)?;
-    if reader.is_of_a_sealed(seq)? && sight != Sight::Sealed {
-        return Err(ViewError::Forbidden(format!("message {seq} is of a closed record: --sealed with --reveal REASON shows it")));
-    }
     let said = statement(reader, seq, charset)?;
     let candidates = reader.candidates(&said)?;
     let candidates: Vec<Value> = candidates.iter().map(|one| compared(&said.child, &one.child, &one.found_by, one.id, sight)).collect();
@@ -202,13 +223,13 @@ fn fields(child: &Child, sight: Sight) -> Value {
         .into_iter()
         .map(|(name, values)| (name.to_owned(), json!(values.into_iter().collect::<Vec<_>>().join(", "))))
         .collect();
-    if sight == Sight::Masked {
+    if sight.is_masked() {
         for value in fields.values_mut().filter(|value| value.as_str() != Some("")) {
             *value = json!(mask::HIDDEN);
         }
     }
     // Where a restricted child lives is for its hub alone (identity rules, section 9).
-    if child.flags.is_restricted() {
+    if child.flags.is_restricted() && !sight.rights().location {
         fields.insert("postcode".to_owned(), json!(mask::HIDDEN));
     }
     Value::from(fields)
@@ -219,9 +240,12 @@ pub(super) fn routes() -> Router<Broker> {
     Router::new().route("/api/v1/identity", get(listed).post(decide)).route("/api/v1/identity/{item}", get(shown))
 }
 
-async fn listed(State(broker): State<Broker>, uri: Uri) -> Response {
+async fn listed(State(broker): State<Broker>, uri: Uri, headers: HeaderMap) -> Response {
     let role = query(&uri).into_iter().find(|(key, _)| key == "role").map(|(_, role)| role);
-    read(broker, move |reader, _| list(reader, role.as_deref())).await
+    look(broker, headers, "listing".to_owned(), move |reader, sight, broker| {
+        list(reader, role.as_deref(), &|source| broker.charset(source), sight)
+    })
+    .await
 }
 
 async fn shown(State(broker): State<Broker>, Path(item): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
@@ -229,7 +253,8 @@ async fn shown(State(broker): State<Broker>, Path(item): Path<String>, uri: Uri,
         Ok(asked) => asked,
         Err(text) => return refusal(StatusCode::BAD_REQUEST, &text, 64),
     };
-    let with = query(&uri).into_iter().find(|(key, _)| key == "with").and_then(|(_, with)| with.parse().ok()).map(ChildId);
+    let with = query(&uri).into_iter().find(|(key, _)| key == "with").map(|(_, with)| with.parse().map(ChildId)).transpose();
+    let Ok(with) = with else { return told(&ViewError::Asked("`with` is our id of a child".into())) };
     look(broker, headers, format!("identity {asked}"), move |reader, sight, broker| {
         show(reader, asked, with, &|source| broker.charset(source), sight)
     })

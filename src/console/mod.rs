@@ -5,8 +5,8 @@
 //! - What it needs of the broker it asks through [`Operations`]; it never touches the ledger's writer.
 //! - A page of another machine cannot drive it through somebody's browser: the `Host` must be this machine and a
 //!   request with an `Origin` is refused.
-//! - A sealed record is shown to whoever asks for it as sealed and with a reason; to others it is "sealed".
-//! - Child protection facts are shown to whoever asks for them by name and with a reason, and to nobody else.
+//! - A sealed record, child protection facts, and where a restricted child is are shown to whoever asks for them by name and with a reason,
+//!   each for itself, and to nobody else. One place decides of every row: the gate of [`sight`].
 //! - Values out of messages are masked unless the caller gives a reason, and the reason is in the audit first.
 //!
 //! # Not here
@@ -18,6 +18,7 @@ pub mod hubs;
 pub mod identity;
 pub mod mask;
 mod reading;
+pub mod sight;
 pub mod views;
 pub mod due;
 mod why;
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use admin::{REVEAL_HEADER, SAFEGUARDING_HEADER, SEALED_HEADER, router};
+pub use admin::{REVEAL_HEADER, router};
 
 pub use crate::broker::Operations;
 

@@ -91,6 +91,12 @@ impl<'r> Rereader<'r> {
         Ok(self.reread_now(seq)?.is_none_or(|reread| reread.is_restricted))
     }
 
+    /// True where the entry itself says that its child is restricted.
+    pub(super) fn says_restricted(&mut self, seq: Seq) -> Result<bool, ViewError> {
+        let says = |reread: Reread| reread.reading.statements.iter().any(|said| said.child.flags.is_restricted());
+        Ok(self.reread_now(seq)?.is_some_and(says))
+    }
+
     /// An entry read by its own bundle, or by the newest where it was never mapped; none where nobody can know what it says.
     fn reread_now(&mut self, seq: Seq) -> Result<Option<Reread>, ViewError> {
         let Some((row, body)) = self.reader.entry(seq)? else { return Ok(None) };

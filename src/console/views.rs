@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::mask;
 use super::reading::{Reread, Rereader, is_safeguarding};
+pub use super::sight::Sight;
+use super::sight::{self, Gate, sealed};
 use super::why::statements;
 pub use super::why::why;
 use crate::mapping::Provenance;
@@ -15,19 +17,6 @@ use crate::store::{AggregateRow, EntryFilter, EntryRow, HeldRow, LedgerReader, S
 
 /// What of a finding may quote the message.
 const QUOTES: &[&str] = &["text", "help", "miss"];
-
-/// Whether values out of messages are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Hidden.
-    Masked,
-    /// Shown, but child protection facts; the reason is in the audit already.
-    Revealed,
-    /// Shown, though the record is sealed: asked for by name, and so written down.
-    Sealed,
-    /// Child protection facts are shown too: asked for by name, and so written down.
-    Safeguarding,
-}
 
 /// Gives the character set of a source whose messages do not name theirs.
 pub type Charset<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -61,20 +50,16 @@ impl From<StoreError> for ViewError {
 /// Entries, newest first. `kind` and `control_id` are shown: they name a message, not a child. Of one that came for child protection facts
 /// neither its type nor its reason is; and who asks for a type is not told that it is of it.
 pub fn entries(reader: &LedgerReader, filter: &EntryFilter, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
-    let mut rows = reader.entries(filter)?;
-    if sight != Sight::Safeguarding {
-        let mut rereader = Rereader::new(reader, charset);
-        let mut shown = Vec::new();
-        for row in rows {
-            match rereader.is_apart(row.seq)? {
-                false => shown.push(row),
-                true if filter.kind.is_some() => {}
-                true => shown.push(restricted(row)),
-            }
+    let mut gate = Gate::new(reader, charset, sight);
+    let mut shown = Vec::new();
+    for row in reader.entries(filter)? {
+        match gate.is_apart(row.seq)? {
+            false => shown.push(row),
+            true if filter.kind.is_some() => {}
+            true => shown.push(restricted(row)),
         }
-        rows = shown;
     }
-    json(&rows)
+    json(&shown)
 }
 
 /// That it came, when and from whom: nothing else is said of a message that came for child protection facts.
@@ -83,21 +68,21 @@ fn restricted(row: EntryRow) -> EntryRow {
     EntryRow { kind: RESTRICTED.to_owned(), reason, ..row }
 }
 
-fn is_apart(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<bool, ViewError> {
-    Ok(sight != Sight::Safeguarding && Rereader::new(reader, charset).is_apart(seq.0)?)
-}
-
 /// One entry; its body only where it may be seen.
 pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let (row, body) = reader.entry(seq)?.ok_or_else(|| no_entry(seq))?;
-    not_sealed(reader, seq, sight)?;
-    if is_apart(reader, seq, charset, sight)? {
+    let mut gate = Gate::new(reader, charset, sight);
+    if gate.is_apart(seq.0)? {
         return Ok(json!({ "entry": json(&restricted(row))?, "body": RESTRICTED }));
     }
-    let body = match sight {
-        Sight::Masked => mask::HIDDEN.to_owned(),
-        Sight::Revealed | Sight::Sealed if Rereader::new(reader, charset).is_restricted(seq)? => RESTRICTED.to_owned(),
-        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => String::from_utf8_lossy(&body).into_owned(),
+    gate.is_open(seq)?;
+    let body = if sight.is_masked() {
+        mask::HIDDEN.to_owned()
+    } else if gate.has_facts(seq)? {
+        RESTRICTED.to_owned()
+    } else {
+        gate.says_no_place(seq)?;
+        String::from_utf8_lossy(&body).into_owned()
     };
     Ok(json!({ "entry": json(&row)?, "body": body }))
 }
@@ -105,18 +90,25 @@ pub fn entry(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight
 /// What became of one entry.
 pub fn trace(reader: &LedgerReader, seq: Seq, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let mut trace = reader.trace(seq)?.ok_or_else(|| no_entry(seq))?;
-    if is_apart(reader, seq, charset, sight)? {
-        let entry = json(&restricted(trace.entry))?;
-        return Ok(json!({ "entry": entry, "restricted": true, "findings": [], "events": [], "debts": [], "withheld": [] }));
+    let mut gate = Gate::new(reader, charset, sight);
+    let nothing = |entry: EntryRow, why: &str| -> Result<Value, ViewError> {
+        Ok(json!({ "entry": json(&entry)?, why: true, "findings": [], "events": [], "debts": [], "withheld": [] }))
+    };
+    if gate.is_apart(seq.0)? {
+        return nothing(restricted(trace.entry), "restricted");
     }
-    if sight != Sight::Safeguarding {
+    if gate.is_closed(seq)? {
+        if !sight.is_masked() {
+            gate.is_open(seq)?;
+        }
+        // Events name the child; so may the way by which it was found.
+        return nothing(trace.entry, "sealed");
+    }
+    if !sight.rights().safeguarding {
         trace.events.retain(|event| event.kind != RESTRICTED);
     }
     let mut value = json(&trace)?;
-    if sight == Sight::Revealed {
-        not_sealed(reader, seq, sight)?;
-    }
-    if sight == Sight::Masked {
+    if sight.is_masked() {
         hide_trace(&mut value);
     }
     Ok(value)
@@ -156,14 +148,16 @@ fn hide_quotes(value: &mut Value) {
 /// One document of an entry, numbered from 1; what it is called and its content, as base64, only where they may be seen.
 pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let missing = || ViewError::Missing(format!("message {seq} has no document {number}"));
-    if is_apart(reader, seq, charset, sight)? {
+    let mut gate = Gate::new(reader, charset, sight);
+    if gate.is_apart(seq.0)? {
         return Err(missing());
     }
     let kept = reader.document(seq, number)?.ok_or_else(missing)?;
-    not_sealed(reader, seq, sight)?;
+    gate.is_open(seq)?;
     let size = kept.content.as_ref().map(Vec::len);
     let (said, content) = match sight {
-        Sight::Revealed | Sight::Sealed | Sight::Safeguarding => {
+        Sight::Revealed(_) => {
+            gate.says_no_place(seq)?;
             (json(&kept.document)?, kept.content.map(|bytes| BASE64_STANDARD.encode(bytes)))
         }
         Sight::Masked => {
@@ -176,23 +170,26 @@ pub fn document(reader: &LedgerReader, seq: Seq, number: usize, charset: Charset
 /// Where the values of an entry came from: read again by the bundle that spoke when it was filed. `field` is a
 /// canonical field or its beginning; empty for all.
 pub fn explain(reader: &LedgerReader, seq: Seq, field: &str, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
-    not_sealed(reader, seq, sight)?;
-    if is_apart(reader, seq, charset, sight)? {
+    let mut gate = Gate::new(reader, charset, sight);
+    if gate.is_apart(seq.0)? {
         return Ok(json!({ "seq": seq, "restricted": true, "values": [], "findings": [] }));
     }
+    gate.is_open(seq)?;
+    let (sees_facts, hides_place) = (sight.rights().safeguarding, !sight.is_masked() && gate.hides_place(seq)?);
     let Reread { bundle, reading, is_restricted, .. } = Rereader::new(reader, charset).reread(seq)?;
-    let parts = statements(&reading.provenance).into_iter().filter(|part| sight == Sight::Safeguarding || !is_protection(part));
-    let about = parts.flatten().filter(|one| is_below(&one.field, field) && (sight == Sight::Safeguarding || !is_safeguarding(one)));
-    let said: Vec<Value> = about.map(|one| provenance(one, sight)).collect();
+    let parts = statements(&reading.provenance).into_iter().filter(|part| sees_facts || !is_protection(part));
+    let about = parts.flatten().filter(|one| is_below(&one.field, field) && (sees_facts || !is_safeguarding(one)));
+    let sight_of = |one: &Provenance| if hides_place && sight::is_place(&one.field) { Sight::Masked } else { sight };
+    let said: Vec<Value> = about.map(|one| provenance(one, sight_of(one))).collect();
     let mut findings = json(&reading.findings)?;
     if let Value::Array(items) = &mut findings {
         items.retain(|item| item.get("field").and_then(Value::as_str).is_some_and(|about| is_below(about, field)));
     }
-    if is_restricted && sight != Sight::Safeguarding {
+    if is_restricted && !sees_facts {
         // The name of a field says what it is about.
         findings = json!([]);
     }
-    if sight == Sight::Masked {
+    if sight.is_masked() || hides_place {
         hide_quotes(&mut findings);
     }
     if said.is_empty() && findings.as_array().is_none_or(Vec::is_empty) {
@@ -214,7 +211,7 @@ pub(super) fn is_below(field: &str, asked: &str) -> bool {
 
 pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
     let mut value = serde_json::to_value(one).unwrap_or_default();
-    if sight == Sight::Masked || (is_safeguarding(one) && sight != Sight::Safeguarding) {
+    if sight.is_masked() || (is_safeguarding(one) && !sight.rights().safeguarding) {
         mask::hide(&mut value, &["value", "raw"]);
         // The row of a table says which code it was.
         for step in value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -233,18 +230,25 @@ pub(super) fn provenance(one: &Provenance, sight: Sight) -> Value {
 
 /// One child: the record, who said what, and its events.
 pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
-    if sight != Sight::Sealed && reader.is_sealed(child)? {
+    let mut gate = Gate::new(reader, charset, sight);
+    if gate.is_sealed(child)? {
         return Ok(sealed(child));
     }
     let mut view = reader.child(child)?.ok_or_else(|| no_child(child))?;
-    if sight != Sight::Safeguarding {
-        hide_apart(&mut view.said, &mut Rereader::new(reader, charset))?;
-    }
+    hide_apart(&mut view.said, &mut gate)?;
+    let mut hubs = json(&reader.hub_history(child)?)?;
+    gate.forget(&mut hubs)?;
+    let mut reviews = json(&view.reviews)?;
+    gate.forget(&mut reviews)?;
+    let hides_place = gate.hides_place_in(&view.record);
     let events: Vec<Value> = view.events.iter().map(|(seq, event)| with_seq(*seq, event)).collect();
     let mut value = json!({ "child": view.child, "version": view.version, "record": view.record, "said": view.said, "events": events,
-        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "reviews": json(&view.reviews)?,
-        "hubs": json(&reader.hub_history(child)?)? });
-    if sight == Sight::Masked {
+        "aggregates": json(&view.aggregates)?, "outcomes": json(&view.outcomes)?, "reviews": reviews,
+        "hubs": hubs });
+    if hides_place {
+        sight::hide_place(&mut value);
+    }
+    if sight.is_masked() {
         if let Some(aggregates) = value.get_mut("aggregates") {
             mask::mask(aggregates, &["kind", "publisher", "seqs", "deleted"]);
             show_seqs(aggregates, &view.aggregates);
@@ -273,10 +277,10 @@ pub fn child(reader: &LedgerReader, child: ChildId, charset: Charset<'_>, sight:
 }
 
 /// A child that was put on record by a message about its protection: that message is not named.
-fn hide_apart(said: &mut Value, rereader: &mut Rereader<'_>) -> Result<(), ViewError> {
+fn hide_apart(said: &mut Value, gate: &mut Gate<'_>) -> Result<(), ViewError> {
     for word in said.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
         let seq = word.get("seq").and_then(Value::as_i64).unwrap_or_default();
-        if let (true, Some(fields)) = (rereader.is_apart(seq)?, word.as_object_mut()) {
+        if let (true, Some(fields)) = (gate.is_apart(seq)?, word.as_object_mut()) {
             fields.insert("seq".to_owned(), Value::Null);
             fields.insert("source".to_owned(), Value::Null);
         }
@@ -295,10 +299,10 @@ fn show_seqs(masked: &mut Value, aggregates: &[AggregateRow]) {
 
 /// The child protection facts of a child; only for whoever has the right.
 pub fn safeguarding(reader: &LedgerReader, child: ChildId, sight: Sight) -> Result<Value, ViewError> {
-    if sight != Sight::Safeguarding {
+    if !sight.rights().safeguarding {
         return Err(ViewError::Forbidden("child protection facts are asked for with --safeguarding and --reveal REASON".into()));
     }
-    if reader.is_sealed(child)? {
+    if !sight.rights().sealed && reader.is_sealed(child)? {
         return Ok(sealed(child));
     }
     Ok(json!({ "child": child.to_string(), "safeguarding": json(&reader.safeguarding(child)?)? }))
@@ -324,14 +328,29 @@ pub fn find(reader: &LedgerReader, identifier: &str) -> Result<Value, ViewError>
 /// What waits for a person: entries, debts, and what was filed and must be looked at.
 pub fn held(reader: &LedgerReader, charset: Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
     let mut held = reader.held()?;
-    let mut rereader = Rereader::new(reader, charset);
-    for row in held.iter_mut().filter(|_| sight != Sight::Safeguarding) {
-        if rereader.is_apart(row.entry.seq)? {
+    let mut gate = Gate::new(reader, charset, sight);
+    for row in &mut held {
+        if gate.is_apart(row.entry.seq)? {
             *row = HeldRow { entry: restricted(row.entry.clone()), findings: json!([]) };
+        } else if gate.is_closed(Seq(row.entry.seq))? {
+            mask::mask(&mut row.findings, &["level", "code"]);
         }
     }
-    let (mut entries, mut reviews) = (json(&held)?, json(&reader.reviews(None)?)?);
-    if sight == Sight::Masked {
+    let mut reviews = Vec::new();
+    for review in reader.reviews(None)? {
+        let is_sealed = match review.child.parse() {
+            Ok(child) => gate.is_sealed(ChildId(child))?,
+            Err(_) => true,
+        };
+        let mut review = json(&review)?;
+        gate.forget(&mut review)?;
+        if is_sealed {
+            mask::mask(&mut review, &["review", "seq", "opened"]);
+        }
+        reviews.push(review);
+    }
+    let (mut entries, mut reviews) = (json(&held)?, Value::from(reviews));
+    if sight.is_masked() {
         hide_quotes(&mut entries);
         mask::hide(&mut reviews, &["key"]);
     }
@@ -353,20 +372,6 @@ pub fn reconcile(reader: &LedgerReader, day: Option<&str>, source: Option<&str>)
 
 pub(super) fn json(value: &impl Serialize) -> Result<Value, ViewError> {
     serde_json::to_value(value).map_err(|error| ViewError::Store(format!("what the ledger holds cannot be shown: {error}"), 70))
-}
-
-/// All that is said of a sealed record (identity rules, section 8).
-pub(super) fn sealed(child: ChildId) -> Value {
-    json!({ "child": child.to_string(), "sealed": true })
-}
-
-/// What a message of a sealed record says is for whoever asks for sealed records.
-fn not_sealed(reader: &LedgerReader, seq: Seq, sight: Sight) -> Result<(), ViewError> {
-    if sight != Sight::Sealed && reader.is_of_a_sealed(seq)? {
-        let text = format!("message {seq} is of a sealed or closed record: --sealed with --reveal REASON shows it");
-        return Err(ViewError::Forbidden(text));
-    }
-    Ok(())
 }
 
 pub(super) fn no_child(child: ChildId) -> ViewError {
@@ -398,7 +403,7 @@ mod tests {
             (&json!("***"), &json!("***"), &json!(["table tables/sex.csv", "code"]))
         );
         assert_eq!((&masked["from"], &masked["rule"]), (&json!("PID-8"), &json!("adt-person.toml:40")));
-        assert_eq!(provenance(&one, Sight::Revealed)["steps"][0], "table tables/sex.csv:4");
+        assert_eq!(provenance(&one, Sight::Revealed(Default::default()))["steps"][0], "table tables/sex.csv:4");
     }
 
     #[test]

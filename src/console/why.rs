@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::reading::Rereader;
-use super::views::{Sight, ViewError, is_below, provenance};
+use super::sight::{self, Gate, Sight};
+use super::views::{ViewError, is_below, provenance};
 use super::{mask, views};
 use crate::canon::Child;
 use crate::identity::{Kept, Said};
@@ -21,20 +22,17 @@ use crate::store::{ChildView, LedgerReader};
 type Found = Result<Vec<(Child, Vec<Provenance>)>, String>;
 
 /// The fields of a child's record at or below `field` (empty: all), each with its words: the one that stands first.
-pub fn why(
-    reader: &LedgerReader,
-    child: ChildId,
-    field: &str,
-    charset: &dyn Fn(&str) -> Option<String>,
-    sight: Sight,
-) -> Result<Value, ViewError> {
-    if sight != Sight::Sealed && reader.is_sealed(child)? {
-        return Ok(views::sealed(child));
+pub fn why(reader: &LedgerReader, child: ChildId, field: &str, charset: views::Charset<'_>, sight: Sight) -> Result<Value, ViewError> {
+    let gate = Gate::new(reader, charset, sight);
+    if gate.is_sealed(child)? {
+        return Ok(sight::sealed(child));
     }
     let view = reader.child(child)?.ok_or_else(|| views::no_child(child))?;
     let said: BTreeMap<String, Said> = serde_json::from_value(view.said.clone()).unwrap_or_default();
     let kept: BTreeMap<String, Vec<Kept>> = serde_json::from_value(view.kept.clone()).unwrap_or_default();
-    let mut asking = Asking { reader, rereader: Rereader::new(reader, charset), child, entries: BTreeMap::new(), sight };
+    let hides_place = gate.hides_place_in(&view.record);
+    let rereader = Rereader::new(reader, charset);
+    let mut asking = Asking { reader, rereader, gate, child, entries: BTreeMap::new(), sight, hides_place };
     let asked = field.strip_prefix("child.").unwrap_or(field);
     let mut fields = Vec::new();
     for (number, (group, by)) in said.iter().filter(|(group, _)| is_below(group, asked)).enumerate() {
@@ -42,7 +40,9 @@ pub fn why(
         let others: Vec<Value> =
             kept.get(group).into_iter().flatten().map(|other| asking.word(group, &other.said, other.value.clone())).collect();
         let name = match group.split_once('|') {
-            Some((group, _)) if sight == Sight::Masked => format!("{group}|{}{number}", mask::HIDDEN),
+            Some((group, _)) if sight.is_masked() || (asking.hides_place && sight::is_place(group)) => {
+                format!("{group}|{}{number}", mask::HIDDEN)
+            }
             _ => group.clone(),
         };
         fields.push(json!({ "field": name, "stands": stands, "others": others }));
@@ -56,23 +56,26 @@ pub fn why(
 struct Asking<'a> {
     reader: &'a LedgerReader,
     rereader: Rereader<'a>,
+    gate: Gate<'a>,
     child: ChildId,
     entries: BTreeMap<i64, Found>,
     sight: Sight,
+    /// The child is restricted, and it is not shown where it is.
+    hides_place: bool,
 }
 
 impl Asking<'_> {
     /// One word: who, when, in which message, what, and where it stood there.
     fn word(&mut self, group: &str, said: &Said, mut value: Value) -> Value {
-        if self.sight != Sight::Safeguarding && self.rereader.is_apart(said.seq).unwrap_or(true) {
-            if self.sight == Sight::Masked {
+        let sight = if self.hides_place && sight::is_place(group) { Sight::Masked } else { self.sight };
+        if self.gate.is_apart(said.seq).unwrap_or(true) {
+            if sight.is_masked() {
                 mask::mask(&mut value, &[]);
             }
             let unknown = "the message is not shown";
             return json!({ "source": null, "rank": said.rank, "seq": null, "at": null, "value": value, "from": [], "unknown": unknown });
         }
         let at = jiff::Timestamp::from_microsecond(said.at_us).map(|at| at.to_string()).unwrap_or_default();
-        let sight = self.sight;
         let (from, unknown) = match self.entry(said.seq) {
             Ok(statements) => {
                 let places = statements.iter().flat_map(|(child, said)| said.iter().filter(|one| is_of(group, child, &one.field)));
@@ -81,7 +84,7 @@ impl Asking<'_> {
             Err(why) => (Vec::new(), json!(why)),
         };
         let mut at = json!(at);
-        if sight == Sight::Masked {
+        if sight.is_masked() {
             mask::mask(&mut value, &[]);
             mask::mask(&mut at, &[]);
         }

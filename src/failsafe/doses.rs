@@ -13,8 +13,9 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
     let mut courses: Vec<Course> = planned.iter().map(|one| course(watch, one, &planned, early, (rule.owner, &rule.source))).collect();
     // What nobody knows is not counted, and must not look as if nothing had been given.
     for (seqs, what) in [(&doses.unknown, "a vaccination whose product nobody knows"), (&doses.undated, "a vaccination without a date")] {
-        let Some(first) = seqs.iter().min() else { continue };
-        let at = watch.facts.immunisations.iter().find(|said| said.seq == *first).map_or(watch.facts.first_known, |said| said.at);
+        // It begins at the newest one: what a person closed before it came was another matter.
+        let Some(newest) = seqs.iter().max() else { continue };
+        let at = watch.facts.immunisations.iter().find(|said| said.seq == *newest).map_or(watch.facts.first_known, |said| said.at);
         let kind = if what.ends_with("knows") { "IMM_UNKNOWN" } else { "IMM_UNDATED" };
         let is_known = kind == "IMM_UNDATED";
         let review = Course {
@@ -37,7 +38,7 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
         courses.push(if is_known {
             review
         } else {
-            review.ends(ClockState::Unobservable, format!("{what}: a person must look"), Some(*first))
+            review.ends(ClockState::Unobservable, format!("{what}: a person must look"), Some(*newest))
         });
     }
     courses

@@ -31,7 +31,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use self::day::{Length, Start, date_of, end_of, start_of};
+use self::day::{Length, Start, date_of, start_of};
 use crate::canon::{
     Appointment, BloodSpotResult, ChildStatus, EpisodeOfCare, HearingScreen, Immunisation, NipeExam, ObservationSet, Review,
 };
@@ -241,26 +241,25 @@ pub fn clocks(facts: &Facts, rules: &Rules, now: Timestamp) -> Watched {
 fn without_birth(facts: &Facts, rules: &Rules, now: Timestamp) -> Watched {
     let today = date_of(now);
     let watch = Watch { facts, rules, now, today, born: today, birth: Start::on(today) };
-    let clock = Clock {
+    let course = Course {
         kind: "BIRTH_DATE".to_owned(),
         title: "date of birth known to the day".to_owned(),
         started: facts.first_known,
-        listed_at: Some(facts.first_known),
-        warn_at: None,
-        due_at: None,
-        breach_at: Some(facts.first_known),
-        missed_at: None,
-        closes_at: None,
-        state: ClockState::Unobservable,
-        reason: "without a date of birth to the day nothing can be watched".to_owned(),
-        satisfied_by: None,
-        owner: Owner::ChildHealth.word(),
+        listed: Some(facts.first_known),
+        warn: None,
+        due: None,
+        breach: Some(facts.first_known),
+        missed: None,
+        closes: None,
+        owner: Owner::ChildHealth,
         raises_task: true,
         source: "our".to_owned(),
+        end: None,
+        lacks: String::new(),
+        turns: Vec::new(),
     };
-    let stopped = watch.stopped().map(|stop| Clock { state: stop.state, reason: stop.reason, ..clock.clone() });
-    let clock = stopped.unwrap_or(clock);
-    let next_change = clock.state.needs_somebody().then(|| watch.escalations(facts.first_known).into_iter().find(|at| now < *at)).flatten();
+    let why = "without a date of birth to the day nothing can be watched";
+    let (clock, next_change) = watch.judge(course.ends(ClockState::Unobservable, why, None));
     Watched { clocks: vec![clock], next_change }
 }
 
@@ -436,10 +435,10 @@ impl Watch<'_> {
         if child.birth.is_stillbirth() || death.is_some_and(|death| death.stillbirth) || child.status == Some(ChildStatus::Stillborn) {
             return stop(ClockState::Excluded, "stillbirth");
         }
-        match death.and_then(|death| death.status.as_deref()) {
-            Some("formal") => return stop(ClockState::Excluded, "died"),
-            Some("removed") | None => {}
+        match death.filter(|death| death.is_told()) {
+            Some(death) if death.status.as_deref() == Some("formal") => return stop(ClockState::Excluded, "died"),
             Some(_) => return stop(ClockState::Suspended, "a death was told"),
+            None => {}
         }
         match child.status {
             Some(ChildStatus::Merged) => return stop(ClockState::Suspended, "another record goes on in the place of this one"),
@@ -527,11 +526,6 @@ pub fn task_of(clock: &Clock, facts: &Facts, rules: &Rules, now: Timestamp) -> O
         reason,
         action: rule.and_then(|rule| rule.action.clone()),
     })
-}
-
-/// The moments of a day, for reports: its first, and the first after it.
-pub fn day_of(date: Date) -> (Timestamp, Timestamp) {
-    (start_of(date), end_of(date))
 }
 
 #[cfg(test)]

@@ -4,23 +4,40 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::day::{Start, date_of, end_of, plus_days};
+use super::day::{Start, date_of, plus_days};
 use super::rules::RepeatDue;
 use super::{ClockState, Course, Said, Watch};
 use crate::canon::{BloodSpotResult, ConditionOutcome, HearingScreen, NipeExam, NipeFinding, ObservationSet, ResultStatus, Sex};
 use crate::names::{HubName, Seq};
 
 /// An outcome of a condition, with the moment of its sample.
-struct Outcome<'a> {
+pub(super) struct Outcome<'a> {
     sampled: Timestamp,
     said: &'a Said<BloodSpotResult>,
     outcome: &'a ConditionOutcome,
 }
 
+impl Outcome<'_> {
+    pub(super) fn status(&self) -> &str {
+        self.outcome.nbs_status.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn seq(&self) -> Seq {
+        self.said.seq
+    }
+
+    /// Its place among the samples of a condition.
+    pub(super) fn order(&self) -> (Timestamp, Timestamp, Seq) {
+        (self.sampled, self.said.at, self.said.seq)
+    }
+}
+
 /// How a condition's screening ended.
-enum Ended {
-    Final(Seq),
-    Closed(Seq),
+pub(super) struct Ended<'o, 'a> {
+    /// What ended it.
+    pub(super) by: &'o Outcome<'a>,
+    /// With a result; otherwise for a reason.
+    pub(super) is_final: bool,
 }
 
 /// Events that say where a card is.
@@ -45,25 +62,30 @@ pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
 }
 
 /// Blood spot samples of a child.
-struct Spots<'a> {
+pub(super) struct Spots<'a> {
     watch: &'a Watch<'a>,
+    /// Cards of this child: without an outcome so far, or with one that stands. A card of which every outcome was taken back was another
+    /// child's, or nobody's.
+    cards: Vec<&'a Said<BloodSpotResult>>,
     /// Outcomes that stand, by condition, oldest sample first.
-    by_condition: BTreeMap<&'a str, Vec<Outcome<'a>>>,
+    pub(super) by_condition: BTreeMap<&'a str, Vec<Outcome<'a>>>,
 }
 
 impl<'a> Spots<'a> {
-    fn of(watch: &'a Watch<'a>) -> Self {
+    pub(super) fn of(watch: &'a Watch<'a>) -> Self {
+        let stands = |outcome: &&ConditionOutcome| !outcome.result_status.takes_back();
+        let is_own = |said: &&Said<BloodSpotResult>| said.item.outcomes.is_empty() || said.item.outcomes.iter().any(|one| stands(&one));
+        let cards: Vec<&Said<BloodSpotResult>> = watch.facts.blood_spots.iter().filter(is_own).collect();
         let mut by_condition: BTreeMap<&str, Vec<Outcome<'_>>> = BTreeMap::new();
-        for said in &watch.facts.blood_spots {
-            let stands = |outcome: &&ConditionOutcome| !matches!(outcome.result_status, ResultStatus::Deleted | ResultStatus::WrongPatient);
+        for said in cards.iter().copied() {
             for outcome in said.item.outcomes.iter().filter(stands) {
                 by_condition.entry(outcome.condition.as_str()).or_default().push(Outcome { sampled: sampled(said), said, outcome });
             }
         }
         for outcomes in by_condition.values_mut() {
-            outcomes.sort_by_key(|one| (one.sampled, one.said.at, one.said.seq));
+            outcomes.sort_by_key(Outcome::order);
         }
-        Self { watch, by_condition }
+        Self { watch, cards, by_condition }
     }
 
     /// Every outcome that stands.
@@ -78,8 +100,8 @@ impl<'a> Spots<'a> {
 
     /// The first message that proves a sample: one with an outcome that stands, or one that says when it was taken or received.
     fn evidence(&self) -> Option<Seq> {
-        let has_sample = |said: &&Said<BloodSpotResult>| !said.item.outcomes.is_empty() || said.item.sample.taken.is_some();
-        let first = self.watch.facts.blood_spots.iter().filter(has_sample).min_by_key(|said| (sampled(said), said.seq));
+        let has_sample = |said: &&&Said<BloodSpotResult>| !said.item.outcomes.is_empty() || said.item.sample.taken.is_some();
+        let first = self.cards.iter().filter(has_sample).min_by_key(|said| (sampled(said), said.seq));
         let told = || self.told(&[TAKEN, RECEIVED]).map(|said| said.seq).min();
         first.map(|said| said.seq).or_else(told)
     }
@@ -87,26 +109,25 @@ impl<'a> Spots<'a> {
     /// G-NBS: sample on day 5, at the latest day 8.
     fn sample(&self) -> Option<Course> {
         let course = self.watch.course("NBS_SAMPLE", self.watch.birth)?.lacking("no sample, no outcome, no decline");
-        Some(match (self.evidence(), self.mover()) {
-            (Some(seq), _) => course.satisfied("a sample or an outcome is on record", seq),
-            // A baby who moved in is waited for by NBS_MOVER.
-            (None, Some(_)) if self.came_from_outside().is_some() => course.excluded("moved in: see NBS_MOVER", None),
-            (None, _) => course,
+        Some(match self.evidence() {
+            Some(seq) => course.satisfied("a sample or an outcome is on record", seq),
+            None if self.is_for_mover() => course.excluded("moved in: see NBS_MOVER", None),
+            None => course,
         })
     }
 
     /// G-NBS: received by the laboratory within three working days of the sample. 01 or any outcome says so.
     fn receipt(&self) -> Option<Course> {
-        let taken = |said: &Said<BloodSpotResult>| Some((said.item.sample.taken.as_ref()?.date()?, said.seq));
+        let taken = |said: &&Said<BloodSpotResult>| Some((said.item.sample.taken.as_ref()?.date()?, said.seq));
         let told = |said: &Said<ObservationSet>| Some((said.item.at.as_ref()?.date()?, said.seq));
-        let of_laboratory = self.watch.facts.blood_spots.iter().filter_map(taken);
+        let of_laboratory = self.cards.iter().filter_map(taken);
         let (on, _) = of_laboratory.chain(self.told(&[TAKEN]).filter_map(told)).max()?;
         let course = self.watch.course("NBS_RECEIPT", Start::on(on))?.lacking("taken, and not received by the laboratory");
-        let has_it = |said: &&Said<BloodSpotResult>| {
+        let has_it = |said: &&&Said<BloodSpotResult>| {
             let is_this = date_of(sampled(said)) >= on;
             is_this && (said.item.sample.received.is_some() || !said.item.outcomes.is_empty())
         };
-        let laboratory = self.watch.facts.blood_spots.iter().filter(has_it).map(|said| said.seq);
+        let laboratory = self.cards.iter().filter(has_it).map(|said| said.seq);
         let card = self.told(&[RECEIVED]).filter(|said| on <= date_of(said.at)).map(|said| said.seq);
         Some(match laboratory.chain(card).min() {
             Some(seq) => course.satisfied("the laboratory has it", seq),
@@ -115,29 +136,29 @@ impl<'a> Spots<'a> {
     }
 
     /// How screening for a condition ended: a final outcome of any sample, else what the newest sample says.
-    fn ended(&self, condition: &str) -> Option<Ended> {
+    pub(super) fn ended(&self, condition: &str) -> Option<Ended<'_, 'a>> {
         let nbs = &self.watch.rules.nbs;
         let outcomes = self.by_condition.get(condition)?;
         let is_final = |one: &&Outcome<'_>| {
             let counts = matches!(one.outcome.result_status, ResultStatus::Final | ResultStatus::Corrected);
             counts && one.outcome.nbs_status.as_ref().is_some_and(|status| nbs.final_status.contains(status))
         };
-        if let Some(found) = outcomes.iter().rev().find(is_final) {
-            return Some(Ended::Final(found.said.seq));
+        if let Some(by) = outcomes.iter().rev().find(is_final) {
+            return Some(Ended { by, is_final: true });
         }
         let newest = outcomes.last()?;
         let code = newest.outcome.nbs_substatus.as_ref().or(newest.outcome.nbs_status.as_ref())?;
         let closes = nbs.closing.contains(code) || (condition == "CF" && *code == nbs.cf_too_old);
-        closes.then_some(Ended::Closed(newest.said.seq))
+        closes.then_some(Ended { by: newest, is_final: false })
     }
 
     /// G-NBS S01a: a conclusive PKU result by day 17; 03 is none.
     fn result(&self) -> Option<Course> {
         let course = self.watch.course("NBS_RESULT", self.watch.birth)?.lacking(self.lacks_of("PKU"));
         Some(match self.ended("PKU") {
-            Some(Ended::Final(seq)) => course.satisfied("PKU has a conclusive outcome", seq),
-            Some(Ended::Closed(seq)) => course.satisfied("PKU is not screened for, with a reason that ends it", seq),
-            None if self.came_from_outside().is_some() => course.excluded("moved in: see NBS_MOVER", None),
+            Some(end) if end.is_final => course.satisfied("PKU has a conclusive outcome", end.by.seq()),
+            Some(end) => course.satisfied("PKU is not screened for, with a reason that ends it", end.by.seq()),
+            None if self.is_for_mover() => course.excluded("moved in: see NBS_MOVER", None),
             None => course,
         })
     }
@@ -149,7 +170,7 @@ impl<'a> Spots<'a> {
     }
 
     /// A39: what this baby is screened for, by date of birth and hub.
-    fn conditions(&self) -> Vec<&'a str> {
+    pub(super) fn conditions(&self) -> Vec<&'a str> {
         let (born, acting) = (self.watch.born, self.watch.facts.acting.as_ref());
         let holds = |row: &&super::rules::Conditions| {
             let in_time = row.dob_from.is_none_or(|from| from <= born) && row.dob_to.is_none_or(|to| born <= to);
@@ -164,7 +185,7 @@ impl<'a> Spots<'a> {
         let mut course = self.watch.course("NBS_ALL", self.watch.birth)?;
         let conditions = self.conditions();
         let cf_limit = self.watch.age_ends(self.watch.rules.nbs.cf_age_max);
-        let first = self.watch.facts.blood_spots.iter().map(sampled).min();
+        let first = self.cards.iter().map(|said| sampled(said)).min();
         // A first sample after eight weeks is not tested for CF; without a sample it can be no other.
         let without_cf = first.map_or(cf_limit <= self.watch.now, |first| cf_limit <= first);
         if first.is_none() {
@@ -174,7 +195,7 @@ impl<'a> Spots<'a> {
             conditions.iter().copied().filter(|condition| !(without_cf && *condition == "CF") && self.ended(condition).is_none()).collect();
         if !missing.is_empty() {
             let course = course.lacking(format!("no final outcome of {}", missing.join(", ")));
-            let moved = self.came_from_outside().is_some() && self.evidence().is_none();
+            let moved = self.is_for_mover() && self.evidence().is_none();
             return Some(if moved { course.excluded("moved in: see NBS_MOVER", None) } else { course });
         }
         let last = self.outcomes().max_by_key(|one| (one.sampled, one.said.seq)).map(|one| one.said.seq);
@@ -247,26 +268,40 @@ impl<'a> Spots<'a> {
         Some(course)
     }
 
-    /// Since when the child is with the hub that it is with now, where it came from another, or from nowhere after the first weeks.
-    fn moved_in(&self) -> Option<(Timestamp, &'static str)> {
-        let real = |hub: &HubName| ![HubName::OUT, HubName::UNKNOWN].contains(&hub.as_str());
-        let stays = &self.watch.facts.stays;
-        let now = stays.last().filter(|stay| real(&stay.hub))?;
-        let before = stays.iter().rev().skip(1).find(|stay| stay.hub.as_str() != HubName::UNKNOWN);
-        if let Some(before) = before.filter(|before| before.hub != now.hub) {
-            return Some((now.from, if real(&before.hub) { "another hub" } else { "outside" }));
+    /// Since when the child has another hub than before, or is one of ours at all.
+    fn moved_in(&self) -> Option<Timestamp> {
+        if let Some(since) = self.came_from_outside() {
+            return Some(since);
         }
-        let late = self.watch.age_ends(self.watch.rules.nbs.mover_first_known_after);
-        (self.watch.facts.births.is_empty() && late <= self.watch.facts.first_known).then_some((self.watch.facts.first_known, "outside"))
+        let stays = &self.watch.facts.stays;
+        let now = stays.last().filter(|stay| ![HubName::OUT, HubName::UNKNOWN].contains(&stay.hub.as_str()))?;
+        let before = stays.iter().rev().skip(1).find(|stay| stay.hub.as_str() != HubName::UNKNOWN)?;
+        (before.hub != now.hub).then_some(now.from)
     }
 
+    /// Since when the child is one of ours, where it was none in the weeks in which newborns are screened: for it NBS_MOVER takes the
+    /// place of the clocks that are counted from birth. Who was one of ours in those weeks keeps these, wherever it was between (identity
+    /// rules, section 10), and so does a newborn who came from outside in time.
     fn came_from_outside(&self) -> Option<Timestamp> {
-        self.moved_in().filter(|(_, from)| *from == "outside").map(|(at, _)| at)
+        let facts = self.watch.facts;
+        // The default hub works on a child of nobody, and all clocks run.
+        let place = facts.stays.iter().position(|stay| stay.hub.as_str() != HubName::OUT)?;
+        let since = match place.checked_sub(1) {
+            Some(_outside) => facts.stays.get(place)?.from,
+            None if facts.births.is_empty() => facts.first_known,
+            None => return None,
+        };
+        (self.watch.age_ends(self.watch.rules.nbs.mover_first_known_after) <= since).then_some(since)
+    }
+
+    /// NBS_MOVER waits in the place of the clocks that are counted from birth.
+    fn is_for_mover(&self) -> bool {
+        self.came_from_outside().is_some() && self.mover().is_some()
     }
 
     /// G-MOV: a baby who moved in before its first birthday has a result within 21 days of the notification (A20).
     fn mover(&self) -> Option<Course> {
-        let (at, _) = self.moved_in()?;
+        let at = self.moved_in()?;
         let year_old = self.watch.age_ends(super::day::Length::Months(12));
         let course = self.watch.course("NBS_MOVER", Start::at(at))?.lacking(format!("moved in, and {}", self.lacks_of("PKU")));
         if year_old <= at {
@@ -278,7 +313,7 @@ impl<'a> Spots<'a> {
             matches!(code, Some("0203" | "0906"))
         });
         Some(match self.ended("PKU") {
-            Some(Ended::Final(seq) | Ended::Closed(seq)) => course.satisfied("PKU has a conclusive outcome", seq),
+            Some(end) => course.satisfied("PKU has a conclusive outcome", end.by.seq()),
             None => match evidence.next() {
                 Some(one) => course.satisfied("evidence of screening elsewhere", one.said.seq),
                 None => course,
@@ -288,14 +323,16 @@ impl<'a> Spots<'a> {
 
     /// A declined test has a letter to parent, practice and health visitor; whether it was sent, a person says.
     fn decline(&self) -> Option<Course> {
-        let declined = self.outcomes().filter(|one| one.outcome.nbs_status.as_deref() == Some("02"));
-        let newest = declined.max_by_key(|one| (one.sampled, one.said.at, one.said.seq))?;
+        let screened = |one: &Outcome<'_>| self.ended(one.outcome.condition.as_str()).filter(|end| end.is_final);
+        let declined = || self.outcomes().filter(|one| one.status() == "02");
+        // What was declined and is still without a result, before what was screened after all.
+        let newest = declined().max_by_key(|one| (screened(one).is_none(), one.order()))?;
         let at = newest.said.item.received_at.as_ref().and_then(|at| at.timestamp()).unwrap_or(newest.said.at);
         let course = self.watch.course("NBS_DECLINE", Start::at(at))?.lacking("declined; nobody has noted that the letters went");
-        // A later final outcome: the parents thought better of it.
-        Some(match self.ended("PKU") {
-            Some(Ended::Final(seq)) => course.satisfied("screened after all", seq),
-            _ => course,
+        // A final outcome of what was declined: the parents thought better of it.
+        Some(match screened(newest) {
+            Some(end) => course.satisfied("screened after all", end.by.seq()),
+            None => course,
         })
     }
 }
@@ -359,8 +396,7 @@ fn referral(watch: &Watch<'_>) -> Option<Course> {
         let service = said.item.service.as_deref().unwrap_or_default();
         let is_audiology = words.audiology.iter().any(|known| known.eq_ignore_ascii_case(service.trim()));
         let stands = !matches!(said.item.status.as_deref(), Some("cancelled" | "dna"));
-        let after =
-            said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| end_of(date_of(at)) <= start || at <= start);
+        let after = said.item.start.as_ref().and_then(|start| start.timestamp()).is_none_or(|start| at <= start);
         is_audiology && stands && after
     };
     Some(match watch.facts.appointments.iter().filter(answers).min_by_key(|said| said.seq) {
@@ -377,7 +413,11 @@ fn examination(watch: &Watch<'_>, kind: &str, exam: &str) -> Option<Course> {
     if let Some(said) = exams().filter(|said| is_whole(&said.item, male)).max_by_key(|said| said.seq) {
         return Some(course.satisfied("every part was examined", said.seq));
     }
-    let declined = |said: &&Said<NipeExam>| parts(&said.item, male).iter().any(|part| part.and_then(status) == Some("declined"));
+    // A part that is still to be done is waited for, whatever was declined beside it.
+    let declined = |said: &&Said<NipeExam>| {
+        let parts = parts(&said.item, male);
+        parts.iter().filter(|part| !is_done(part)).all(|part| part.and_then(status) == Some("declined"))
+    };
     let at = |exam: &NipeExam| exam.at.as_ref().and_then(|at| at.timestamp());
     let last = exams().max_by_key(|said| (at(&said.item).unwrap_or(said.at), said.seq));
     Some(match last {
@@ -399,9 +439,10 @@ fn status(part: &NipeFinding) -> Option<&str> {
     part.status.as_deref()
 }
 
+fn is_done(part: &Option<&NipeFinding>) -> bool {
+    part.and_then(status).is_some_and(|word| !matches!(word, "not_done" | "incomplete" | "declined" | "unclassified"))
+}
+
 fn is_whole(exam: &NipeExam, male: bool) -> bool {
-    let is_done = |part: &Option<&NipeFinding>| {
-        part.and_then(status).is_some_and(|word| !matches!(word, "not_done" | "incomplete" | "declined" | "unclassified"))
-    };
     parts(exam, male).iter().all(is_done)
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::day::{Holidays, Length};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, in_days};
 use crate::names::HubName;
 
 /// A mistake in one of the files, with its place.
@@ -208,15 +208,15 @@ pub struct Hearing {
 }
 
 /// Hepatitis B.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct HepB {
     /// Observations that say that the mother has it.
     pub flag_codes: BTreeSet<String>,
     /// Observations that are the child's test.
     pub test_codes: BTreeSet<String>,
+    /// A dose sooner than so many days after the first one is not the second.
+    pub min_interval: i64,
     /// Born before: the old schedule.
-    #[serde(deserialize_with = "date")]
     pub new_schedule_from: Date,
 }
 
@@ -376,7 +376,12 @@ impl Reading<'_> {
             nbs,
             hearing: file.hearing,
             due_date_codes: file.antenatal.due_date_codes,
-            hepb: file.hepb,
+            hepb: HepB {
+                min_interval: in_days(self, &file.hepb.min_interval),
+                flag_codes: file.hepb.flag_codes,
+                test_codes: file.hepb.test_codes,
+                new_schedule_from: file.hepb.new_schedule_from,
+            },
             asq3: file.asq3,
             schedule: Schedule::default(),
             holidays: Holidays::default(),
@@ -470,7 +475,7 @@ struct FailsafeFile {
     nbs: NbsTable,
     hearing: Hearing,
     antenatal: AntenatalTable,
-    hepb: HepB,
+    hepb: HepBTable,
     asq3: Asq3,
     clock: Vec<Spanned<ClockRow>>,
 }
@@ -493,6 +498,16 @@ struct SuspendTable {
 #[serde(deny_unknown_fields)]
 struct AntenatalTable {
     due_date_codes: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HepBTable {
+    flag_codes: BTreeSet<String>,
+    test_codes: BTreeSet<String>,
+    min_interval: Spanned<String>,
+    #[serde(deserialize_with = "date")]
+    new_schedule_from: Date,
 }
 
 #[derive(Deserialize)]

@@ -250,9 +250,9 @@ impl Schedule {
             one.given = found.and_then(|found| found.into_iter().max());
             let total = |antigen: &String| doses.given.iter().filter(|dose| dose.antigens.contains(antigen)).count();
             one.is_enough = one.row.enough.is_some_and(|enough| one.row.antigens.iter().all(|antigen| enough <= total(antigen)));
-            // A refusal ends what was due when it was said, or is due within four weeks of it.
+            // A refusal ends what was due when it was said, or is due within four weeks of it; of one part it does not end the others.
             let ends = |(day, said, _, _): &&(Date, BTreeSet<String>, &'static str, Seq)| {
-                one.due <= plus_days(*day, 28) && one.row.antigens.iter().any(|antigen| said.contains(antigen))
+                one.due <= plus_days(*day, 28) && one.row.antigens.iter().all(|antigen| said.contains(antigen))
             };
             one.not_given = doses.not_given.iter().rfind(ends).map(|(_, _, why, seq)| (*why, *seq));
         }
@@ -416,7 +416,7 @@ fn words(reading: &mut Reading<'_>, known: &BTreeSet<String>, written: &[Spanned
     written.iter().map(|word| word.get_ref().clone()).collect()
 }
 
-fn in_days(reading: &mut Reading<'_>, written: &Spanned<String>) -> i64 {
+pub(super) fn in_days(reading: &mut Reading<'_>, written: &Spanned<String>) -> i64 {
     match reading.length(written) {
         Length::Days(days) => days,
         _ => {

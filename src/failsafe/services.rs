@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::day::{Start, date_of, end_of};
+use super::day::{Start, date_of, days_between, end_of};
+use super::newborn::Spots;
 use super::{ClockState, Course, Dose, Said, Watch};
-use crate::canon::{EpisodeOfCare, Observation, Review};
-use crate::names::{HubName, Seq};
+use crate::canon::{EpisodeOfCare, GpRegistration, Observation, Review};
+use crate::names::Seq;
 
 pub(super) fn courses(watch: &Watch<'_>) -> Vec<Course> {
     let mut courses = Vec::new();
@@ -97,17 +98,21 @@ fn two_years(watch: &Watch<'_>) -> Option<Course> {
 
 /// NEMS reason 003: a registered practice, from birth or from de-registration on.
 fn practice(watch: &Watch<'_>) -> Option<Course> {
-    let practice = watch.facts.record.child.gp.as_ref().and_then(|gp| gp.practice_ods.as_ref());
+    let gp = watch.facts.record.child.gp.as_ref();
+    let practice = gp.and_then(GpRegistration::practice);
     let said = watch.facts.record.said.get("gp.practice_ods");
-    // Absent is unknown and counted from birth; said to be none is a de-registration.
-    let ended = said.filter(|_| practice.is_none()).and_then(|said| Timestamp::from_microsecond(said.at_us).ok());
-    let start = ended.filter(|at| watch.birth.moment() < *at).map_or(watch.birth, Start::at);
-    let course = watch.course("GP_REG", start)?;
+    // Absent is unknown and counted from birth; cleared is a de-registration on that day. A code for "none" is said again with every
+    // message, which must not begin the clock anew: it counts from its start where that is told, else from birth.
+    let coded = gp.filter(|gp| gp.practice_ods.is_some());
+    let ended = match coded {
+        Some(gp) => gp.from.as_ref().and_then(|from| from.timestamp()),
+        None => said.and_then(|said| Timestamp::from_microsecond(said.at_us).ok()),
+    };
+    let ended = ended.filter(|at| practice.is_none() && watch.birth.moment() < *at);
+    let course = watch.course("GP_REG", ended.map_or(watch.birth, Start::at))?;
     Some(match (practice, said) {
         (Some(_), said) => course.ends(ClockState::Satisfied, "registered", said.map(|said| Seq(said.seq))),
-        (None, _) if watch.facts.stays.last().is_some_and(|stay| stay.hub.as_str() == HubName::OUT) => {
-            course.excluded("outside London", None)
-        }
+        (None, _) if coded.is_some() => course.lacking("not registered with any practice, by its code"),
         (None, Some(_)) => course.lacking("de-registered, and not registered since"),
         (None, None) => course.lacking("no practice is known"),
     })
@@ -213,7 +218,10 @@ fn hepatitis_b(watch: &Watch<'_>) -> Vec<Course> {
         course.listed = Some(course.started);
         course
     }));
-    courses.extend(watch.course("HEPB_4W", watch.birth).map(|course| nth(course, given.get(1), "no second dose of hepatitis B vaccine")));
+    // One dose that two senders tell with some days between is one dose.
+    let apart = |first: &&Dose| given.iter().find(|dose| rules.min_interval <= days_between(first.on, dose.on));
+    let second = given.first().and_then(apart);
+    courses.extend(watch.course("HEPB_4W", watch.birth).map(|course| nth(course, second, "no second dose of hepatitis B vaccine")));
     let is_old_schedule = watch.born < rules.new_schedule_from;
     if is_old_schedule {
         let at_a_year = given.iter().find(|dose| year_old <= dose.on);
@@ -244,22 +252,29 @@ fn bcg(watch: &Watch<'_>) -> Option<Course> {
     if let Some(dose) = doses.given.iter().find(|dose| dose.antigens.contains("tuberculosis")) {
         return Some(course.satisfied("given", dose.seq));
     }
-    let scid = |status: &[&str]| {
-        let said = watch.facts.blood_spots.iter().rev();
-        said.flat_map(|said| said.item.outcomes.iter().map(move |outcome| (said.seq, outcome)))
-            .find(|(_, outcome)| outcome.condition == "SCID" && outcome.nbs_status.as_deref().is_some_and(|code| status.contains(&code)))
-            .map(|(seq, _)| seq)
-    };
-    if let Some(seq) = scid(&["08"]) {
-        return Some(course.excluded("contraindicated: SCID is suspected", Some(seq)));
+    let spots = Spots::of(watch);
+    let scid = spots.by_condition.get("SCID").map(Vec::as_slice).unwrap_or_default();
+    let suspected = scid.iter().rfind(|one| one.status() == "08");
+    let ended = spots.ended("SCID");
+    let cleared = ended.as_ref().filter(|end| end.is_final && end.by.status() == "04").map(|end| end.by);
+    Some(match (suspected, cleared) {
+        (Some(one), Some(clear)) if one.order() < clear.order() => {
+            course.lacking("SCID was suspected and a later sample says otherwise: a doctor decides")
+        }
+        (Some(one), _) => course.excluded("contraindicated: SCID is suspected", Some(one.seq())),
+        (None, Some(_)) => course,
+        (None, None) if scid.is_empty() && !spots.conditions().contains(&"SCID") => course,
+        (None, None) => waiting_for_scid(watch, course, ended.is_some()),
+    })
+}
+
+/// A result that will not come any more is not waited for, and one that may come not longer than until the vaccine is late: a clock that
+/// waits for ever is silence.
+fn waiting_for_scid(watch: &Watch<'_>, mut course: Course, is_over: bool) -> Course {
+    let late = course.breach.unwrap_or(Timestamp::MAX);
+    if is_over || late <= watch.now {
+        return course.lacking("no SCID result: a doctor decides");
     }
-    let is_screened = watch.rules.nbs.conditions.iter().any(|row| {
-        let in_time = row.dob_from.is_none_or(|from| from <= watch.born) && row.dob_to.is_none_or(|to| watch.born <= to);
-        let here = row.hubs.is_empty() || watch.facts.acting.as_ref().is_some_and(|hub| row.hubs.contains(hub));
-        in_time && here && row.names.iter().any(|name| name == "SCID")
-    });
-    if is_screened && scid(&["04"]).is_none() {
-        return Some(course.ends(ClockState::Suspended, "waits for the SCID result", None));
-    }
-    Some(course)
+    course.turns.push(late);
+    course.ends(ClockState::Suspended, "waits for the SCID result", None)
 }

@@ -109,6 +109,28 @@ fn a_sample_or_an_outcome_or_a_decline_stops_the_wait_for_a_sample_and_nothing_e
 }
 
 #[test]
+fn a_card_that_was_taken_back_altogether_is_no_sample_of_this_baby() {
+    for status in [ResultStatus::Deleted, ResultStatus::WrongPatient] {
+        let mut baby = born(NOON);
+        let mut wrong = all(7, "2026-01-10", "04");
+        wrong.item.outcomes.iter_mut().for_each(|outcome| outcome.result_status = status);
+        baby.blood_spots = vec![wrong];
+        check(&baby, "NBS_SAMPLE", &[("2026-01-20T00:00:00Z", "breached")]);
+        check(&baby, "NBS_RECEIPT", &[("2026-01-20T00:00:00Z", "-")]);
+        // Its own first sample was taken after eight weeks: CF is not asked of it.
+        let mut own = all(9, "2026-03-03", "04");
+        own.item.outcomes.retain(|outcome| outcome.condition != "CF");
+        baby.blood_spots.push(own);
+        check(&baby, "NBS_ALL", &[("2026-04-01T00:00:00Z", "satisfied by 9")]);
+        // One outcome that stands, and the card is its own.
+        baby.blood_spots.truncate(1);
+        baby.blood_spots[0].item.outcomes[0].result_status = ResultStatus::Final;
+        check(&baby, "NBS_SAMPLE", &[("2026-01-20T00:00:00Z", "satisfied by 7")]);
+        check(&baby, "NBS_RECEIPT", &[("2026-01-20T00:00:00Z", "satisfied by 7")]);
+    }
+}
+
+#[test]
 fn a_sample_is_received_within_four_working_days() {
     let mut baby = born("2026-03-28");
     // Taken on Thursday, 2 April; Good Friday and Easter Monday are no working days, so the fourth is Friday, 10 April.
@@ -310,6 +332,32 @@ fn a_baby_who_moves_in_has_three_weeks_from_the_notification() {
 }
 
 #[test]
+fn a_newborn_who_was_outside_for_a_day_keeps_the_clocks_of_its_birth() {
+    let stays = |stays: &[(&str, &str)]| {
+        let mut baby = born(NOON);
+        baby.stays = stays.iter().map(|(hub, from)| Stay { hub: (*hub).into(), from: at(from) }).collect();
+        baby
+    };
+    // Day 17 ends with 22 January; who was with a hub before stays one of ours whenever it comes back.
+    for (baby, result) in [
+        (stays(&[("NE", NOON), ("OUT", "2026-01-07T09:00:00Z"), ("NE", "2026-01-08T09:00:00Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-08T09:00:00Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-22T23:59:59Z")]), "breached"),
+        (stays(&[("OUT", NOON), ("NE", "2026-01-23T00:00:00Z")]), "excluded"),
+        (stays(&[("NE", NOON), ("OUT", "2026-02-10T09:00:00Z"), ("NE", "2026-02-11T09:00:00Z")]), "breached"),
+        (stays(&[("UNKNOWN", NOON), ("OUT", "2026-02-10T09:00:00Z"), ("NE", "2026-02-11T09:00:00Z")]), "breached"),
+    ] {
+        for kind in ["NBS_SAMPLE", "NBS_RESULT", "NBS_ALL"] {
+            check(&baby, kind, &[("2026-03-20T00:00:00Z", result)]);
+        }
+    }
+    // Moved in, and then from hub to hub: what is waited for does not begin anew.
+    let moved = stays(&[("OUT", NOON), ("NE", "2026-03-10T09:00:00Z"), ("SE", "2026-03-20T09:00:00Z")]);
+    check(&moved, "NBS_RESULT", &[("2026-04-01T00:00:00Z", "excluded")]);
+    check(&moved, "NBS_MOVER", &[("2026-03-31T22:59:59Z", "pending, listed"), ("2026-03-31T23:00:00Z", "breached")]);
+}
+
+#[test]
 fn a_baby_whom_nobody_here_knew_moved_in_but_a_birth_that_came_late_is_late() {
     let mut baby = born(NOON);
     baby.first_known = at("2026-02-10T09:00:00Z");
@@ -338,6 +386,18 @@ fn a_decline_waits_for_the_letters_until_a_person_says_that_they_went() {
     // Declined once more, later: that is another letter.
     baby.blood_spots.push(all(9, "2026-02-12", "02"));
     check(&baby, "NBS_DECLINE", &[("2026-03-28T09:00:00Z", "breached")]);
+}
+
+#[test]
+fn a_decline_is_over_when_what_was_declined_was_screened_after_all_and_not_another_condition() {
+    let mut baby = born(NOON);
+    baby.blood_spots = vec![spot(7, "2026-01-12", &["PKU 04", "SCD 02"])];
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "breached")]);
+    baby.blood_spots.push(spot(9, "2026-01-20", &["SCD 04"]));
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "satisfied by 9")]);
+    // Of several that were declined one is still open.
+    baby.blood_spots[0] = spot(7, "2026-01-12", &["PKU 02", "SCD 02"]);
+    check(&baby, "NBS_DECLINE", &[("2026-01-27T00:00:00Z", "breached")]);
 }
 
 #[test]
@@ -426,6 +486,10 @@ fn an_examination_is_whole_when_every_part_was_examined_and_a_boy_has_one_more()
         ([none, "incomplete", none], Some(none), "breached", "breached"),
         (["unclassified", none, none], Some(none), "breached", "breached"),
         ([none, none, "declined"], Some(none), "excluded by 7", "excluded by 7"),
+        (["declined", "declined", "declined"], Some("declined"), "excluded by 7", "excluded by 7"),
+        // One part was declined, and another is still to be done.
+        ([none, "not_done", "declined"], Some(none), "breached", "breached"),
+        ([none, none, "declined"], None, "excluded by 7", "breached"),
         ([none, none, none], Some("not_done"), "satisfied by 7", "breached"),
     ] {
         let mut baby = born(NOON);
@@ -535,6 +599,20 @@ fn a_practice_is_waited_for_from_birth_or_from_the_day_it_ended() {
 }
 
 #[test]
+fn a_code_that_stands_for_no_practice_is_no_registration_however_often_it_is_said() {
+    for none in ["V81997", "V81998", "V81999", " v81999"] {
+        let mut baby = born(NOON);
+        baby.record.child.gp = Some(GpRegistration { practice_ods: Some(none.into()), ..GpRegistration::default() });
+        let word = crate::identity::Said { at_us: at("2026-02-10T00:00:00Z").as_microsecond(), seq: 12, ..Default::default() };
+        baby.record.said.insert("gp.practice_ods".into(), word);
+        check(&baby, "GP_REG", &[("2026-02-16T23:59:59Z", "pending, listed"), ("2026-02-17T00:00:00Z", "breached")]);
+        // Where its start is told, from then on.
+        baby.record.child.gp.as_mut().unwrap().from = Some(instant("2026-06-01"));
+        check(&baby, "GP_REG", &[("2026-07-13T22:59:59Z", "pending, listed"), ("2026-07-13T23:00:00Z", "breached")]);
+    }
+}
+
+#[test]
 fn a_team_and_a_hub_are_waited_for_again_after_a_move() {
     let mut child = born(NOON);
     let team = |from: &str, to: Option<&str>| {
@@ -603,6 +681,17 @@ fn a_death_stops_all_clocks_at_once_and_when_it_is_taken_back_they_go_on_with_th
 }
 
 #[test]
+fn a_death_of_which_only_the_date_was_told_stops_all_clocks_as_well() {
+    let mut dead = born(NOON);
+    dead.record.child.death = Some(Death { date_time: Some(instant("2026-01-20T10:00:00+00:00")), ..Death::default() });
+    let now = "2026-02-10T00:00:00Z";
+    assert!(watched(&dead, now).clocks.iter().all(|clock| clock.state == ClockState::Suspended && clock.reason == "a death was told"));
+    // A time of effect alone, or a ground, is no death.
+    dead.record.child.death = Some(Death { effective_at: Some(instant("2026-01-20T10:00:00+00:00")), ..Death::default() });
+    check(&dead, "NBS_RESULT", &[(now, "breached")]);
+}
+
+#[test]
 fn for_a_restricted_child_silence_is_looked_at_by_a_person_and_is_no_breach() {
     let mut baby = born(NOON);
     baby.record.child.flags.sensitivity = Some("restricted".into());
@@ -624,6 +713,16 @@ fn a_child_without_a_whole_date_of_birth_is_not_forgotten() {
         found.iter().map(|clock| (clock.kind.as_str(), clock.state)).collect::<Vec<_>>(),
         [("BIRTH_DATE", ClockState::Unobservable)]
     );
+    let task = |child: &Facts, now: &str| task_of(&watched(child, now).clocks[0], child, &RULES, at(now)).map(|task| task.escalation);
+    assert_eq!(task(&child, "2026-02-01T00:00:00Z"), Some("003"));
+    let next = watched(&child, NOON).next_change;
+    assert_eq!(next, Some(at("2026-01-08T12:00:00Z")), "the next escalation");
+    // A person ends it as any other clock.
+    child.closings = vec![Closing { kind: "BIRTH_DATE".into(), started: found[0].started, at: at("2026-02-01T09:00:00Z") }];
+    check(&child, "BIRTH_DATE", &[("2026-02-02T00:00:00Z", "satisfied")]);
+    child.acting = None;
+    child.closings.clear();
+    check(&child, "BIRTH_DATE", &[("2026-02-02T00:00:00Z", "suspended")]);
 }
 
 #[test]

@@ -95,9 +95,18 @@ fn the_catch_ups_have_their_days() {
     for (now, state) in [("2026-11-02T00:00:00Z", "pending, listed"), ("2028-04-02T00:00:00Z", "pending, listed")] {
         assert_eq!(stands(&catch_up, "IMM_MMRV_CATCHUP", now), state, "{now}");
     }
-    let mut twice = catch_up.clone();
-    twice.immunisations = vec![given(7, "2023-05-05", "varicella"), given(8, "2023-07-05", "varicella")];
-    assert!(stands(&twice, "IMM_MMRV_CATCHUP", "2026-11-02T00:00:00Z").starts_with("satisfied"));
+    // One dose of before is not enough, two are; a dose since MMRV came in is the one that is asked for.
+    for (doses, state) in [
+        (vec![given(7, "2023-05-05", "varicella")], "pending, listed"),
+        (vec![given(7, "2023-05-05", "varicella"), given(8, "2023-07-05", "varicella")], "excluded"),
+        (vec![given(7, "2026-01-01", "mmrv")], "satisfied by 7"),
+        (vec![given(7, "2025-12-31", "mmrv")], "pending, listed"),
+        (vec![given(7, "2023-05-05", "varicella"), given(8, "2026-11-01", "mmrv")], "satisfied by 8"),
+    ] {
+        let mut child = catch_up.clone();
+        child.immunisations = doses;
+        assert_eq!(stands(&child, "IMM_MMRV_CATCHUP", "2026-11-02T00:00:00Z"), state, "{:?}", child.immunisations);
+    }
 }
 
 #[test]
@@ -263,6 +272,18 @@ fn undated_doses_are_listed_and_not_counted_and_an_unknown_product_is_looked_at(
     assert_eq!(stands(&baby, "IMM_6IN1_1", now), "breached");
     assert_eq!(stands(&baby, "IMM_UNDATED", now), "pending, listed");
     assert_eq!(stands(&baby, "IMM_UNKNOWN", now), "unobservable by 9");
+    // Looked at by a person, and then another one comes: that is another matter.
+    let closing = |facts: &Facts| {
+        let started = clock(facts, "IMM_UNKNOWN", now).unwrap().started;
+        Closing { kind: "IMM_UNKNOWN".into(), started, at: at(now) }
+    };
+    let mut looked_at = baby.clone();
+    looked_at.closings = vec![closing(&baby)];
+    assert_eq!(stands(&looked_at, "IMM_UNKNOWN", now), "satisfied");
+    let mut another = given(12, "2026-05-20", "unknown");
+    another.at = at("2026-05-20T12:00:00Z");
+    looked_at.immunisations.push(another);
+    assert_eq!(stands(&looked_at, "IMM_UNKNOWN", now), "unobservable by 12");
     // Known by its procedure, where no product says so.
     baby.immunisations[2].item.procedure = Some(code("1082441000000108"));
     assert_eq!((stands(&baby, "IMM_6IN1_1", now), stands(&baby, "IMM_UNKNOWN", now)), ("satisfied by 9".into(), "-".into()));
@@ -304,6 +325,21 @@ fn a_refusal_ends_what_was_due_and_another_reason_does_not() {
 }
 
 #[test]
+fn a_refusal_of_one_part_does_not_end_the_whole_vaccine() {
+    let mut baby = born(BORN);
+    let refused = |product: &str| {
+        let mut said = given(7, "2026-03-02", product);
+        said.item.status = ImmunisationStatus::NotDone;
+        said.item.reason_not_given = Some(code("310376006"));
+        vec![said]
+    };
+    for (product, state) in [("hepb", "breached"), ("4in1", "breached"), ("6in1", "excluded by 7")] {
+        baby.immunisations = refused(product);
+        assert_eq!(stands(&baby, "IMM_6IN1_1", "2026-06-01T00:00:00Z"), state, "{product}");
+    }
+}
+
+#[test]
 fn a_baby_of_a_mother_with_hepatitis_b_has_clocks_of_its_own() {
     let flag = |value: Option<&str>| {
         let item = Observation { code: Some(code("HBVEXP")), text: value.map(str::to_owned), ..Observation::default() };
@@ -332,6 +368,11 @@ fn a_baby_of_a_mother_with_hepatitis_b_has_clocks_of_its_own() {
     assert_eq!(stands(&baby, "HEPB_12M", "2027-03-01T00:00:00Z"), "-", "the new schedule has none");
     baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(8, "2026-02-02", "hepb")];
     check(&baby, "HEPB_0", &[("2026-03-01T00:00:00Z", "satisfied by 7")]);
+    check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "satisfied by 8")]);
+    // The same dose told by two senders with a day between is no second dose.
+    baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(8, "2026-01-25", "hepb")];
+    check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "breached")]);
+    baby.immunisations = vec![given(7, "2026-01-05", "hepb"), given(9, "2026-01-06", "hepb"), given(8, "2026-01-26", "hepb")];
     check(&baby, "HEPB_4W", &[("2026-03-01T00:00:00Z", "satisfied by 8")]);
     // The routine doses are due all the same: these two were too early for them.
     check(&baby, "IMM_6IN1_1", &[("2026-03-31T00:00:00Z", "breached")]);
@@ -362,18 +403,46 @@ fn bcg_waits_for_the_scid_result_only_where_scid_is_screened_for() {
         dob_to: None,
         hubs: vec!["NE".into()],
     });
-    let state =
-        |baby: &Facts| clocks(baby, &rules, at("2026-04-06T00:00:00Z")).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap().state;
-    assert_eq!(state(&baby), ClockState::Suspended);
-    baby.blood_spots = vec![spot(7, "2026-01-10", &["SCID 04"])];
-    assert_eq!(state(&baby), ClockState::Breached);
-    baby.blood_spots = vec![spot(7, "2026-01-10", &["SCID 08"])];
-    assert_eq!(state(&baby), ClockState::Excluded, "contraindicated");
+    let stands = |baby: &Facts, now: &str| {
+        let clock = clocks(baby, &rules, at(now)).clocks.into_iter().find(|clock| clock.kind == "BCG").unwrap();
+        format!("{}: {}", clock.state.word(), clock.reason)
+    };
+    let (waits, late) = ("suspended: waits for the SCID result", "2026-04-06T00:00:00Z");
+    // It waits as long as it is not late, and not for ever.
+    assert_eq!(stands(&baby, "2026-04-05T22:59:59Z"), waits);
+    assert_eq!(clocks(&baby, &rules, at("2026-04-05T22:59:59Z")).next_change, Some(at("2026-04-05T23:00:00Z")));
+    assert_eq!(stands(&baby, late), "breached: no SCID result: a doctor decides");
+    let (eligible, doctor) = ("pending: eligible, and not given", "pending: no SCID result: a doctor decides");
+    for (outcomes, expected) in [
+        (&["SCID 04"] as &[&str], eligible),
+        (&["SCID 08"], "excluded: contraindicated: SCID is suspected"),
+        (&["SCID 01"], waits),
+        (&["SCID 0301"], waits),
+        (&["PKU 04"], waits),
+        (&["SCID 02"], doctor),
+        (&["SCID 0905"], doctor),
+        (&["SCID 07"], doctor),
+        (&["SCID 02", "SCID 04"], eligible),
+        (&["SCID 0301", "SCID 08"], "excluded: contraindicated: SCID is suspected"),
+        (&["SCID 08", "SCID 04"], "pending: SCID was suspected and a later sample says otherwise: a doctor decides"),
+        (&["SCID 04", "SCID 08"], "excluded: contraindicated: SCID is suspected"),
+    ] {
+        baby.blood_spots = outcomes.iter().zip(7..).map(|(one, seq)| spot(seq, &format!("2026-01-{:02}", seq + 3), &[*one])).collect();
+        assert_eq!(stands(&baby, "2026-02-10T00:00:00Z"), expected, "{outcomes:?}");
+    }
+    // What was another baby's, or was taken back, says nothing of this one.
+    for (outcome, status) in
+        [("SCID 04", ResultStatus::WrongPatient), ("SCID 08", ResultStatus::Deleted), ("SCID 04", ResultStatus::Prelim)]
+    {
+        baby.blood_spots = vec![spot(7, "2026-01-10", &[outcome])];
+        baby.blood_spots[0].item.outcomes[0].result_status = status;
+        assert_eq!(stands(&baby, "2026-02-10T00:00:00Z"), waits, "{outcome} {status:?}");
+    }
     baby.immunisations = vec![given(9, "2026-02-10", "bcg")];
-    assert_eq!(state(&baby), ClockState::Satisfied);
+    assert_eq!(stands(&baby, late), "satisfied: given");
 }
 
-use crate::canon::{ImmunisationStatus, Observation, ObservationSet};
+use crate::canon::{ImmunisationStatus, Observation, ObservationSet, ResultStatus};
 
 #[test]
 fn every_row_of_the_shipped_schedule_is_reached_by_some_child() {

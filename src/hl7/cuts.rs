@@ -169,6 +169,19 @@ impl Cuts {
     }
 }
 
+/// True where a component goes on after its first sub-component, which is `first`, with something that is not blank.
+pub(crate) fn has_further_sub_components(message: &Message, first: Span) -> bool {
+    let delimiters = message.delimiters();
+    let rest = Span { start: first.end, end: narrow(message.text().len()) };
+    let rest = message.text_of(rest).as_bytes();
+    let Some((next, rest)) = rest.split_first().filter(|_| delimiters.sub.is_some()) else { return false };
+    if Some(*next) != delimiters.sub {
+        return false;
+    }
+    let ends = [Some(delimiters.field), delimiters.component, delimiters.repetition, Some(b'\r'), Some(b'\n')];
+    rest.iter().take_while(|byte| !ends.contains(&Some(**byte))).any(|byte| !byte.is_ascii_whitespace() && Some(*byte) != delimiters.sub)
+}
+
 /// Sub-component `number` (from 1) of a component.
 #[inline]
 pub(crate) fn sub_component(message: &Message, component: Span, number: usize) -> Option<Span> {

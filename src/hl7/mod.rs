@@ -22,7 +22,7 @@ pub use ack::*;
 pub use batch::*;
 pub use charset::*;
 pub use check::*;
-pub(crate) use cuts::{Cuts, Repetition, Span, narrow, repetitions, sub_component, wide};
+pub(crate) use cuts::{Cuts, Repetition, Span, has_further_sub_components, narrow, repetitions, sub_component, wide};
 pub use escape::*;
 pub use find::*;
 pub use header::*;

@@ -46,6 +46,23 @@ pub fn mothers_ids(child: &Child) -> impl Iterator<Item = &Identifier> {
     mothers.filter(|id| in_use(id) && (id.nhs_number().is_some() || is_local(id)))
 }
 
+/// Children on record who may be this one: of the same mother, born within three days, and the birth order does not tell them from it. The
+/// child itself is among them where it is on record.
+pub fn might_be(child: &Child, index: &dyn ChildIndex) -> Result<Vec<Sketch>, IndexError> {
+    let Some(day) = born(child) else { return Ok(Vec::new()) };
+    let days = (day.checked_sub(ONE_BIRTH_DAYS.days()).unwrap_or(day), day.checked_add(ONE_BIRTH_DAYS.days()).unwrap_or(day));
+    let mut found: Vec<Sketch> = Vec::new();
+    for id in mothers_ids(child) {
+        for known in index.by_mother(&id.system, &id.value, days)? {
+            let is_told = compare_orders(&child.birth, &known.child.birth) == Compared::Differs;
+            if is_open(&known) && !is_told && !found.iter().any(|one| one.id == known.id) {
+                found.push(known);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Marks under which a child can be looked up by its details: one for each family name, its own and its mother's, with sex and home
 /// postcode. None where one of these is not known. A mark says nothing by itself and may be shared by chance: what it finds is compared.
 pub fn likeness_marks(child: &Child) -> Vec<i64> {

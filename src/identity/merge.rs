@@ -23,7 +23,8 @@ use super::kin;
 use super::word::{Heard, Kept, NATIONAL, Rule, Word};
 use super::{Said, name};
 use crate::canon::{
-    Action, Child, ChildStatus, EventKind, Flags, GpRegistration, Identifier, IdentifierUse, NHS_NUMBER_SYSTEM, Name, Relation, Statement,
+    Action, Child, ChildStatus, Death, EventKind, Flags, GpRegistration, Identifier, IdentifierUse, NHS_NUMBER_SYSTEM, Name, Relation,
+    Statement,
 };
 
 /// The merged record with, for each field group, who said it and when: what [`merge`] needs to decide the next time.
@@ -429,11 +430,10 @@ impl Merging<'_> {
 /// Where a child stands by what is known of it. `national`: the national record gave the number.
 pub(super) fn status_of(child: &Child, national: bool) -> ChildStatus {
     let death = child.death.as_ref();
-    let dead = |status: Option<&str>, dated: bool| matches!(status, Some("informal" | "formal")) || (status.is_none() && dated);
     if child.birth.is_stillbirth() || death.is_some_and(|death| death.stillbirth) {
         return ChildStatus::Stillborn;
     }
-    if death.is_some_and(|death| dead(death.status.as_deref(), death.date_time.is_some())) {
+    if death.is_some_and(Death::is_told) {
         return ChildStatus::Deceased;
     }
     match child.nhs_number() {

@@ -565,6 +565,9 @@ impl<'e, 'd, V: View<'d>> Engine<'e, V> {
 
     /// Converter, table, checks, kind of field. `Err`: said, or of no interest by policy.
     fn convert(&mut self, record: &Record, rule: &Rule, hit: &Hit<'d, V::Place>) -> Result<Option<(Val, Step)>, ()> {
+        if rule.scalar && self.view.says_more(&hit.place) {
+            return self.fail(record, rule, hit, "is followed by further sub-components; one value is expected");
+        }
         let converted = match rule.converter {
             Some(converter) => converter.convert(&hit.text, &self.around),
             None => match &rule.table {

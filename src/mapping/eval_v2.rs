@@ -27,7 +27,9 @@ use super::load::Let;
 use super::path::{Path, Root, Selector, V2Path};
 use super::record::{Over, Record};
 use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
-use crate::hl7::{Condition, Cuts, Message, Repetition, Span, field_bit, narrow, repetitions, sub_component, wide};
+use crate::hl7::{
+    Condition, Cuts, Message, Repetition, Span, field_bit, has_further_sub_components, narrow, repetitions, sub_component, wide,
+};
 
 /// Segments and repetitions that reading one message may touch.
 const WORK_MAX: u64 = 3_000_000;
@@ -873,6 +875,10 @@ impl<'m> View<'m> for V2View<'m, '_> {
 
     fn bytes(&self, spot: &Spot) -> Option<Range<usize>> {
         Some(spot.span.range())
+    }
+
+    fn says_more(&self, spot: &Spot) -> bool {
+        spot.sub == 0 && has_further_sub_components(self.message, spot.span)
     }
 
     fn stands_on(&self, scope: &Scope) -> String {

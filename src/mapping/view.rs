@@ -84,6 +84,10 @@ pub(super) trait View<'d> {
     fn note(&self, place: &Self::Place, notes: &mut Notes) -> At;
     /// Bytes of the message text.
     fn bytes(&self, place: &Self::Place) -> Option<Range<usize>>;
+    /// True where more is said at the place than was read: further sub-components of a component that a path names as a whole.
+    fn says_more(&self, _place: &Self::Place) -> bool {
+        false
+    }
     /// What a scope stands on, `OBR[1]`; empty for the whole message.
     fn stands_on(&self, scope: &Self::Scope) -> String;
     /// The day on which the message came, where that is known.

@@ -32,7 +32,7 @@ use std::path::Path;
 
 use jiff::civil;
 
-use crate::canon::{Address, Child, HubAssignment, HubBasis, Relation};
+use crate::canon::{Address, Child, GpRegistration, HubAssignment, HubBasis, Relation};
 use crate::identity::age_days;
 use crate::names::HubName;
 
@@ -125,9 +125,6 @@ pub const NEWBORN_DAYS: i64 = 28;
 
 /// So many rows of a directory file may be of no use before anybody is told.
 const SKIPPED_MAX: usize = 10;
-
-/// Codes that stand for "no practice": not registered, not applicable, not known.
-const NO_PRACTICE: [&str; 3] = ["V81997", "V81998", "V81999"];
 
 impl Directory {
     /// `hubs.toml` text, and the CSV directories it names, read by `open` (given the path as written).
@@ -312,10 +309,11 @@ impl Grounds {
     fn of(directory: &Directory, child: &Child, today: civil::Date) -> Self {
         let is_newborn = age_days(child, today).is_some_and(|age| age < NEWBORN_DAYS);
         let with_practice = directory.policy != Policy::ResidenceOnly;
-        let practice = child.gp.as_ref().and_then(|gp| gp.practice_ods.as_deref()).filter(|ods| is_practice(ods) && with_practice);
+        let practice = child.gp.as_ref().and_then(GpRegistration::practice).filter(|_| with_practice);
         let mother = child.mother().filter(|mother| is_newborn && is_linked(mother));
         let has_home = child.home().is_some_and(|home| place_of(home).is_some() || home.la_gss.is_some());
-        let mothers_gp = mother.and_then(|mother| mother.gp_practice_ods.as_deref()).filter(|ods| is_practice(ods) && with_practice);
+        let mothers_gp = mother.and_then(|mother| mother.gp_practice_ods.as_deref());
+        let mothers_gp = mothers_gp.filter(|ods| GpRegistration::is_practice(ods) && with_practice);
         let mothers_home = mother.and_then(|mother| mother.address.as_ref()).filter(|_| !has_home);
         Self {
             is_newborn,
@@ -335,10 +333,6 @@ fn place_of(home: &Address) -> Option<Postcode> {
     Postcode::read(text).filter(|postcode| !postcode.is_pseudo())
 }
 
-fn is_practice(ods: &str) -> bool {
-    !NO_PRACTICE.contains(&ods.trim())
-}
-
 /// Codes are compared in capitals; most come so.
 fn lookup<T: Copy>(codes: &HashMap<String, T>, code: &str) -> Option<T> {
     let code = code.trim();
@@ -353,7 +347,7 @@ fn is_linked(mother: &Relation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canon::{BirthFacts, Date, Flags, GpRegistration, Precision};
+    use crate::canon::{BirthFacts, Date, Flags, Precision};
     use crate::identity::Record;
 
     const NOTHING: [String; 0] = [];

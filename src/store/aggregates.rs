@@ -356,17 +356,12 @@ fn named_of(statement: &Statement, items: &[(&'static str, usize)]) -> (Option<B
         items.iter().map(|(list, item)| statement.blood_spots.get(*item).filter(|_| *list == "blood_spots")).collect();
     let Some(spots) = spots.filter(|spots| !spots.is_empty()) else { return (None, false) };
     let outcomes = || spots.iter().flat_map(|spot| &spot.outcomes);
-    let is_correction = outcomes().any(|outcome| takes_back(outcome.result_status) || outcome.result_status == ResultStatus::Corrected);
+    let is_correction = outcomes().any(|outcome| outcome.result_status.takes_back() || outcome.result_status == ResultStatus::Corrected);
     if statement.event.national && !is_correction {
         return (None, false);
     }
     let is_resend = !is_correction && outcomes().any(|outcome| outcome.result_status != ResultStatus::CannotObtain);
     (Some(outcomes().map(|outcome| outcome.condition.clone()).collect()), is_resend)
-}
-
-/// OBX-11 D, W: what was said of this condition is no more.
-fn takes_back(status: ResultStatus) -> bool {
-    matches!(status, ResultStatus::Deleted | ResultStatus::WrongPatient)
 }
 
 fn named(part: &Part) -> BTreeSet<String> {

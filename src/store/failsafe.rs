@@ -455,18 +455,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes the failsafe look at the children after `after` again, at most `limit` of them: other rules hold. Gives the last one; none
-    /// where there was no more, and then the rules' fingerprint is kept.
-    pub async fn look_again(&self, after: i64, limit: i64, fingerprint: &str) -> Result<Option<i64>, StoreError> {
-        let fingerprint = fingerprint.to_owned();
+    /// Makes the failsafe look at the children after `after` again, at most `limit` of them: they were judged by something else than
+    /// `judged_by`. Gives the last one; none where there was no more, and then `judged_by` is kept.
+    pub async fn look_again(&self, after: i64, limit: i64, judged_by: &str) -> Result<Option<i64>, StoreError> {
+        let judged_by = judged_by.to_owned();
         self.act_quietly(move |connection, _| {
             let marked = mark_all(connection, after, limit)?;
             let value = |key: &str, value: &str| {
                 connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value]).map(drop)
             };
-            value("failsafe_marked", &format!("{fingerprint} {}", marked.unwrap_or(after)))?;
+            value("failsafe_marked", &format!("{judged_by} {}", marked.unwrap_or(after)))?;
             if marked.is_none() {
-                value("failsafe_rules", &fingerprint)?;
+                value("failsafe_rules", &judged_by)?;
             }
             Ok(marked)
         })

@@ -16,6 +16,8 @@ use crate::journal::{Admission, Entry, Journal};
 use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::routing::Directory;
 
+mod triplets;
+
 /// Ranks of the sources by name.
 fn rank(source: &str) -> u8 {
     match source {

@@ -91,12 +91,19 @@ impl Site {
         LedgerReader::open(self.folder.path()).unwrap()
     }
 
+    fn watcher(&self, watching: &Watching) -> Watcher {
+        let (watching, runtime, pause) = (watching.clone(), self.runtime.handle().clone(), CancellationToken::new());
+        Watcher { watching, ledger: self.ledger.clone(), runtime, pause, judge: looked_at }
+    }
+
     /// Looks at every child that is due, as the thread does; gives how many.
     fn turn(&self, now: &str) -> usize {
-        let pause = CancellationToken::new();
-        let watcher =
-            Watcher { watching: self.watching.clone(), ledger: self.ledger.clone(), runtime: self.runtime.handle().clone(), pause };
-        watcher.look_at_due(&self.reader(), at(now)).unwrap()
+        self.watcher(&self.watching).look_at_due(&self.reader(), at(now)).unwrap()
+    }
+
+    /// Marks the children as the thread does where other rules hold; gives in how many rounds.
+    fn mark(&self, watching: &Watching) -> usize {
+        std::iter::from_fn(|| self.watcher(watching).mark_for_other_rules(&self.reader()).unwrap().then_some(())).count()
     }
 
     fn look(&self) -> Look {
@@ -300,29 +307,58 @@ fn only_children_whose_time_has_come_are_touched() {
 fn other_rules_make_all_children_be_looked_at_again_also_after_a_restart() {
     let site = Site::new();
     site.file("2026-01-05T12:00:00Z", birth(IN_NE));
-    let watcher = |watching: &Watching| Watcher {
-        watching: watching.clone(),
-        ledger: site.ledger.clone(),
-        runtime: site.runtime.handle().clone(),
-        pause: CancellationToken::new(),
-    };
-    let mark = |watching: &Watching| {
-        let mut rounds = 0;
-        while watcher(watching).mark_for_other_rules(&site.reader()).unwrap() {
-            rounds += 1;
-        }
-        rounds
-    };
-    assert_eq!((mark(&site.watching), mark(&site.watching)), (1, 0));
+    assert_eq!((site.mark(&site.watching), site.mark(&site.watching)), (1, 0));
     site.turn("2026-01-05T12:00:01Z");
     assert_eq!(site.turn("2026-01-05T12:00:02Z"), 0);
     let mut other = rules();
     other.fingerprint.push('x');
     let other = Watching::of(other, Directory::default(), HashMap::new());
-    assert_eq!(mark(&other), 1);
+    assert_eq!(site.mark(&other), 1);
     assert_eq!(site.turn("2026-01-05T12:00:03Z"), 1);
     // A ledger from before there was a failsafe: its children have no row yet.
     assert_eq!(site.reader().child_row(site.look().child).unwrap(), Some(site.look().row));
+}
+
+#[test]
+fn a_child_at_which_judging_breaks_does_not_stop_the_others() {
+    let site = Site::new();
+    const OTHER: &str = "9990000026";
+    site.file("2026-01-05T12:00:00Z", birth(IN_NE));
+    let mut other = birth(IN_NE);
+    other["child"]["identifiers"][0]["value"] = json!(OTHER);
+    other["child"]["names"][0]["given"] = json!(["LILY"]);
+    site.file("2026-01-05T12:00:00Z", other);
+    let mut watcher = site.watcher(&site.watching);
+    watcher.judge = |look, rules, now| {
+        let number = look.facts.record.child.nhs_number().map(|(number, _)| number.to_string());
+        assert_ne!(number.as_deref(), Some(NUMBER), "a test breaks here");
+        looked_at(look, rules, now)
+    };
+    let turn = |now: &str| watcher.look_at_due(&site.reader(), at(now)).unwrap();
+    assert_eq!((turn(LATE), turn("2026-01-23T00:00:01Z")), (2, 0), "it is not tried again and again");
+    assert_eq!(site.told_of("hub-ne", "NBS_RESULT"), ["NBS_RESULT 001 requested"], "of the other child");
+    assert_eq!(site.turn("2026-01-24T00:00:01Z"), 1);
+    assert_eq!(site.told_of("hub-ne", "NBS_RESULT").len(), 2, "a day later it is looked at again");
+}
+
+#[test]
+fn another_default_hub_takes_over_what_nobody_is_responsible_for() {
+    let site = Site::new();
+    let mut of_nobody = birth(IN_NE);
+    of_nobody["child"]["gp"] = Value::Null;
+    site.file("2026-01-05T12:00:00Z", of_nobody);
+    let mark = || site.mark(&site.watching);
+    assert_eq!(mark(), 1);
+    site.turn(LATE);
+    assert_eq!((mark(), site.turn(LATE)), (0, 0));
+    assert_eq!(site.open_tasks("NBS_RESULT")[0].hub.as_str(), "NE");
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/mappings"));
+    let hubs = std::fs::read_to_string(folder.join("hubs.toml")).unwrap().replace("default_hub = \"NE\"", "default_hub = \"NW\"");
+    let other = Directory::load(&hubs, "hubs.toml", &|file| Ok(Box::new(std::fs::File::open(folder.join(file))?))).unwrap();
+    site.watching.directory.store(Arc::new(other));
+    assert_eq!(mark(), 1);
+    assert_eq!(site.turn("2026-01-23T00:00:01Z"), 1);
+    assert_eq!((site.open_tasks("NBS_RESULT")[0].hub.as_str(), mark()), ("NW", 0));
 }
 
 #[test]
@@ -382,16 +418,14 @@ fn the_same_messages_in_another_order_give_the_same_clocks() {
 
 #[test]
 fn a_nightly_report_has_every_row_also_where_nothing_is_and_is_made_once_a_day() {
-    use crate::broker::calendar::{Calendar, Job};
+    use crate::broker::calendar::Calendar;
     use crate::broker::report::Nightly;
     let site = Site::new();
     site.file("2026-01-05T12:00:00Z", birth(IN_NE));
     site.turn("2026-01-20T00:00:00Z");
     let folder = site.folder.path().join("reports");
-    let nightly = || -> Vec<Box<dyn Job>> {
-        let at = jiff::civil::Time::constant(6, 0, 0, 0);
-        vec![Box::new(Nightly { folder: folder.clone(), at, watching: site.watching.clone() })]
-    };
+    let at_six = jiff::civil::Time::constant(6, 0, 0, 0);
+    let nightly = || Nightly { folder: folder.clone(), at: at_six, watching: site.watching.clone() };
     let calendar = || Calendar::new(nightly(), site.ledger.clone(), site.runtime.handle().clone());
     let tick = |calendar: &mut Calendar, now: &str| calendar.tick(&site.reader(), at(now)).unwrap();
     let mut first = calendar();

@@ -99,6 +99,16 @@ async fn a_reveal_is_in_the_audit_before_anything_is_read() {
 }
 
 #[tokio::test]
+async fn of_several_rights_each_is_in_the_audit_and_none_without_a_reason() {
+    let fake = Arc::new(Fake::default());
+    let [facts, sealed] = ["x-reveal-safeguarding", "x-reveal-sealed"].map(|header| (header, "yes"));
+    assert_eq!(ask(&fake, "GET", "/api/v1/entries/7", &[facts, sealed], "").await.0, 503);
+    assert!(fake.acts.lock().unwrap().is_empty());
+    assert_eq!(ask(&fake, "GET", "/api/v1/entries/7", &[facts, sealed, (REVEAL_HEADER, "court")], "").await.0, 503);
+    assert_eq!(*fake.acts.lock().unwrap(), ["reveal-safeguarding message 7 court", "reveal-sealed message 7 court"]);
+}
+
+#[tokio::test]
 async fn a_refused_reload_says_every_mistake() {
     let fake = Arc::new(Fake { broken: Some("a.toml:1:1: x\nb.toml:2:1: y".into()), ..Fake::default() });
     let (status, text) = ask(&fake, "POST", "/api/v1/reload", &[], "").await;
@@ -113,6 +123,7 @@ async fn what_is_asked_wrongly_is_answered_with_what_would_be_right() {
     assert_eq!((status, text.contains("known here")), (400, true));
     assert_eq!(ask(&fake, "GET", "/api/v1/entries?limit=many", &[], "").await.0, 400);
     assert_eq!(ask(&fake, "POST", "/api/v1/children/find", &[], "9990000018").await.0, 400);
+    assert_eq!(ask(&fake, "GET", "/api/v1/identity/12?with=nobody", &[], "").await.0, 400);
     assert_eq!(ask(&fake, "GET", "/nowhere", &[], "").await.0, 404);
     assert_eq!(ask(&fake, "GET", "/metrics", &[], "").await.0, 200);
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 
-use super::{Part, Piece, Refusal, of_child, takes_back};
+use super::{Part, Piece, Refusal, of_child};
 use crate::canon::{ConditionOutcome, EventKind, Immunisation, ResultStatus, Statement, is_final};
 use crate::outbox::FiledEvent;
 use crate::store::event_row;
@@ -107,7 +107,7 @@ impl<'a> Doubts<'a> {
         let corrects = new.corrects.is_some() && !new.resend;
         let outcomes = self.outcomes(piece);
         if parts.is_empty() {
-            if corrects && outcomes.iter().any(|outcome| takes_back(outcome.result_status)) {
+            if corrects && outcomes.iter().any(|outcome| outcome.result_status.takes_back()) {
                 let text = format!("takes back an outcome of something that is not on record: {}", piece.words());
                 let text = format!("{text}{}", self.of_another_publisher(piece)?);
                 self.raise(piece, Why::TakesBackNothing, text);

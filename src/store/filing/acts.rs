@@ -239,13 +239,36 @@ impl Desk<'_> {
             return Err(refused(64, "they are one record now; `identity unlink` parts them").into());
         }
         desk::keep_apart(self.connection, a.id, b.id, 0)?;
-        let sql = "UPDATE identity_item SET closed_us = ?3 WHERE closed_us IS NULL AND kind = 'possible-match' AND child IN (?1, ?2)";
-        let closed = self.connection.execute(sql, [a.id, b.id, clock::now().as_microsecond()])?;
-        let text = vec![
+        let (mut closed, mut open) = (0, 0);
+        for row in [&a, &b] {
+            // Of triplets the third may still be meant: nobody has looked at it.
+            if self.is_told_from_all(row)? {
+                let sql = "UPDATE identity_item SET closed_us = ?2 WHERE closed_us IS NULL AND kind = 'possible-match' AND child = ?1";
+                closed += self.connection.execute(sql, [row.id, clock::now().as_microsecond()])?;
+            } else {
+                let sql = "SELECT count(*) FROM identity_item WHERE closed_us IS NULL AND kind = 'possible-match' AND child = ?1";
+                open += count(self.connection, sql, row.id)?;
+            }
+        }
+        let mut text = vec![
             format!("children {one} and {other} are two: a merge that a sender asks for is held"),
             format!("{closed} open items about a possible match are closed"),
         ];
+        if 0 < open {
+            text.push(format!("{open} stay open: another child of the same birth could be meant too, and nobody has said of it"));
+        }
         self.effect(&[&a, &b], Vec::new(), text)
+    }
+
+    /// True where a person has told a child from every other that it might be.
+    fn is_told_from_all(&self, row: &ChildRow) -> Result<bool, Stopped> {
+        for other in identity::might_be(&row.record.child, &Index(self.connection)).map_err(super::unindexed)? {
+            let other = self.row(other.id)?;
+            if other.id != row.id && !desk::are_apart(self.connection, row.id, other.id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn file(&self, seq: i64, under: Option<ChildId>) -> Result<Effect, Stopped> {
