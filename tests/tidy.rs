@@ -308,6 +308,7 @@ fn misplaced(file: &str, code: &str) -> Vec<String> {
     only("hl7_parser", plain.names("hl7_parser"), "src/hl7/field.rs", file == "src/hl7/field.rs");
     only("fhir_sdk", plain.names("fhir_sdk"), "fhir-r4", file.starts_with("fhir-r4/"));
     only("rusqlite", plain.names("rusqlite"), "src/store", in_store);
+    only("tokio_postgres", plain.names("tokio_postgres"), "src/store", in_store);
     only("SQL", plain.texts.iter().any(|text| is_sql(text)), "src/store", in_store);
     // The runtime's own clock stands still in tests when they say so: sockets wait by it.
     let waits = plain.code.contains("tokio::time::{") || plain.names("tokio::time::Instant");

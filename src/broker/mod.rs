@@ -314,10 +314,10 @@ fn start_payers(
     for destination in &settings.destinations {
         let name = DestinationName::new(&destination.name);
         match &destination.kind {
-            Kind::Store { hub, path } => {
-                let file = settings.store_file(hub, path.as_deref());
+            Kind::Store { hub, .. } => {
+                let Some(at) = settings.store_at(&destination.kind) else { continue };
                 let paying =
-                    payer::start_store((name, hub.clone()), file, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
+                    payer::start_store((name, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
             Kind::Fhir { concurrency, profile, .. } => {

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
 use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
-use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreError};
+use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreAt, StoreError};
 
 /// Debts paid to a store in one transaction.
 const STORE_BATCH: usize = 256;
@@ -42,7 +42,7 @@ const REST_MAX: Duration = Duration::from_secs(30);
 /// Starts the thread that pays a hub's store.
 pub fn start_store(
     (name, hub): (DestinationName, HubName),
-    file: PathBuf,
+    at: StoreAt,
     ledger: Ledger,
     drain: CancellationToken,
     runtime: Handle,
@@ -53,7 +53,7 @@ pub fn start_store(
         let mut failures = 0;
         loop {
             let payer = StorePayer { name: &name, hub: &hub, ledger: &ledger, drain: &drain, runtime: &runtime };
-            match payer.run(&file, &mut failures) {
+            match payer.run(&at, &mut failures) {
                 Ok(()) => return,
                 Err(error) => {
                     failures += 1;
@@ -81,8 +81,8 @@ struct StorePayer<'a> {
 }
 
 impl StorePayer<'_> {
-    fn run(&self, file: &std::path::Path, failures: &mut u32) -> Result<(), StoreError> {
-        let mut store = HubStore::open(file)?;
+    fn run(&self, at: &StoreAt, failures: &mut u32) -> Result<(), StoreError> {
+        let mut store = HubStore::open(at)?;
         let debts = LedgerReader::open(self.ledger.data())?;
         let mut made = self.ledger.debts(self.name);
         let mut after = 0;

@@ -1,7 +1,6 @@
 //! What a broker made of a city: read from its ledger and from every hub's store, as plain values that a test can damage.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -9,7 +8,7 @@ use crate::canon::Statement;
 use crate::config::Settings;
 use crate::destinations::Kind;
 use crate::names::ChildId;
-use crate::store::{LedgerReader, OWN_SOURCES, StoreError, survey_store_births, survey_store_children, survey_store_events};
+use crate::store::{LedgerReader, OWN_SOURCES, StoreAt, StoreError, survey_store_births, survey_store_children, survey_store_events};
 
 /// A message as its source and control id name it.
 pub type MessageKey = (String, String);
@@ -130,9 +129,8 @@ impl Observed {
         observed.unaccounted = account.unaccounted + account.unaccounted_debts;
         observed.unfinished = account.undelivered;
         for destination in &settings.destinations {
-            if let Kind::Store { hub, path } = &destination.kind {
-                let file = settings.store_file(hub, path.as_deref());
-                observed.stores.insert(hub.as_str().to_owned(), store(&file)?);
+            if let (Kind::Store { hub, .. }, Some(at)) = (&destination.kind, settings.store_at(&destination.kind)) {
+                observed.stores.insert(hub.as_str().to_owned(), store(&at)?);
             }
         }
         Ok(observed)
@@ -182,22 +180,22 @@ fn compared(record: Value) -> Value {
     Value::Object(record)
 }
 
-fn store(file: &Path) -> Result<SeenStore, StoreError> {
+fn store(at: &StoreAt) -> Result<SeenStore, StoreError> {
     let mut seen = SeenStore::default();
-    if !file.exists() {
+    if matches!(at, StoreAt::File(file) if !file.exists()) {
         return Ok(seen);
     }
-    survey_store_children(file, &mut |child| {
+    survey_store_children(at, &mut |child| {
         seen.children.insert(child);
     })?;
     let mut births = Vec::new();
     let mut days = Vec::new();
-    survey_store_births(file, &mut |day| days.push(day), &mut |birth| births.push(birth))?;
+    survey_store_births(at, &mut |day| days.push(day), &mut |birth| births.push(birth))?;
     seen.births = days.into_iter().map(|day| (day, BTreeSet::new())).collect();
     for (day, section, child) in births {
         seen.births.entry(day).or_default().insert((section, child));
     }
-    survey_store_events(file, &mut |event| {
+    survey_store_events(at, &mut |event| {
         if OWN_SOURCES.contains(&event.source.as_str()) {
             return;
         }

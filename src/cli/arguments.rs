@@ -638,25 +638,6 @@ pub struct Child {
     pub from: From,
 }
 
-/// `hub export`.
-#[derive(Args, Debug)]
-pub struct HubExport {
-    /// The hub, NE; or the destination, hub-ne
-    pub hub: String,
-    /// Folder of the hub stores
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Take the folder and the stores from this configuration file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// JSON lines; they are what comes without it too
-    #[arg(long)]
-    pub json: bool,
-    /// Masked or not.
-    #[command(flatten)]
-    pub reveal: Reason,
-}
-
 /// `held …`.
 #[derive(Debug, Subcommand)]
 pub enum HeldCommand {

@@ -2,16 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::arguments::{From, HubExport, Reveal};
+use super::arguments::{From, Reveal};
 
 /// `hub …`.
 #[derive(Debug, Subcommand)]
 pub enum HubCommand {
-    /// Writes what a hub's store holds, one child a line
+    /// Finds children in a hub's store, by an identifier or by family name and date of birth
+    Find(HubFind),
+    /// Shows what a hub's store holds of one child: the record and what stands of all that was said
+    Show(HubShow),
+    /// Writes what a hub's store holds, one child a line; or FHIR, one file for each type of resource
     Export(HubExport),
-    /// Who was responsible for a child since when, on which ground, and because of which message
+    /// Counts a hub's children by role, standing and age, with open tasks
+    Caseload(HubCount),
+    /// Counts for each quarter of birth and each dose of the schedule who has it, of how many
+    Uptake(HubCount),
+    /// Who read what in a hub's store, the last one first
+    Reads(HubReads),
+    /// Who was responsible for a child since when, on which ground, and because of which message; or with --hub what that hub's store heard of it
     Timeline(HubTimeline),
     /// Decides by hand which hub a child belongs to; shows the effect and does it
     Assign(HubAssign),
@@ -25,12 +35,132 @@ pub enum HubCommand {
     Births(HubBirths),
 }
 
+/// Where the stores of hubs are.
+#[derive(Args, Debug)]
+pub struct Stores {
+    /// Folder of the hub stores
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Take the folder and the stores from this configuration file; needed for a store in PostgreSQL
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hub find`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("by").args(["nhs_number", "identifier", "family"]).required(true))]
+pub struct HubFind {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// NHS number
+    #[arg(long, value_name = "NUMBER")]
+    pub nhs_number: Option<String>,
+    /// Another identifier
+    #[arg(long, value_name = "VALUE")]
+    pub identifier: Option<String>,
+    /// The identifier's system, a URI
+    #[arg(long, value_name = "URI", requires = "identifier")]
+    pub system: Option<String>,
+    /// Family name
+    #[arg(long, value_name = "NAME", requires = "born")]
+    pub family: Option<String>,
+    /// Date of birth, 2026-01-05
+    #[arg(long, value_name = "DATE", requires = "family")]
+    pub born: Option<jiff::civil::Date>,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub stores: Stores,
+}
+
+/// `hub show`.
+#[derive(Args, Debug)]
+pub struct HubShow {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// Our id of the child
+    #[arg(value_name = "CHILD")]
+    pub child: uuid::Uuid,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub stores: Stores,
+}
+
+/// `hub reads`.
+#[derive(Args, Debug)]
+pub struct HubReads {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// Only of this child, by our id, and of all children
+    #[arg(long, value_name = "CHILD")]
+    pub child: Option<uuid::Uuid>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: i64,
+    /// Where to read.
+    #[command(flatten)]
+    pub stores: Stores,
+}
+
+/// `hub caseload`, `hub uptake`.
+#[derive(Args, Debug)]
+pub struct HubCount {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// As of this London day, 2026-01-05; without it today
+    #[arg(long, value_name = "DATE")]
+    pub day: Option<jiff::civil::Date>,
+    /// Where to read.
+    #[command(flatten)]
+    pub stores: Stores,
+}
+
+/// What an export looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Canonical JSON, one child a line, with its events and moves
+    #[default]
+    Ndjson,
+    /// FHIR R4, one file for each type of resource, one resource a line
+    Fhir,
+}
+
+/// `hub export`.
+#[derive(Args, Debug)]
+pub struct HubExport {
+    /// The hub, NE; or the destination, hub-ne
+    pub hub: String,
+    /// What it looks like
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ExportFormat,
+    /// New folder for the files of --format fhir
+    #[arg(long, value_name = "DIR", required_if_eq("format", "fhir"))]
+    pub to: Option<PathBuf>,
+    /// Masked or not.
+    #[command(flatten)]
+    pub reveal: Reveal,
+    /// Where to read.
+    #[command(flatten)]
+    pub stores: Stores,
+}
+
 /// `hub timeline`.
 #[derive(Args, Debug)]
 pub struct HubTimeline {
     /// Our id of the child
     #[arg(value_name = "CHILD")]
     pub child: uuid::Uuid,
+    /// What the store of this hub heard of it, and when
+    #[arg(long, value_name = "HUB", conflicts_with = "admin")]
+    pub hub: Option<String>,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reveal,

@@ -21,6 +21,7 @@ mod due;
 pub mod diagnostics;
 mod directories;
 mod files;
+mod hub_store;
 mod hubs;
 mod identity;
 mod import;
@@ -188,8 +189,16 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Due(DueCommand::List(list)) => due::list(&list, out),
         Command::Due(DueCommand::Explain(explain)) => due::explain(&explain, out),
         Command::Due(DueCommand::Close(close)) => due::close(&close, out),
-        Command::Hub(HubCommand::Export(export)) => read::hub_export(&export, out),
-        Command::Hub(HubCommand::Timeline(timeline)) => hubs::timeline(&timeline, out),
+        Command::Hub(HubCommand::Find(find)) => hub_store::find(&find, out),
+        Command::Hub(HubCommand::Show(show)) => hub_store::show(&show, out),
+        Command::Hub(HubCommand::Export(export)) => hub_store::export(&export, out),
+        Command::Hub(HubCommand::Caseload(count)) => hub_store::caseload(&count, out),
+        Command::Hub(HubCommand::Reads(reads)) => hub_store::reads(&reads, out),
+        Command::Hub(HubCommand::Uptake(count)) => hub_store::uptake(&count, out),
+        Command::Hub(HubCommand::Timeline(timeline)) => match &timeline.hub {
+            Some(hub) => hub_store::timeline(hub, &timeline, out),
+            None => hubs::timeline(&timeline, out),
+        },
         Command::Hub(HubCommand::Assign(assign)) => hubs::assign(&assign, out),
         Command::Hub(HubCommand::Reassign(reassign)) => hubs::reassign(&reassign, out),
         Command::Hub(HubCommand::Movers(movers)) => hubs::movers(&movers, out),
@@ -221,3 +230,5 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
 mod tests;
 #[cfg(test)]
 mod tests_of_reading;
+#[cfg(test)]
+mod tests_of_stores;

@@ -8,18 +8,15 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::arguments::{
-    Child, From, HeldFormat, HeldList, HeldRelease, HubExport, MsgDocument, MsgExplain, MsgList, MsgOne, MsgShow, Reconcile, Reload,
-    Reveal, Status,
+    Child, From, HeldFormat, HeldList, HeldRelease, MsgDocument, MsgExplain, MsgList, MsgOne, MsgShow, Reconcile, Reload, Reveal, Status,
 };
 use super::identity::ChildCommand;
 use super::output::{Out, text};
 use super::source::{self, Query, Request, Source};
 use super::tables::{self, is_balanced, items};
 use super::{Failure, Outcome, exit};
-use crate::console::mask;
 use crate::console::sight::Rights;
-use crate::names::HubName;
-use crate::store::{self, EntryFilter};
+use crate::store::EntryFilter;
 
 /// `msg list`.
 pub fn list(list: &MsgList, out: &mut Out) -> Outcome {
@@ -189,39 +186,6 @@ fn found(value: &Value, is_json: bool, out: &mut Out) -> Outcome {
         }
     }
     Ok(if ids.is_empty() { exit::FOUND } else { exit::OK })
-}
-
-/// `hub export`: one child a line, as the store gives them, nothing kept in memory.
-pub fn hub_export(export: &HubExport, out: &mut Out) -> Outcome {
-    let mut settings = source::settings(export.config.as_deref())?;
-    if let Some(data) = &export.data {
-        settings.store.data.clone_from(data);
-    }
-    let file = match (&export.config, settings.hub_file(&export.hub)) {
-        (_, Some(file)) => file,
-        // Without a file of settings the store's own name for it is good enough.
-        (None, None) => settings.store_file(&HubName::new(&export.hub), None),
-        (Some(_), None) => return Err(Failure::new(exit::MISSING, format!("no destination of kind store serves hub {}", export.hub))),
-    };
-    if !file.is_file() {
-        let text = format!(
-            "hub {} has no store at {}: nothing was delivered to it yet, or it lies elsewhere (--data, --config)",
-            export.hub,
-            file.display()
-        );
-        return Err(Failure::new(exit::MISSING, text));
-    }
-    if let Some(reason) = &export.reveal.reveal {
-        source::write_down(&settings.store.data, &format!("export of hub {}", export.hub), reason)?;
-    }
-    let is_masked = export.reveal.reveal.is_none();
-    store::hub_export(&file, &mut |mut child| {
-        if is_masked {
-            mask::mask(&mut child, &["child", "version", "hub", "basis", "kind", "action", "event", "source", "control_id", "superseded"]);
-        }
-        out.json_line(&child)
-    })?;
-    Ok(exit::OK)
 }
 
 /// `held list`.

@@ -34,6 +34,7 @@ pub use layers::{Arguments, environment};
 
 use crate::mapping::Diagnostic;
 use crate::names::HubName;
+use crate::store::{PostgresAt, StoreAt};
 use crate::{destinations, intake, observe};
 
 /// The defaults, the manual and the template in one.
@@ -269,11 +270,11 @@ impl Settings {
         Self::load(None, &[], &arguments).accept().map(|(settings, _warnings)| settings)
     }
 
-    /// The file of a hub's built-in store, where `hub` names a hub or a destination of kind `store`.
-    pub fn hub_file(&self, hub: &str) -> Option<PathBuf> {
+    /// Where a hub's built-in store is, if `hub` names a hub or a destination of kind `store`.
+    pub fn hub_store(&self, hub: &str) -> Option<StoreAt> {
         self.destinations.iter().find_map(|destination| match &destination.kind {
-            destinations::Kind::Store { hub: served, path } if served.as_str().eq_ignore_ascii_case(hub) || destination.name == hub => {
-                Some(self.store_file(served, path.as_deref()))
+            destinations::Kind::Store { hub: served, .. } if served.as_str().eq_ignore_ascii_case(hub) || destination.name == hub => {
+                self.store_at(&destination.kind)
             }
             _ => None,
         })
@@ -291,6 +292,14 @@ impl Settings {
             _ => None,
         };
         self.destinations.iter().filter_map(store).collect()
+    }
+
+    /// Where a destination of kind `store` writes; none for another kind.
+    pub fn store_at(&self, kind: &destinations::Kind) -> Option<StoreAt> {
+        let destinations::Kind::Store { hub, path, postgres, password_file, ca_file } = kind else { return None };
+        let Some(connection) = postgres else { return Some(StoreAt::File(self.store_file(hub, path.as_deref()))) };
+        let at = PostgresAt { connection: connection.clone(), password_file: password_file.clone(), ca_file: ca_file.clone() };
+        Some(StoreAt::Postgres(at))
     }
 
     /// The file of a destination of kind `store`: `path` where it is given, else `hub-ne.db` in the data folder.

@@ -14,6 +14,7 @@ use crate::clock::TestClock;
 use crate::destinations::{self, Kind};
 use crate::intake::{SourceConfig, TlsConfig};
 use crate::mapping::Diagnostic;
+use crate::store::StoreAt;
 
 /// Judges the merged settings.
 pub fn judge(settings: &Settings, origins: &Origins<'_, '_>) -> Vec<Diagnostic> {
@@ -400,18 +401,27 @@ impl Judge<'_, '_, '_> {
                 "add a [[destination]] of kind \"store\" for each hub",
             );
         }
-        let mut stores: BTreeMap<std::path::PathBuf, usize> = BTreeMap::new();
+        let mut stores: BTreeMap<String, usize> = BTreeMap::new();
         for (index, destination) in settings.destinations.iter().enumerate() {
             let path = format!("destination[{index}]");
             match &destination.kind {
-                Kind::Store { hub, path: file } => {
-                    let file = settings.store_file(hub, file.as_deref());
-                    if let Some(earlier) = stores.get(&file) {
+                Kind::Store { ca_file, .. } => {
+                    let Some(at) = settings.store_at(&destination.kind) else { continue };
+                    let name = at.name();
+                    if let Some(earlier) = stores.get(&name) {
                         let place = self.origins.name_of(&format!("destination[{earlier}]"));
-                        let help = format!("{place} writes there too: give one of them `path`, or take it away");
-                        self.error("C006", &path, format!("two stores write {}", file.display()), "the same file", &help);
+                        let help = format!("{place} writes there too: give one of them `path` or another database, or take it away");
+                        self.error("C006", &path, format!("two stores write {name}"), "the same store", &help);
                     }
-                    stores.entry(file).or_insert(index);
+                    stores.entry(name).or_insert(index);
+                    if let StoreAt::Postgres(at) = &at {
+                        for problem in at.check() {
+                            self.problem(&path, &problem);
+                        }
+                    }
+                    if let Some(file) = ca_file {
+                        self.pem(&format!("{path}.ca_file"), file, "the server's authorities");
+                    }
                 }
                 Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
                     let files = [
@@ -433,14 +443,18 @@ impl Judge<'_, '_, '_> {
     /// The rules that stand beside the kinds of destination; each names its key first, in backquotes.
     fn by_its_module(&mut self, path: &str, destination: &destinations::Config) {
         for problem in destination.check() {
-            let key = problem.split('`').nth(1).map(|quoted| quoted.split([' ', '=']).next().unwrap_or_default()).unwrap_or_default();
-            // Names have a rule of their own above, for sources too.
-            if key == "name" {
-                continue;
-            }
-            let (message, help) = problem.split_once("; ").unwrap_or((&problem, "config/default.toml has an example"));
-            self.error("C016", &format!("{path}.{key}"), message.to_owned(), "here", help);
+            self.problem(path, &problem);
         }
+    }
+
+    fn problem(&mut self, path: &str, problem: &str) {
+        let key = problem.split('`').nth(1).map(|quoted| quoted.split([' ', '=']).next().unwrap_or_default()).unwrap_or_default();
+        // Names have a rule of their own above, for sources too.
+        if key == "name" {
+            return;
+        }
+        let (message, help) = problem.split_once("; ").unwrap_or((problem, "config/default.toml has an example"));
+        self.error("C016", &format!("{path}.{key}"), message.to_owned(), "here", help);
     }
 
     fn folders(&mut self, settings: &Settings) {

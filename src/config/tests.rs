@@ -335,11 +335,11 @@ fn a_file_that_is_not_there_is_66_and_a_wrong_one_78() {
 }
 
 #[test]
-fn a_hub_file_is_found_by_hub_or_destination() {
+fn a_hub_store_is_found_by_hub_or_destination() {
     let settings = Settings::embedded(Path::new("/data"), None, None, None).unwrap();
-    assert_eq!(settings.hub_file("NE").as_deref(), Some(Path::new("/data/hub-ne.db")));
-    assert_eq!(settings.hub_file("hub-sw").as_deref(), Some(Path::new("/data/hub-sw.db")));
-    assert_eq!(settings.hub_file("XX"), None);
+    assert_eq!(settings.hub_store("NE"), Some(Path::new("/data/hub-ne.db").into()));
+    assert_eq!(settings.hub_store("hub-sw"), Some(Path::new("/data/hub-sw.db").into()));
+    assert_eq!(settings.hub_store("XX"), None);
 }
 
 #[test]

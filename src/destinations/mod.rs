@@ -3,6 +3,7 @@
 //!     FiledEvent ──▶ parent.rs   what a parents' account may see, or the rule that withholds it ─┐
 //!                └─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
 //!                    render.rs   codes and conversions both share                                ┘
+//!     bulk.rs: the same resources, as files of all children and as answers to a query
 //!
 //! # Invariants
 //!
@@ -14,6 +15,7 @@
 //!
 //! The built-in child health store, which shares a database with nobody and is written by `store`.
 
+mod bulk;
 pub mod fake;
 mod parent;
 mod record;
@@ -25,6 +27,7 @@ mod fixture;
 #[cfg(test)]
 mod leaks;
 
+pub use bulk::standing_resources;
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
 pub use wire::FhirDestination;
@@ -65,6 +68,12 @@ pub enum Kind {
         hub: HubName,
         /// SQLite file; relative to the data directory. Default `hub-<name>.db`.
         path: Option<std::path::PathBuf>,
+        /// A PostgreSQL database in its place: `host=db.example dbname=hub_ne user=chis`, without a password.
+        postgres: Option<String>,
+        /// File with the password for it.
+        password_file: Option<std::path::PathBuf>,
+        /// PEM of the authorities that may sign that server's certificate; needed for another machine.
+        ca_file: Option<std::path::PathBuf>,
     },
     /// FHIR R4 transactions over HTTPS.
     Fhir {
@@ -104,9 +113,15 @@ impl Config {
             problems.push(format!("`name = \"{}\"` must be lower-case letters, digits and hyphens, like `hub-ne`", self.name));
         }
         match &self.kind {
-            Kind::Store { hub, .. } => {
+            Kind::Store { hub, path, postgres, password_file, ca_file } => {
                 if matches!(hub.as_str(), "" | HubName::OUT | HubName::UNKNOWN) {
                     problems.push(format!("`hub = \"{hub}\"` is not a hub; name one of hubs.toml"));
+                }
+                if postgres.is_some() && path.is_some() {
+                    problems.push("`path` names a SQLite file and `postgres` a database: name one of them".to_owned());
+                }
+                if postgres.is_none() && (password_file.is_some() || ca_file.is_some()) {
+                    problems.push("`password_file` and `ca_file` are for `postgres`; name it, or leave them out".to_owned());
                 }
             }
             Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {

@@ -477,7 +477,9 @@ mod tests {
         assert!(refused(&with(Some("ca.pem"), None, Some("our.key"))).contains("belong together"));
         assert!(refused(&with(Some("ca.pem"), Some("our.key"), Some("our.key"))).contains("not a certificate and its key"));
         assert!(refused(&kind("http://receiver.example".to_owned())).contains("in the clear"));
-        assert!(refused(&Kind::Store { hub: "NE".into(), path: None }).contains("`store`"));
+        assert!(
+            refused(&Kind::Store { hub: "NE".into(), path: None, postgres: None, password_file: None, ca_file: None }).contains("`store`")
+        );
     }
 
     #[test]

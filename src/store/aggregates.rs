@@ -60,18 +60,18 @@ pub(super) struct Part {
 
 /// One aggregate of a statement, before it is kept.
 #[derive(Clone, Debug)]
-struct Piece {
-    kind: EventKind,
-    publisher: String,
-    key: String,
-    deleted: bool,
-    items: Vec<(&'static str, usize)>,
-    corrects: Option<BTreeSet<String>>,
-    resend: bool,
+pub(super) struct Piece {
+    pub(super) kind: EventKind,
+    pub(super) publisher: String,
+    pub(super) key: String,
+    pub(super) deleted: bool,
+    pub(super) items: Vec<(&'static str, usize)>,
+    pub(super) corrects: Option<BTreeSet<String>>,
+    pub(super) resend: bool,
     /// The message's own key, where the item has another.
-    within: Option<String>,
+    pub(super) within: Option<String>,
     /// The message as a whole.
-    is_message: bool,
+    pub(super) is_message: bool,
 }
 
 /// What the ledger has to say of a statement's aggregates.
@@ -262,17 +262,17 @@ fn publisher<'s>(statement: &'s Statement, source: &'s str) -> &'s str {
     statement.event.publisher.as_deref().unwrap_or(source)
 }
 
-fn within(kind: EventKind, key: &str) -> String {
+pub(super) fn within(kind: EventKind, key: &str) -> String {
     format!("{} {key}", kind_word(kind))
 }
 
 /// The same for an item that another publisher than the message's gave its key.
-fn within_anothers(kind: EventKind, key: &str, publisher: &str) -> String {
+pub(super) fn within_anothers(kind: EventKind, key: &str, publisher: &str) -> String {
     format!("{} of {publisher}", within(kind, key))
 }
 
 /// The aggregates of a statement; the message as a whole comes first.
-fn pieces(statement: &Statement, source: &str, row: i64) -> Vec<Piece> {
+pub(super) fn pieces(statement: &Statement, source: &str, row: i64) -> Vec<Piece> {
     let header = &statement.event;
     let is_delete = header.action == Action::Delete;
     let of_all = publisher(statement, source);
@@ -369,7 +369,7 @@ fn named(part: &Part) -> BTreeSet<String> {
 }
 
 /// The versions that make up the aggregate once `new` is there too; none where it has no effect.
-fn place(parts: &[Part], new: Part) -> Option<Vec<Part>> {
+pub(super) fn place(parts: &[Part], new: Part) -> Option<Vec<Part>> {
     let event = new.event;
     let mut all = parts.to_vec();
     all.push(new);

@@ -32,7 +32,7 @@
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
 //! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. `debts`: how a debt is made.
-//! - `hub`: a hub's own child health store.
+//! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 
 mod aggregates;
 mod apart;
@@ -81,7 +81,7 @@ pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
 pub use failsafe::{ClockChange, Look, LookedAt, OpenClock, OpenTask, TASK_SOURCE, TaskAct};
 pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
-pub use hub::{HubStore, hub_births, hub_export};
+pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, Read, StoreAt, UptakeLine, hub_births, hub_export};
 pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use retry::{ReadAgain, WAITED};

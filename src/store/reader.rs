@@ -449,7 +449,7 @@ pub(super) fn aggregate_row(
 }
 
 /// The lists of a statement that are not empty.
-fn lists(content: &Statement) -> serde_json::Value {
+pub(super) fn lists(content: &Statement) -> serde_json::Value {
     let mut lists = serde_json::to_value(content).unwrap_or_default();
     if let Some(lists) = lists.as_object_mut() {
         lists.retain(|name, _| name != "event" && name != "child");

@@ -2,14 +2,12 @@
 //!
 //! Each listing goes row by row to its caller, so that a ledger of any size can be surveyed.
 
-use std::path::Path;
-
 use uuid::Uuid;
 
 use super::births::BirthsList;
+use super::hub::{HubReader, StoreAt};
 use super::reader::LedgerReader;
 use super::rows::StoreError;
-use super::schema::{broken, open_to_read};
 use crate::names::ChildId;
 
 /// An entry and what became of it.
@@ -138,50 +136,26 @@ impl LedgerReader {
 }
 
 /// Every child of a hub's store, by its id.
-pub fn survey_store_children(file: &Path, each: &mut dyn FnMut(String)) -> Result<(), StoreError> {
-    survey(file, "SELECT child_id FROM child ORDER BY child_id", &mut |row| {
-        each(row.get(0)?);
-        Ok(())
-    })
+pub fn survey_store_children(at: impl Into<StoreAt>, each: &mut dyn FnMut(String)) -> Result<(), StoreError> {
+    HubReader::open(at)?.each_child(each)
 }
 
 /// Day, section and child.
 pub type StoredBirth = (String, String, String);
 
 /// The births lists of a hub's store: the days whose list came, and every row.
-pub fn survey_store_births(file: &Path, day: &mut dyn FnMut(String), birth: &mut dyn FnMut(StoredBirth)) -> Result<(), StoreError> {
-    survey(file, "SELECT day FROM births_day ORDER BY day", &mut |row| {
-        day(row.get(0)?);
-        Ok(())
-    })?;
-    survey(file, "SELECT day, section, child_id FROM births_list ORDER BY day, section, child_id", &mut |row| {
-        birth((row.get(0)?, row.get(1)?, row.get(2)?));
-        Ok(())
-    })
+pub fn survey_store_births(
+    at: impl Into<StoreAt>,
+    day: &mut dyn FnMut(String),
+    birth: &mut dyn FnMut(StoredBirth),
+) -> Result<(), StoreError> {
+    HubReader::open(at)?.each_birth(day, birth)
 }
 
 /// Every event of a hub's store, in the order in which they came.
-pub fn survey_store_events(file: &Path, each: &mut dyn FnMut(StoredEvent)) -> Result<(), StoreError> {
-    survey(file, "SELECT child_id, source, control_id, statement FROM event ORDER BY id", &mut |row| {
-        each(StoredEvent { child: row.get(0)?, source: row.get(1)?, control_id: row.get(2)?, statement: row.get(3)? });
-        Ok(())
-    })
-}
-
-fn survey(file: &Path, sql: &str, each: &mut dyn FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
-    if !file.exists() {
-        return Err(StoreError { text: format!("there is no hub store at {}", file.display()), exit: 66 });
-    }
-    let mut read = || -> rusqlite::Result<()> {
-        let connection = open_to_read(file)?;
-        let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            each(row)?;
-        }
-        Ok(())
-    };
-    read().map_err(|error| broken(file, &error))
+pub fn survey_store_events(at: impl Into<StoreAt>, each: &mut dyn FnMut(StoredEvent)) -> Result<(), StoreError> {
+    HubReader::open(at)?
+        .each_event(&mut |[child, source, control_id, statement]| each(StoredEvent { child, source, control_id, statement }))
 }
 
 fn child_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<ChildId> {

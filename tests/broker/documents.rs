@@ -36,7 +36,7 @@ async fn the_bytes_of_a_document_are_read_back_and_no_event_holds_them() {
     assert!(reader.document(Seq(1), 1).unwrap().is_none(), "a birth is no document");
 
     let mut events = 0;
-    hub_export(&data.path().join("hub-se.db"), &mut |child| {
+    hub_export(data.path().join("hub-se.db"), &mut |child| {
         events = child["events"].as_array().unwrap().len();
         let delivered = child.to_string();
         assert!(delivered.contains("D000047") && delivered.contains(&file.document.sha256.clone().unwrap()), "{delivered}");

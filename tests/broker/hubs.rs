@@ -38,7 +38,7 @@ pub fn lives(control_id: &str, child: usize, at: &str, hub: &str) -> String {
 /// The children of a hub's store, by the value of the first NHS number.
 pub fn store(data: &Path, hub: &str) -> BTreeMap<String, Value> {
     let mut children = BTreeMap::new();
-    hub_export(&data.join(format!("hub-{}.db", hub.to_lowercase())), &mut |child| {
+    hub_export(data.join(format!("hub-{}.db", hub.to_lowercase())), &mut |child| {
         let number = child["record"]["identifiers"][0]["value"].as_str().unwrap_or_default().to_owned();
         assert!(children.insert(number, child).is_none(), "a child stands once in a store");
         Ok(())

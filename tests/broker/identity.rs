@@ -105,7 +105,7 @@ impl World {
 /// Children in the store of a hub, with their status.
 fn store(data: &Path, hub: &str) -> Vec<(String, String)> {
     let mut seen = Vec::new();
-    hub_export(&data.join(format!("hub-{hub}.db")), &mut |child| {
+    hub_export(data.join(format!("hub-{hub}.db")), &mut |child| {
         seen.push((child["child"].as_str().unwrap().to_owned(), child["record"]["status"].as_str().unwrap_or_default().to_owned()));
         Ok(())
     })
@@ -197,7 +197,7 @@ async fn a_result_for_a_sealed_child_is_in_the_list_of_its_role_and_reaches_nobo
     let child = world.child(born);
     assert!(world.decide(DeskAct::Seal { child }).await.unwrap().done);
     // The store of the hub is told that it is sealed, and shows nothing of it.
-    hub_export(&world.data.path().join("hub-se.db"), &mut |line| {
+    hub_export(world.data.path().join("hub-se.db"), &mut |line| {
         assert_eq!(line["record"]["status"], "sealed");
         assert!(!line.to_string().contains("SAMPLE") && !line.to_string().contains("9990000026"), "{line}");
         Ok(())
@@ -221,7 +221,7 @@ async fn the_hub_that_a_restricted_child_leaves_sees_that_it_left_and_not_where_
     let record = world.reader().child(world.child(born)).unwrap().unwrap().record;
     assert_eq!((record["flags"]["sensitivity"].as_str(), record["hub"]["hub"].as_str()), (Some("restricted"), Some("NE")), "{record}");
     for (hub, knows) in [("ne", true), ("se", false)] {
-        hub_export(&world.data.path().join(format!("hub-{hub}.db")), &mut |line| {
+        hub_export(world.data.path().join(format!("hub-{hub}.db")), &mut |line| {
             assert_eq!(line.to_string().contains("E8 4RP"), knows, "{hub}: {line}");
             assert_eq!(line["record"]["hub"]["hub"], "NE", "{hub}");
             Ok(())

@@ -89,7 +89,7 @@ async fn children_and_vaccinations_of_an_extract_reach_the_store_of_their_hub_an
     let account = settled(&data).await;
     assert_eq!((account.undelivered, account.unaccounted), (0, 0), "{account:?}");
     let mut kinds = Vec::new();
-    chis_broker::store::hub_export(&data.join("hub-se.db"), &mut |child| {
+    chis_broker::store::hub_export(data.join("hub-se.db"), &mut |child| {
         kinds.push(child["events"].as_array().unwrap().iter().map(|event| event["kind"].to_string()).collect::<Vec<_>>().join(" "));
         Ok(())
     })

@@ -6,6 +6,9 @@
 
 #[path = "../support/folders.rs"]
 mod folders;
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod postgres_server;
 
 mod corpus;
 mod documents;
@@ -18,5 +21,6 @@ mod import;
 mod kill;
 mod merges;
 mod resources;
+mod store_on_server;
 mod whole;
 mod world;

@@ -99,7 +99,7 @@ async fn two_known_children_become_one_both_hubs_know_and_nothing_is_lost() {
     // The hub of each child has both: the one that is gone, and the one that goes on.
     for hub in ["ne", "se"] {
         let mut seen = Vec::new();
-        hub_export(&data.path().join(format!("hub-{hub}.db")), &mut |child| {
+        hub_export(data.path().join(format!("hub-{hub}.db")), &mut |child| {
             seen.push((child["child"] == survivor.as_str(), child["record"]["status"].as_str().unwrap().to_owned()));
             Ok(())
         })

@@ -24,7 +24,7 @@ async fn post(to: std::net::SocketAddr, path: &str, body: Vec<u8>) -> (u16, Valu
 fn stores(data: &std::path::Path) -> Vec<String> {
     let mut all = Vec::new();
     for hub in ["ne", "nw", "se", "sw"] {
-        hub_export(&data.join(format!("hub-{hub}.db")), &mut |child| {
+        hub_export(data.join(format!("hub-{hub}.db")), &mut |child| {
             let number = child["record"]["identifiers"][0]["value"].as_str().unwrap().to_owned();
             for event in child["events"].as_array().unwrap() {
                 let statement = &event["statement"];
