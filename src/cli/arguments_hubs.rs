@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::arguments::{From, Reveal};
+use super::arguments::{From, Reason, Reveal};
 
 /// `hub …`.
 #[derive(Debug, Subcommand)]
@@ -72,7 +72,7 @@ pub struct HubFind {
     pub born: Option<jiff::civil::Date>,
     /// Masked or not.
     #[command(flatten)]
-    pub reveal: Reveal,
+    pub reveal: Reason,
     /// Where to read.
     #[command(flatten)]
     pub stores: Stores,
@@ -88,7 +88,7 @@ pub struct HubShow {
     pub child: uuid::Uuid,
     /// Masked or not.
     #[command(flatten)]
-    pub reveal: Reveal,
+    pub reveal: Reason,
     /// Where to read.
     #[command(flatten)]
     pub stores: Stores,
@@ -146,7 +146,7 @@ pub struct HubExport {
     pub to: Option<PathBuf>,
     /// Masked or not.
     #[command(flatten)]
-    pub reveal: Reveal,
+    pub reveal: Reason,
     /// Where to read.
     #[command(flatten)]
     pub stores: Stores,

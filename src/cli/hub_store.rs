@@ -8,7 +8,6 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arguments::Reveal;
 use super::arguments_hubs::{ExportFormat, HubCount, HubExport, HubFind, HubReads, HubShow, HubTimeline, Stores};
 use super::output::{Out, counted, text};
 use super::tables::items;
@@ -70,8 +69,8 @@ impl Opened {
     }
 }
 
-fn masked(value: &mut Value, reveal: &Reveal, kept: &[&str]) {
-    if reveal.reveal.is_none() {
+fn masked(value: &mut Value, reveal: Option<&str>, kept: &[&str]) {
+    if reveal.is_none() {
         mask::mask(value, kept);
     }
 }
@@ -86,7 +85,7 @@ pub fn find(find: &HubFind, out: &mut Out) -> Outcome {
     };
     let mut opened = Opened::of(&find.hub, &find.stores, ("find", None), find.reveal.reveal.as_deref())?;
     let mut found = Value::Array(opened.reader.find(&by)?);
-    masked(&mut found, &find.reveal, &KEPT_OF_LINES);
+    masked(&mut found, find.reveal.reveal.as_deref(), &KEPT_OF_LINES);
     let rows = found.as_array().map(Vec::as_slice).unwrap_or_default();
     if find.stores.json {
         out.json(&found)?;
@@ -106,7 +105,7 @@ fn no_child(hub: &str, child: uuid::Uuid) -> Failure {
 pub fn show(show: &HubShow, out: &mut Out) -> Outcome {
     let mut opened = Opened::of(&show.hub, &show.stores, ("show", Some(show.child)), show.reveal.reveal.as_deref())?;
     let mut child = opened.reader.show(ChildId(show.child))?.ok_or_else(|| no_child(&show.hub, show.child))?;
-    masked(&mut child, &show.reveal, &KEPT);
+    masked(&mut child, show.reveal.reveal.as_deref(), &KEPT);
     if show.stores.json {
         out.json(&child)?;
         return Ok(exit::OK);
@@ -137,7 +136,7 @@ pub fn timeline(hub: &str, asked: &HubTimeline, out: &mut Out) -> Outcome {
     let mut opened = Opened::of(hub, &stores, ("timeline", Some(asked.child)), asked.reveal.reveal.as_deref())?;
     let lines = opened.reader.timeline(ChildId(asked.child))?.ok_or_else(|| no_child(hub, asked.child))?;
     let mut lines = Value::Array(lines);
-    masked(&mut lines, &asked.reveal, &KEPT_OF_LINES);
+    masked(&mut lines, asked.reveal.reveal.as_deref(), &KEPT_OF_LINES);
     if asked.from.json {
         out.json(&lines)?;
         return Ok(exit::OK);
@@ -156,7 +155,7 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
         (ExportFormat::Ndjson, _) => {
             let mut opened = Opened::of(&export.hub, &export.stores, ("export", None), reveal)?;
             opened.reader.export(&mut |mut child| {
-                masked(&mut child, &export.reveal, &KEPT);
+                masked(&mut child, export.reveal.reveal.as_deref(), &KEPT);
                 out.json_line(&child)
             })?;
         }
