@@ -115,6 +115,7 @@ pub async fn play(order: &Play) -> Result<Played, CityError> {
     let mut hour: Vec<Line> = Vec::new();
     let mut now = second(&summary.begins);
     let reader = || LedgerReader::open(&order.data).map_err(|error| wrong(error.text));
+    host.settle(&reader()?, Until::Begun).await?;
     let lines = read_lines::<Line>(&order.city.join("messages.ndjson"))?;
     let end = Line { at: summary.ends.clone(), source: String::new(), ..empty() };
     for line in lines.chain([Ok(end)]) {
@@ -195,6 +196,8 @@ const NEW_DAY: i64 = 600;
 enum Until {
     /// Nothing else.
     Filed,
+    /// The broker's calendar has begun: what it does by the day counts from here.
+    Begun,
     /// The births lists of the day of this moment are made.
     Listed(i64),
     /// The failsafe has looked at every child whose time has come by this moment.
@@ -301,6 +304,7 @@ impl Host {
             let is_done = reader.unfiled(filed, 1).map_err(failed)?.is_empty()
                 && match until {
                     Until::Filed => true,
+                    Until::Begun => reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some(),
                     Until::Listed(now) => {
                         let today = super::message::day_of(now, &super::message::zone());
                         reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
@@ -441,9 +445,15 @@ impl Played {
             word => word.to_owned(),
         };
         let words: Vec<String> = act.command.iter().map(put_in).collect();
-        let done = Command::new(&order.program).args(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let done = Command::new(&order.program).args(&words).stdin(Stdio::null()).output();
+        if let Some(said) = done.as_ref().ok().filter(|done| !done.status.success()).map(|done| &done.stderr) {
+            // What the program said of it stands beside what the broker says; the act goes on to fail.
+            let noted =
+                std::fs::OpenOptions::new().append(true).open(&host.log).and_then(|mut log| std::io::Write::write_all(&mut log, said));
+            noted.map_err(|error| CityError::new(&host.log, error))?;
+        }
         self.acts += 1;
-        self.acts_failed += usize::from(!done.is_ok_and(|status| status.success()));
+        self.acts_failed += usize::from(!done.is_ok_and(|done| done.status.success()));
         Ok(())
     }
 
