@@ -597,7 +597,8 @@ impl Story<'_> {
             })
             .collect();
         let taken = day_of(pricked, &self.town.zone);
-        let received = taken.checked_add(2.days()).unwrap_or(taken);
+        // In the week in which a day has 25 hours the result is told on the day before.
+        let received = taken.checked_add(2.days()).unwrap_or(taken).min(day_of(told - HOUR, &self.town.zone)).max(taken);
         let accession = format!("26S{:06}{part}", self.index);
         let own = Id::local(&format!("{}LAB", lab(number)), format!("L{:06}", self.index), "LAB");
         // Laboratories have the address and the mother from the card.

@@ -189,7 +189,7 @@ fn set_clock(city: &Path, at: &str) -> Result<(), CityError> {
 }
 
 /// When a day begins for the jobs of the broker: ten minutes after midnight, seconds.
-const NEW_DAY: i64 = 600;
+pub(super) const NEW_DAY: i64 = 600;
 
 /// What a day waits for, beside that all is filed and delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

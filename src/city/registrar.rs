@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use super::life::City;
 use super::london::{Area, DEFAULT_HUB, HUBS, Home, Practice, Sender, unit_hub};
 use super::message::{Id, Planned, Second, What, day_of};
+use super::play::NEW_DAY;
 
 /// Match by mother, date of birth and birth order (identity rules, section 2, step 3).
 pub const BIRTH_TRIPLE: &str = "birth-triple";
@@ -144,7 +145,8 @@ pub(super) fn register(city: &City, end: Second) -> Registrar<'_> {
     registrar.end_day(end);
     acts.for_each(|act| registrar.seal(act.child));
     for number in 0..registrar.dossiers.len() {
-        registrar.grow_up(number, end);
+        // The day that begins at the end is the last one whose jobs are done.
+        registrar.grow_up(number, end + NEW_DAY);
     }
     registrar.try_again();
     registrar.count_records();
