@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::desk::{DESK, DeskAct, Effect, refused};
 use super::filing::{Asked, perform};
+use super::own;
 use super::writer::Ledger;
 use crate::journal::{Admission, Entry, Journal};
 use crate::names::{Format, SourceName};
@@ -17,13 +18,19 @@ impl Ledger {
     ///
     /// 64 where it cannot be done as asked, 66 where what was named is not there, 77 where the record is sealed; else the ledger's.
     pub async fn decide(&self, act: DeskAct, reason: &str, is_trial: bool, now: Timestamp) -> Result<Effect, StoreError> {
-        let seq = match act.is_an_entry() && !is_trial {
-            true => self.note_act(&act, now).await?,
-            false => self.appended().0 + 1,
-        };
+        let noted = if act.is_an_entry() && !is_trial { Some(self.note_act(&act, now).await?) } else { None };
         let read = self.reads_again();
-        let asked = Asked { act, reason: reason.to_owned(), is_trial, seq };
-        let effect = self.act_quietly(move |connection, rules| perform(connection, rules, read.as_ref(), &asked)).await??;
+        let reason = reason.to_owned();
+        let effect = self
+            .act_quietly(move |connection, rules| {
+                // What makes no entry of its own takes the next number as it is in this turn: since it was asked others may have come.
+                let seq = match noted {
+                    Some(seq) => seq,
+                    None => own::last(connection)? + 1,
+                };
+                perform(connection, rules, read.as_ref(), &Asked { act, reason, is_trial, seq })
+            })
+            .await??;
         if effect.done {
             self.debts_were_made();
         }
