@@ -299,20 +299,18 @@ impl Host {
         if until != Until::Filed {
             tokio::time::sleep(clock::REREAD_AFTER).await;
         }
+        let is_done_on = |job: &str, at: i64| -> Result<bool, CityError> {
+            let today = super::message::day_of(at, &super::message::zone());
+            Ok(reader.last_done(job).map_err(failed)?.is_some_and(|done| today <= done))
+        };
         loop {
             let filed = reader.filed_through().map_err(failed)?;
             let is_done = reader.unfiled(filed, 1).map_err(failed)?.is_empty()
                 && match until {
                     Until::Filed => true,
                     Until::Begun => reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some(),
-                    Until::Listed(now) => {
-                        let today = super::message::day_of(now, &super::message::zone());
-                        reader.last_done(BIRTHS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
-                    }
-                    Until::Grown(now) => {
-                        let today = super::message::day_of(now, &super::message::zone());
-                        reader.last_done(NEWBORNS_JOB).map_err(failed)?.is_some_and(|done| today <= done)
-                    }
+                    Until::Listed(now) => is_done_on(BIRTHS_JOB, now)?,
+                    Until::Grown(now) => is_done_on(NEWBORNS_JOB, now)?,
                     Until::Watched(now) => reader.unwatched(now.saturating_mul(1_000_000)).map_err(failed)? == 0,
                 };
             if is_done && reader.unpaid().map_err(failed)? == 0 {

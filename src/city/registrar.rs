@@ -329,35 +329,43 @@ impl Registrar<'_> {
         }
     }
 
-    /// The end of the first 28 days, ten minutes after midnight, where it came before `at`: what the mother and the hospital say of the hub
+    /// The end of the first 28 days, when the day begins, where it came before `at`: what the mother and the hospital say of the hub
     /// ends by itself (routing rules, section 2).
     fn grow_up(&mut self, number: usize, at: Second) {
         let Some(dossier) = self.dossiers.get_mut(number) else { return };
-        let Some(before) = dossier.assignment.clone().filter(|_| !dossier.is_merged && !dossier.is_closed) else { return };
-        let ends = dossier.born().and_then(|born| born.checked_add(i64::from(NEWBORN_DAYS).days()).ok());
-        let Some((day, ends)) =
-            ends.and_then(|day| Some((day, day.at(0, 10, 0, 0).to_zoned(self.zone.clone()).ok()?.timestamp().as_second())))
+        let last_day = dossier.born().and_then(|born| born.checked_add(i64::from(NEWBORN_DAYS).days()).ok());
+        let Some((day, midnight)) = last_day.and_then(|day| Some((day, day.to_zoned(self.zone.clone()).ok()?.timestamp().as_second())))
         else {
             return;
         };
-        if dossier.is_grown || at < ends {
+        let ends = midnight + NEW_DAY;
+        let is_over = dossier.is_grown || dossier.is_merged || dossier.is_closed || dossier.assignment.is_none();
+        if is_over || at < ends {
             return;
         }
         dossier.is_grown = true;
-        let now = dossier.decide(day);
-        if now == before {
+        let (child, now) = (dossier.child, dossier.decide(day));
+        if dossier.assignment.as_ref() == Some(&now) {
             return;
         }
-        if now.hub != before.hub {
-            dossier.left.extend(acting(&before).map(|hub| (ends, hub)));
-        }
-        dossier.last = acting(&now).or(dossier.last);
-        dossier.assignment = Some(now.clone());
-        let child = dossier.child;
         if let Some(register) = self.registers.get_mut(child) {
             register.stores.extend(now.also.iter().copied().chain(acting(&now)));
-            register.spans.push((ends, now));
         }
+        self.assign(number, ends, now);
+    }
+
+    /// The record is this hub's from `at` on. Gives the assignment that ends, where it was another hub's.
+    fn assign(&mut self, number: usize, at: Second, now: Assignment) -> Option<Assignment> {
+        let dossier = self.dossiers.get_mut(number)?;
+        let ended = dossier.assignment.replace(now.clone()).filter(|before| before.hub != now.hub);
+        dossier.left.extend(ended.as_ref().and_then(acting).map(|hub| (at, hub)));
+        dossier.last = acting(&now).or(dossier.last);
+        if let Some(register) = self.registers.get_mut(dossier.child)
+            && register.spans.last().is_none_or(|(_, last)| *last != now)
+        {
+            register.spans.push((at, now));
+        }
+        ended
     }
 
     fn file(&mut self, number: usize, message: &Planned) -> Fate {
@@ -378,31 +386,24 @@ impl Registrar<'_> {
         }
         let today = day_of(message.at, &zone);
         let is_birth_event = matches!(message.what, What::Birth { .. } | What::NationalBirth { .. });
-        let before = dossier.assignment.clone();
         let now = dossier.decide(today);
-        if !dossier.is_birth && (is_birth_event || (before.is_none() && dossier.is_newborn(today))) {
+        if !dossier.is_birth && (is_birth_event || (dossier.assignment.is_none() && dossier.is_newborn(today))) {
             dossier.is_birth = true;
             self.unlisted.push(number);
         }
-        let mut stores: BTreeSet<&'static str> = now.also.clone();
-        stores.extend(acting(&now));
+        let mut stores: BTreeSet<&'static str> = now.also.iter().copied().chain(acting(&now)).collect();
         let mut later = BTreeSet::new();
-        if let Some(before) = before.filter(|before| before.hub != now.hub) {
+        if let Some(ended) = self.assign(number, message.at, now) {
             // The hub that the child leaves must see that it leaves.
-            stores.extend(acting(&before));
-            dossier.left.extend(acting(&before).map(|hub| (message.at, hub)));
+            stores.extend(acting(&ended));
         } else if matches!(message.what, What::BloodSpot { .. } | What::Hearing { .. } | What::Examination { .. }) {
             // Screening results follow a child that moved to the hub that it left (routing rules, section 2).
             let recent = |(left, _): &&(Second, &'static str)| message.at - left <= i64::from(NEWBORN_DAYS) * super::message::DAY;
-            later.extend(dossier.left.iter().filter(recent).map(|(_, hub)| *hub).filter(|hub| !stores.contains(hub)));
+            let left = self.dossiers.get(number).into_iter().flat_map(|dossier| &dossier.left);
+            later.extend(left.filter(recent).map(|(_, hub)| *hub).filter(|hub| !stores.contains(hub)));
         }
-        dossier.last = acting(&now).or(dossier.last);
-        dossier.assignment = Some(now.clone());
         if let Some(register) = self.registers.get_mut(message.child) {
             register.stores.extend(stores.iter().copied());
-            if register.spans.last().is_none_or(|(_, last)| *last != now) {
-                register.spans.push((message.at, now));
-            }
         }
         Fate::Filed { stores, later }
     }

@@ -83,21 +83,25 @@ impl Site {
     }
 }
 
+/// A message of a hospital, as it came.
+fn entry(control_id: &str, admission: Admission) -> Entry {
+    Entry {
+        source: SourceName::new("rj1"),
+        format: Format::Hl7v2,
+        kind: "ADT^A28".into(),
+        control_id: control_id.into(),
+        body: Bytes::from(body(control_id)),
+        arrived: "2026-01-05T08:00:00Z".parse().unwrap(),
+        admission,
+    }
+}
+
 async fn fill(ledger: &Ledger) {
     ledger.keep_bundle(&BundleHash::new("abc"), &Default::default(), "2026-01-05T08:00:00Z".parse().unwrap()).await.unwrap();
     for (control_id, admission) in
         [("T1", Admission::Accepted), ("T2", Admission::Accepted), ("T3", Admission::Refused("AR 201".into())), ("T4", Admission::Accepted)]
     {
-        let entry = Entry {
-            source: SourceName::new("rj1"),
-            format: Format::Hl7v2,
-            kind: "ADT^A28".into(),
-            control_id: control_id.into(),
-            body: Bytes::from(body(control_id)),
-            arrived: "2026-01-05T08:00:00Z".parse().unwrap(),
-            admission,
-        };
-        let _receipt = ledger.append(entry).await.unwrap();
+        let _receipt = ledger.append(entry(control_id, admission)).await.unwrap();
     }
     let statement = serde_json::from_value(json!({
         "event": { "kind": "person", "may_create": true },

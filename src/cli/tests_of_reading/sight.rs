@@ -31,16 +31,7 @@ fn said(number: &str, kind: &str, born: &str, more: Value) -> crate::canon::Stat
 impl Site {
     /// Appends one more message and files it; gives its place.
     fn add(&self, control_id: &str, outcome: PreparedOutcome, findings: Value, apart: bool) -> i64 {
-        let entry = Entry {
-            source: SourceName::new("rj1"),
-            format: Format::Hl7v2,
-            kind: "ADT^A28".into(),
-            control_id: control_id.into(),
-            body: Bytes::from(body(control_id)),
-            arrived: "2026-01-05T08:00:00Z".parse().unwrap(),
-            admission: Admission::Accepted,
-        };
-        let _receipt = self.runtime.block_on(self.ledger.append(entry)).unwrap();
+        let _receipt = self.runtime.block_on(self.ledger.append(entry(control_id, Admission::Accepted))).unwrap();
         let rows = LedgerReader::open(self.folder.path()).unwrap().entries(&Default::default()).unwrap();
         let seq = rows[0].seq;
         let is_filed = matches!(outcome, PreparedOutcome::File(_));
