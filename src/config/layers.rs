@@ -245,8 +245,11 @@ fn rebase(settings: &mut Settings, folder: &Path) {
     settings.intake.http.iter_mut().filter_map(|listener| listener.tls.as_mut()).for_each(tls);
     settings.intake.drop.iter_mut().for_each(|drop| join(&mut drop.folder));
     for destination in &mut settings.destinations {
-        if let Kind::Fhir { ca_file, certificate_file, key_file, .. } = &mut destination.kind {
-            [ca_file, certificate_file, key_file].into_iter().flatten().for_each(join);
+        match &mut destination.kind {
+            Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                [ca_file, certificate_file, key_file].into_iter().flatten().for_each(join);
+            }
+            Kind::Store { password_file, ca_file, .. } => [password_file, ca_file].into_iter().flatten().for_each(join),
         }
     }
 }

@@ -143,6 +143,24 @@ fn a_destination_keeps_its_places_although_its_kind_is_a_tag() {
 }
 
 #[test]
+fn a_password_in_a_connection_is_refused_and_the_line_where_it_stands_is_not_the_one_that_is_shown() {
+    let main = GOOD.replace("hub = \"NE\"", "hub = \"NE\"\npostgres = \"host=127.0.0.1 dbname=hub user=chis password=sesame\"");
+    let loaded = Site::new(&main, &[]).load();
+    let problem = loaded.diagnostics.iter().find(|one| one.message.contains("password_file")).unwrap();
+    let shown = main.get(problem.span.clone()).and_then(|text| text.lines().next());
+    assert_eq!(shown, Some("[[destination]]"), "{problem:?}");
+}
+
+#[test]
+fn files_of_a_store_on_a_server_are_taken_from_the_folder_of_the_settings() {
+    let main = GOOD.replace("hub = \"NE\"", "hub = \"NE\"\npostgres = \"host=127.0.0.1 dbname=hub user=chis\"\npassword_file = \"secret\"");
+    let site = Site::new(&main, &[]);
+    let loaded = site.load();
+    let crate::destinations::Kind::Store { password_file, .. } = &loaded.settings.destinations[0].kind else { panic!("a store") };
+    assert!(password_file.as_ref().is_some_and(|file| file.is_absolute() && file.ends_with("secret")), "{password_file:?}");
+}
+
+#[test]
 fn what_is_missing_is_named_once_each() {
     check(
         "[[intake.mllp]]\ntls = {}\n[[source]]\n",

@@ -53,14 +53,21 @@ const LOCK: i32 = 0x6368_6973;
 impl PostgresAt {
     /// What is wrong with it, and what would help; each names its setting first, in backquotes.
     pub fn check(&self) -> Vec<String> {
-        let config = match self.connection.parse::<tokio_postgres::Config>() {
-            Ok(config) => config,
-            Err(_) => return vec!["`postgres` is not a connection; write `host=HOST dbname=NAME user=USER`".to_owned()],
+        let config = self.connection.parse::<tokio_postgres::Config>();
+        let has_password = match &config {
+            Ok(config) => config.get_password().is_some(),
+            Err(_) => self.connection.contains("password"),
+        };
+        if has_password {
+            // The line of the key that a problem names first is shown below it: as long as the password stands there, no problem names that one.
+            return vec![
+                "`password_file` must hold the password, which stands in `postgres`; move it into a file and name that here".to_owned(),
+            ];
+        }
+        let Ok(config) = config else {
+            return vec!["`postgres` is not a connection; write `host=HOST dbname=NAME user=USER`".to_owned()];
         };
         let mut problems = Vec::new();
-        if config.get_password().is_some() {
-            problems.push("`postgres` must not hold a password; put it into a file and name that by `password_file`".to_owned());
-        }
         if config.get_hosts().is_empty() {
             problems.push("`postgres` names no host; write `host=/run/postgresql` for a server on this machine".to_owned());
         }
@@ -79,8 +86,17 @@ impl PostgresAt {
 
     /// Host and database, for errors and listings.
     pub fn name(&self) -> String {
-        let words = self.connection.split_whitespace().filter(|word| ["host=", "port=", "dbname="].iter().any(|key| word.starts_with(key)));
-        format!("postgres {}", words.collect::<Vec<_>>().join(" "))
+        let Ok(config) = self.connection.parse::<tokio_postgres::Config>() else { return "postgres".to_owned() };
+        let host = |host: &Host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        };
+        let hosts: Vec<String> =
+            config.get_hosts().iter().map(host).chain(config.get_hostaddrs().iter().map(ToString::to_string)).collect();
+        let ports: Vec<String> = config.get_ports().iter().map(ToString::to_string).collect();
+        let parts = [("host", hosts.join(",")), ("port", ports.join(",")), ("dbname", config.get_dbname().unwrap_or_default().to_owned())];
+        let said = parts.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!(" {key}={value}"));
+        format!("postgres{}", said.collect::<String>())
     }
 
     fn config(&self) -> Result<tokio_postgres::Config, StoreError> {
@@ -160,23 +176,31 @@ impl Postgres {
         let runtime = runtime.map_err(|error| StoreError { text: format!("{name}: {error}"), exit: 71 })?;
         let failed = |error: tokio_postgres::Error| told(&name, &error);
         let connector = at.ca_file.as_deref().map(tls).transpose()?;
-        let client = runtime.block_on(async {
-            match connector {
-                Some(connector) => {
-                    let (client, connection) = config.connect(connector).await.map_err(failed)?;
-                    tokio::spawn(connection);
-                    Ok(client)
+        let connected = runtime.block_on(async {
+            let connect = async {
+                match connector {
+                    Some(connector) => {
+                        let (client, connection) = config.connect(connector).await.map_err(failed)?;
+                        tokio::spawn(connection);
+                        Ok(client)
+                    }
+                    None => {
+                        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+                        tokio::spawn(connection);
+                        Ok(client)
+                    }
                 }
-                None => {
-                    let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-                    tokio::spawn(connection);
-                    Ok(client)
-                }
-            }
-        })?;
+            };
+            // The driver's own limit is for the socket alone, not for a server that takes it and says nothing.
+            tokio::time::timeout(CONNECT, connect).await
+        });
+        let client =
+            connected.unwrap_or_else(|_| Err(StoreError { text: format!("{name}: the server did not answer in time"), exit: 74 }))?;
         let mut opened = Self { client, statements: HashMap::new(), queued: Vec::new(), name, runtime };
         opened.script(
-            "SET synchronous_commit = on; SET client_encoding = 'UTF8'; SET lock_timeout = '10s'; SET standard_conforming_strings = on",
+            // The server notices in a minute that this machine lost its power, and lets go of the writer's lock.
+            "SET synchronous_commit = on; SET client_encoding = 'UTF8'; SET lock_timeout = '10s'; SET standard_conforming_strings = on;
+             SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000",
         )?;
         if writes {
             let sql = format!("SELECT CAST(pg_try_advisory_lock({LOCK}, hashtext(current_schema())) AS TEXT)");

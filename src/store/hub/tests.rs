@@ -681,8 +681,20 @@ fn settings_of_a_database_that_would_leak_a_password_or_go_without_tls_are_refus
     assert!(problems("host=127.0.0.1 user=chis").contains("dbname="));
     assert!(problems("dbname=hub user=chis").contains("names no host"));
     assert!(problems("no words").contains("is not a connection"));
-    let name = on_server("host=db.example port=5433 dbname=hub user=chis password=sesame".to_owned()).name();
-    assert_eq!(name, "postgres host=db.example port=5433 dbname=hub");
+    // Below a problem stands the line of the key that it names first.
+    for connection in
+        ["host=x dbname=hub user=chis password=sesame", "host=127.0.0.1 password=open sesame", "postgres://chis:sesame@db/hub"]
+    {
+        assert!(problems(connection).starts_with("`password_file`"), "{connection}");
+    }
+    for connection in [
+        "host=db.example port=5433 dbname=hub user=chis",
+        "dbname = hub host = db.example user=x port=5433",
+        "postgres://u@db.example:5433/hub",
+    ] {
+        assert_eq!(on_server(connection.to_owned()).name(), "postgres host=db.example port=5433 dbname=hub");
+    }
+    assert_eq!(on_server("host=h dbname=d user=u password='host=sesame x'".to_owned()).name(), "postgres host=h dbname=d");
 }
 
 /// The same database by TCP.
