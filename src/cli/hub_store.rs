@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::arguments_hubs::{ExportFormat, HubCount, HubExport, HubFind, HubReads, HubShow, HubTimeline, Stores};
 use super::output::{Out, counted, text};
+use super::read::private;
 use super::tables::items;
 use super::{Failure, Outcome, exit, source};
 use crate::config::{self, Settings};
@@ -60,7 +62,7 @@ impl Opened {
         if let Some(reason) = reveal {
             source::write_down(&settings.store.data, &format!("{what} of hub {hub}"), reason)?;
         }
-        let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+        let who = source::who();
         let child = child.map(|child| child.to_string());
         let mut reader = HubReader::open(at)?;
         let read = Read { who: &who, what, child: child.as_deref(), reason: reveal.unwrap_or_default() };
@@ -152,10 +154,13 @@ pub fn timeline(hub: &str, asked: &HubTimeline, out: &mut Out) -> Outcome {
 pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
     let reveal = export.reveal.reveal.as_deref();
     match (export.format, &export.to) {
-        (ExportFormat::Ndjson, _) => {
+        (ExportFormat::Ndjson, Some(_)) => {
+            return Err(Failure::new(exit::USAGE, "--to is for --format fhir; this format goes to standard output"));
+        }
+        (ExportFormat::Ndjson, None) => {
             let mut opened = Opened::of(&export.hub, &export.stores, ("export", None), reveal)?;
             opened.reader.export(&mut |mut child| {
-                masked(&mut child, export.reveal.reveal.as_deref(), &KEPT);
+                masked(&mut child, reveal, &KEPT);
                 out.json_line(&child)
             })?;
         }
@@ -184,6 +189,8 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
 /// The files of a FHIR export: one for each type of resource, and at the end a manifest like that of a bulk export's answer.
 struct Files<'f> {
     folder: &'f Path,
+    /// What was written before it is in them; of what came later some may be.
+    begun: jiff::Timestamp,
     open: BTreeMap<String, (BufWriter<File>, u64)>,
 }
 
@@ -192,8 +199,8 @@ impl<'f> Files<'f> {
         let refused = |error: std::io::Error| {
             Failure::new(exit::IO, format!("{} cannot be made: {error}; name a folder that is not there yet", folder.display()))
         };
-        std::fs::create_dir(folder).map_err(refused)?;
-        Ok(Self { folder, open: BTreeMap::new() })
+        std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(refused)?;
+        Ok(Self { folder, begun: clock::now(), open: BTreeMap::new() })
     }
 
     fn add(&mut self, child: &ChildFile) -> std::io::Result<()> {
@@ -203,7 +210,7 @@ impl<'f> Files<'f> {
             let (file, count) = match self.open.get_mut(&kind) {
                 Some(open) => open,
                 None => {
-                    let file = File::create_new(self.folder.join(format!("{kind}.ndjson")))?;
+                    let file = private(&self.folder.join(format!("{kind}.ndjson")))?;
                     self.open.entry(kind).or_insert((BufWriter::new(file), 0))
                 }
             };
@@ -222,9 +229,9 @@ impl<'f> Files<'f> {
             file.sync_all()?;
             output.push(json!({ "type": kind, "url": format!("{kind}.ndjson"), "count": count }));
         }
-        let manifest = json!({ "transactionTime": clock::now().to_string(), "request": format!("hub export {hub} --format fhir"),
+        let manifest = json!({ "transactionTime": self.begun.to_string(), "request": format!("hub export {hub} --format fhir"),
             "requiresAccessToken": false, "output": output, "error": [] });
-        std::fs::write(self.folder.join("manifest.json"), format!("{manifest:#}\n"))?;
+        private(&self.folder.join("manifest.json"))?.write_all(format!("{manifest:#}\n").as_bytes())?;
         Ok(manifest)
     }
 }
@@ -269,10 +276,7 @@ pub fn caseload(count: &HubCount, out: &mut Out) -> Outcome {
 /// `hub uptake`.
 pub fn uptake(count: &HubCount, out: &mut Out) -> Outcome {
     let mut opened = Opened::of(&count.hub, &count.stores, ("uptake", None), None)?;
-    let rules = config::failsafe(&opened.settings).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(exit::CONFIG, lines.join("\n"))
-    })?;
+    let rules = config::failsafe(&opened.settings).map_err(|errors| source::unusable(&errors))?;
     let lines = opened.reader.uptake(&rules.schedule, day(count))?;
     let value = counts(&count.hub, day(count), &lines)?;
     if count.stores.json {

@@ -114,10 +114,13 @@ pub fn document(one: &MsgDocument, out: &mut Out) -> Outcome {
 }
 
 /// A file that only this user may read, and that was not there before.
-fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn private(file: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = opened.and_then(|mut opened| opened.write_all(bytes));
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
+fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = private(file).and_then(|mut opened| opened.write_all(bytes));
     written.map_err(|error| Failure::new(exit::IO, format!("{} cannot be written: {error}", file.display())))
 }
 

@@ -129,7 +129,7 @@ pub fn directory(settings: &Settings) -> Result<Directory, Failure> {
     config::directory(settings).map_err(|errors| unusable(&errors))
 }
 
-fn unusable(errors: &[impl ToString]) -> Failure {
+pub(super) fn unusable(errors: &[impl ToString]) -> Failure {
     Failure::new(exit::CONFIG, errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
@@ -211,9 +211,14 @@ pub fn write_down(data: &Path, what: &str, reason: &str) -> Result<(), Failure> 
     };
     std::fs::create_dir_all(&folder).map_err(refused)?;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("reveal.jsonl")).map_err(refused)?;
-    let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    let who = who();
     let line = json!({ "at": clock::now().to_string(), "who": who, "what": what, "reason": reason.trim() });
     file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(refused)
+}
+
+/// The login name of whoever asks, also behind sudo; empty where the system does not tell.
+pub(super) fn who() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default()
 }
 
 fn ask_admin(base: &str, query: &Query, reveal: Option<&str>, rights: Rights) -> Result<Value, Failure> {

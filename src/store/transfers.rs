@@ -15,7 +15,7 @@
 //!
 //! # Not here
 //!
-//! Which hub it is: [`crate::routing`]. What a store does with it: `hub.rs`.
+//! Which hub it is: [`crate::routing`]. What a store does with it: `hub/write.rs`.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};

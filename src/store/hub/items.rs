@@ -121,6 +121,10 @@ impl Items {
                 corrects: piece.corrects.clone(),
                 resend: piece.resend,
             };
+            if piece.key.starts_with(&format!("@{}.", event.row)) {
+                // It is named by the row of this event, so nothing was said under it before: the store need not be asked.
+                self.known.entry(item_key.clone()).or_insert(None);
+            }
             let known = self.find(db, &item_key)?;
             let parts = known.as_ref().map(|item| item.parts.clone()).unwrap_or_default();
             let placed = if buried && piece.within.is_some() { None } else { place(&parts, new) };

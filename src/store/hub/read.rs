@@ -11,9 +11,9 @@ use super::super::reader::lists;
 use super::db::{Db, Row, Sqlite, Val};
 use super::items::standing;
 use super::postgres::Postgres;
-use super::write::name_key;
 use super::{StoreAt, tables, text, value};
 use crate::canon::{Child, EventKind, NHS_NUMBER_SYSTEM, Statement};
+use crate::identity::plain_name;
 use crate::names::{ChildId, EventId, Seq, SourceName};
 use crate::outbox::FiledEvent;
 
@@ -213,7 +213,7 @@ impl HubReader {
                     "SELECT {columns} FROM v_children v JOIN child c ON c.child_id = v.child_id
                         WHERE c.family_key = ?1 AND c.birth_date = ?2 AND c.merged_into IS NULL ORDER BY c.child_id"
                 );
-                (sql, vec![name_key(family).into(), birth_date.as_str().into()])
+                (sql, vec![plain_name(family).into(), birth_date.as_str().into()])
             }
         };
         let child = |row: &Row| {

@@ -98,7 +98,7 @@ CREATE INDEX read_log_child ON read_log(child_id, at);
 
 /// Views, made anew at each start: they hold nothing. Of a sealed record none of them shows anything; what was filed under a record that was
 /// merged since is shown under the one that goes on. Each later view may use those before it.
-pub(super) const VIEWS: [(&str, &str); 17] = [
+const VIEWS: [(&str, &str); 22] = [
     (
         "v_goes_on",
         "WITH RECURSIVE way(child_id, goes_on, steps) AS (
@@ -174,7 +174,7 @@ pub(super) const VIEWS: [(&str, &str); 17] = [
     ),
     (
         "v_transfers",
-        "SELECT t.child_id, t.way, t.from_hub, t.to_hub, t.basis, t.at, t.filed, t.event_id FROM transfer t JOIN v_goes_on g ON g.child_id = t.child_id",
+        "SELECT g.goes_on AS child_id, t.way, t.from_hub, t.to_hub, t.basis, t.at, t.filed, t.event_id FROM transfer t JOIN v_goes_on g ON g.child_id = t.child_id",
     ),
     (
         "v_births",
@@ -182,10 +182,6 @@ pub(super) const VIEWS: [(&str, &str); 17] = [
             b.gp_practice, b.hub, b.basis, b.status, b.recognised FROM births_list b
             WHERE NOT EXISTS (SELECT 1 FROM child s WHERE s.child_id = b.child_id AND s.status = 'sealed')",
     ),
-];
-
-/// The views that need no explaining.
-const MORE_VIEWS: [(&str, &str); 5] = [
     (
         "v_appointments",
         "SELECT i.child_id, i.publisher, i.key, a.service, a.starts, a.site, a.status FROM appointment a JOIN v_items i ON i.id = a.item",
@@ -199,13 +195,17 @@ const MORE_VIEWS: [(&str, &str); 5] = [
         "v_episodes",
         "SELECT i.child_id, i.publisher, e.service, e.organisation, e.since, e.until, e.status FROM episode e JOIN v_items i ON i.id = e.item",
     ),
-    ("v_work_items", "SELECT w.day, w.kind, w.child_id, w.since FROM work_item w"),
+    (
+        "v_work_items",
+        "SELECT w.day, w.kind, w.child_id, w.since FROM work_item w
+            WHERE NOT EXISTS (SELECT 1 FROM child s WHERE s.child_id = w.child_id AND s.status = 'sealed')",
+    ),
     ("v_reads", "SELECT at, who, what, child_id, reason FROM read_log"),
 ];
 
 /// Every view with what it selects.
 pub(super) fn views() -> impl DoubleEndedIterator<Item = (&'static str, &'static str)> {
-    VIEWS.into_iter().chain(MORE_VIEWS)
+    VIEWS.into_iter()
 }
 
 /// The version of a store; 0 where there is none, 1 where it has no number.
@@ -239,7 +239,7 @@ pub(super) fn bring_up(db: &mut dyn Db, fill: impl FnOnce(&mut dyn Db) -> Result
         let first = db.tables(FIRST);
         db.script(&first)?;
         if known < 2 {
-            if known == 1 && db.rows("SELECT * FROM child LIMIT 0", &[]).is_ok() && !has_role(db)? {
+            if known == 1 && !has_role(db)? {
                 db.script("ALTER TABLE child ADD COLUMN role TEXT")?;
             }
             let second = db.tables(SECOND);
@@ -249,7 +249,7 @@ pub(super) fn bring_up(db: &mut dyn Db, fill: impl FnOnce(&mut dyn Db) -> Result
             fill(db)?;
             db.run("INSERT INTO store_version(version) VALUES(?1) ON CONFLICT DO NOTHING", vec![VERSION.into()])?;
         }
-        for (name, _) in views().collect::<Vec<_>>().into_iter().rev() {
+        for (name, _) in views().rev() {
             db.script(&format!("DROP VIEW IF EXISTS {name}"))?;
         }
         for view in &wanted {

@@ -509,7 +509,6 @@ fn a_reader_changes_nothing() {
         filled(at);
         let mut reader = HubReader::open(at).unwrap();
         assert!(reader.ask("DELETE FROM event").is_err());
-        assert_eq!(ask(at, "SELECT count(*) FROM event").len(), 1);
         assert_ne!(ask(at, "SELECT count(*) FROM event"), ["0"]);
     });
 }

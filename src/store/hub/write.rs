@@ -16,6 +16,7 @@ use super::db::{Db, Val, look_up};
 use super::items::{Items, Placing};
 use super::{text, word};
 use crate::canon::{Child, IdentifierUse, Name};
+use crate::identity::plain_name;
 use crate::outbox::FiledEvent;
 
 /// A child's row.
@@ -257,12 +258,6 @@ fn has_other_details(before: &str, now: &Child) -> bool {
         || before.relations != now.relations
 }
 
-/// A name as it is searched by: capitals without accents, letters only.
-pub(super) fn name_key(family: &str) -> String {
-    use unicode_normalization::UnicodeNormalization;
-    family.nfd().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
-}
-
 fn given(name: &Name) -> Option<String> {
     Some(name.given.join(" ")).filter(|given| !given.is_empty())
 }
@@ -294,7 +289,7 @@ fn write_child(db: &mut dyn Db, id: &str, row: &ChildRow, change: &Change) -> Re
         change.updated.as_str().into(),
         row.record.as_str().into(),
         row.role.as_deref().into(),
-        family.map(name_key).into(),
+        family.map(plain_name).into(),
         child.hub.as_ref().map(|hub| word(&hub.basis)).into(),
         child.merged_into.map(|survivor| survivor.to_string()).into(),
         child.flags.is_restricted().into(),
