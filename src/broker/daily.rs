@@ -76,9 +76,18 @@ impl DailyWork {
             Some(open) => open,
             None => reader.insert(LedgerReader::open(self.ledger.data())?),
         };
-        let done = [self.newborns(reader, now), self.births(reader, now), self.files(reader, now), self.decisions(reader, now)];
+        let done = [
+            ("the end of the first 28 days", self.newborns(reader, now)),
+            ("births lists", self.births(reader, now)),
+            ("files of births lists", self.files(reader, now)),
+            ("decisions of people", self.decisions(reader, now)),
+        ];
         let rest = self.jobs(reader, now);
-        done.into_iter().collect::<Result<(), StoreError>>().and(rest)
+        // Each is told: one that fails for days must not hide what fails beside it.
+        for (what, error) in done.iter().filter_map(|(what, done)| Some((what, done.as_ref().err()?))) {
+            tracing::error!(error = %error, what, "daily.failed: it could not be done and is tried again");
+        }
+        done.into_iter().try_for_each(|(_, done)| done).and(rest)
     }
 
     /// Decisions of people whose day has come.
@@ -92,7 +101,7 @@ impl DailyWork {
 
     /// The next batch of a job that looks at everybody again. Gives how long to wait.
     fn jobs(&self, reader: &LedgerReader, now: Timestamp) -> Result<Duration, StoreError> {
-        if !reader.is_job_running()? {
+        if self.ledger.moves_nobody() || !reader.is_job_running()? {
             return Ok(clock::poll(EVERY));
         }
         self.runtime.block_on(self.ledger.job_batch(now))?;
@@ -100,8 +109,12 @@ impl DailyWork {
         Ok(Duration::from_millis(JOB_BATCH as u64 * 1_000 / pace).min(REST))
     }
 
-    /// Children whose first 28 days have ended, on each day since the last one that was done.
+    /// Children whose first 28 days have ended, on each day since the last one that was done. While a directory file is away that nobody
+    /// may be moved by, the days wait.
     fn newborns(&self, reader: &LedgerReader, now: Timestamp) -> Result<(), StoreError> {
+        if self.ledger.moves_nobody() {
+            return Ok(());
+        }
         for day in days_due(reader.last_done(NEWBORNS_JOB)?, NEW_DAY, now) {
             let (mut looked, mut changed) = (0, 0);
             loop {
@@ -221,33 +234,79 @@ mod tests {
     use crate::routing::Directory;
     use crate::store::{FilingRules, LedgerConfig};
 
+    const HUBS: &str = "default_hub = \"NE\"\n[[hub]]\nname = \"NE\"\ntitle = \"North East\"\nlas = [\"E09000012\"]\n";
+
+    struct Site {
+        work: DailyWork,
+        reader: Option<LedgerReader>,
+        directory: Arc<ArcSwap<Directory>>,
+        runtime: tokio::runtime::Runtime,
+        folder: tempfile::TempDir,
+    }
+
+    impl Site {
+        /// `hubs` as hubs.toml, beside which there is no other file; `births` is where lists are laid.
+        fn new(hubs: &str, births: Option<&str>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let directory = Arc::new(ArcSwap::from_pointee(read(hubs)));
+            let rules =
+                FilingRules { directory: Arc::clone(&directory), destinations: Arc::new(Vec::new()), zone: crate::failsafe::day::london() };
+            let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
+            let ledger = runtime.block_on(async { Ledger::open(&config, rules).unwrap() });
+            let births = BirthsConfig { folder: births.map(|name| folder.path().join(name)), ..BirthsConfig::default() };
+            let settings = Settings { births, ..Settings::default() };
+            let work = DailyWork { end: settings.births.at, ledger, settings: Arc::new(settings), runtime: runtime.handle().clone() };
+            Self { work, reader: None, directory, runtime, folder }
+        }
+
+        fn turn(&mut self, at: &str) -> Result<Duration, StoreError> {
+            self.work.turn(&mut self.reader, at.parse().unwrap())
+        }
+
+        fn begin_a_job(&self, at: &str) {
+            self.runtime.block_on(self.work.ledger.begin_reassign("a test", at.parse().unwrap())).unwrap();
+        }
+
+        fn jobs(&self) -> Vec<String> {
+            let jobs = LedgerReader::open(self.folder.path()).unwrap().jobs().unwrap();
+            jobs.into_iter().map(|job| job.state).collect()
+        }
+
+        fn newborns_done(&self) -> Option<String> {
+            LedgerReader::open(self.folder.path()).unwrap().last_done(NEWBORNS_JOB).unwrap().map(|day| day.to_string())
+        }
+    }
+
+    fn read(hubs: &str) -> Directory {
+        Directory::load_readable(hubs, "hubs.toml", &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap()
+    }
+
     #[test]
     fn a_births_folder_that_cannot_be_written_to_does_not_stop_jobs() {
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let hubs = "default_hub = \"NE\"\n[[hub]]\nname = \"NE\"\ntitle = \"North East\"\nlas = [\"E09000012\"]\n";
-        let directory = Directory::load(hubs, "hubs.toml", &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-        let rules = FilingRules {
-            directory: Arc::new(ArcSwap::from_pointee(directory)),
-            destinations: Arc::new(Vec::new()),
-            zone: crate::failsafe::day::london(),
-        };
-        let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
-        let ledger = runtime.block_on(async { Ledger::open(&config, rules).unwrap() });
+        let mut site = Site::new(HUBS, Some("births"));
         // A file lies where the folder should be.
-        let taken = folder.path().join("births");
-        std::fs::write(&taken, "").unwrap();
-        let settings = Settings { births: BirthsConfig { folder: Some(taken), ..BirthsConfig::default() }, ..Settings::default() };
-        let (end, settings, runtime_of_work) = (settings.births.at, Arc::new(settings), runtime.handle().clone());
-        let daily = DailyWork { end, ledger: ledger.clone(), settings, runtime: runtime_of_work };
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let mut reader = None;
-        daily.turn(&mut reader, at("2026-01-05T12:00:00Z")).unwrap();
-        runtime.block_on(ledger.begin_reassign("a test", at("2026-01-06T00:00:00Z"))).unwrap();
-        let error = daily.turn(&mut reader, at("2026-01-06T00:00:00Z")).unwrap_err();
+        std::fs::write(site.folder.path().join("births"), "").unwrap();
+        site.turn("2026-01-05T12:00:00Z").unwrap();
+        site.begin_a_job("2026-01-06T00:00:00Z");
+        let error = site.turn("2026-01-06T00:00:00Z").unwrap_err();
         assert!(error.text.contains("a births list cannot be written to"), "{error}");
-        let jobs = LedgerReader::open(folder.path()).unwrap().jobs().unwrap();
-        assert_eq!(jobs.iter().map(|job| job.state.as_str()).collect::<Vec<_>>(), ["done"]);
+        assert_eq!(site.jobs(), ["done"]);
+    }
+
+    #[test]
+    fn while_a_directory_file_is_away_jobs_and_the_end_of_the_first_days_wait_and_are_done_when_it_is_back() {
+        let mut site = Site::new(HUBS, None);
+        site.turn("2026-01-05T12:00:00Z").unwrap();
+        assert_eq!(site.newborns_done().as_deref(), Some("2026-01-05"));
+        site.directory.store(Arc::new(read(&format!("{HUBS}[directories]\npostcodes = \"away.csv\"\n"))));
+        site.begin_a_job("2026-01-06T12:00:00Z");
+        site.turn("2026-01-06T12:00:00Z").unwrap();
+        site.turn("2026-01-07T12:00:00Z").unwrap();
+        assert_eq!((site.newborns_done().as_deref(), site.jobs()), (Some("2026-01-05"), vec!["running".to_owned()]));
+        site.directory.store(Arc::new(read(HUBS)));
+        site.turn("2026-01-08T12:00:00Z").unwrap();
+        assert_eq!((site.newborns_done().as_deref(), site.jobs()), (Some("2026-01-08"), vec!["done".to_owned()]));
     }
 
     #[test]

@@ -13,10 +13,12 @@
 
 use jiff::{ToSpan, civil};
 
-use super::decide::{Compared, Hold, Matching, compare_dates, compare_orders, hold, in_use, is_local, order, own_families, postcode};
-use super::name::{is_placeholder, plain_name};
+use super::decide::{
+    Compared, Hold, Matching, compare_dates, compare_orders, hold, in_use, is_local, is_real, order, own_families, postcode,
+};
+use super::name::plain_name;
 use super::{ChildIndex, IndexError, Sketch, age_days, sex_agrees, stated};
-use crate::canon::{Child, ChildStatus, Date, EventKind, Identifier, Name, Relation, Statement};
+use crate::canon::{Child, ChildStatus, Date, EventKind, Identifier, Relation, Statement};
 use crate::names::ChildId;
 
 /// Births of one mother within so many days are one birth (identity rules, section 5).
@@ -50,12 +52,18 @@ pub fn mothers_ids(child: &Child) -> impl Iterator<Item = &Identifier> {
 /// child itself is among them where it is on record.
 pub fn might_be(child: &Child, index: &dyn ChildIndex) -> Result<Vec<Sketch>, IndexError> {
     let Some(day) = born(child) else { return Ok(Vec::new()) };
+    let mut found = of_one_birth(child, day, index)?;
+    found.retain(|known| compare_orders(&child.birth, &known.child.birth) != Compared::Differs);
+    Ok(found)
+}
+
+/// Children on record of the same mother, born within three days of `day`; each once.
+fn of_one_birth(child: &Child, day: civil::Date, index: &dyn ChildIndex) -> Result<Vec<Sketch>, IndexError> {
     let days = (day.checked_sub(ONE_BIRTH_DAYS.days()).unwrap_or(day), day.checked_add(ONE_BIRTH_DAYS.days()).unwrap_or(day));
     let mut found: Vec<Sketch> = Vec::new();
     for id in mothers_ids(child) {
         for known in index.by_mother(&id.system, &id.value, days)? {
-            let is_told = compare_orders(&child.birth, &known.child.birth) == Compared::Differs;
-            if is_open(&known) && !is_told && !found.iter().any(|one| one.id == known.id) {
+            if is_open(&known) && !found.iter().any(|one| one.id == known.id) {
                 found.push(known);
             }
         }
@@ -90,10 +98,6 @@ fn families(child: &Child) -> Vec<String> {
     families.sort();
     families.dedup();
     families
-}
-
-fn is_real(name: &Name) -> bool {
-    !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given)
 }
 
 fn born(child: &Child) -> Option<civil::Date> {
@@ -183,18 +187,8 @@ impl Matching<'_> {
 
     /// Children of the same mother, born with this one or nearly.
     fn siblings(&mut self, day: civil::Date, index: &dyn ChildIndex) -> Result<Vec<Sketch>, IndexError> {
-        let (from, to) = (day.checked_sub(ONE_BIRTH_DAYS.days()).unwrap_or(day), day.checked_add(ONE_BIRTH_DAYS.days()).unwrap_or(day));
-        let mut siblings: Vec<Sketch> = Vec::new();
-        let mut named = false;
-        for id in mothers_ids(&self.statement.child) {
-            named = true;
-            for found in index.by_mother(&id.system, &id.value, (from, to))? {
-                if is_open(&found) && !siblings.iter().any(|known| known.id == found.id) {
-                    siblings.push(found);
-                }
-            }
-        }
-        if named && siblings.is_empty() {
+        let siblings = of_one_birth(&self.statement.child, day, index)?;
+        if siblings.is_empty() && mothers_ids(&self.statement.child).next().is_some() {
             self.note(TRIPLE, "no child of this mother, born within three days, is on record");
         }
         Ok(siblings)

@@ -16,7 +16,7 @@ use super::birth::local_ids_differ;
 use super::merge::status_of;
 use super::name::{is_placeholder, plain_name};
 use super::{ChildIndex, Evidence, IndexError, Match, Sketch, age_days, sex_agrees, stated};
-use crate::canon::{Action, BirthFacts, Child, ChildStatus, Date, EventKind, Identifier, IdentifierUse, NhsNumber, Statement};
+use crate::canon::{Action, BirthFacts, Child, ChildStatus, Date, EventKind, Identifier, IdentifierUse, Name, NhsNumber, Statement};
 use crate::names::ChildId;
 
 /// A date of birth may be put right by a day while the baby is younger than this.
@@ -422,9 +422,14 @@ fn first_day(date: &Date) -> Option<civil::Date> {
     padded.parse().ok()
 }
 
+/// True for a name that is no placeholder, by its own word or by its sender's (identity rules, section 4).
+pub(super) fn is_real(name: &Name) -> bool {
+    !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given)
+}
+
 /// The child's own family names, for comparison; placeholders are none.
 pub(super) fn own_families(child: &Child) -> impl Iterator<Item = String> {
-    let real = child.names.iter().filter(|name| !name.placeholder && !is_placeholder(name.family.as_deref(), &name.given));
+    let real = child.names.iter().filter(|name| is_real(name));
     real.filter_map(|name| name.family.as_deref()).map(plain_name).filter(|name| !name.is_empty())
 }
 

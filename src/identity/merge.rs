@@ -200,7 +200,7 @@ impl Merging<'_> {
         hear!(self, self.copy, Rule::Delivery, birth.apgar_1, birth.apgar_5, birth.apgar_10, birth.neonatal_care_level);
 
         // 8 "not applicable" and 9 "not known" are no order (identity rules, section 5).
-        let order = self.statement.child.birth.birth_order.filter(|order| (1..8).contains(order));
+        let order = super::decide::order(&self.statement.child.birth);
         let mine = self.record.child.birth.birth_order.take();
         self.record.child.birth.birth_order = self.one("birth.birth_order", Rule::Birth, self.copy.clone(), mine, order);
 

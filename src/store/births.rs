@@ -381,7 +381,7 @@ impl LedgerReader {
 
     /// Births of which only maternity or only the Spine told, oldest first. `day`: recognised on that London day, 20260105.
     pub fn birth_account(&self, day: Option<i64>) -> Result<Vec<BirthAccount>, StoreError> {
-        let sql = "SELECT c.uuid, c.record, b.maternity_us, b.maternity_event, b.maternity_source, b.spine_us, b.spine_event, b.seen_us
+        let sql = "SELECT c.uuid, c.record, b.maternity_us, b.maternity_event, b.maternity_source, b.spine_us, b.spine_event, b.seen_us, c.hub
             FROM birth b JOIN child c ON c.id = b.child
             WHERE (b.maternity_us IS NULL OR b.spine_us IS NULL) AND c.status NOT IN ('merged', 'sealed', 'invalidated') ORDER BY b.seen_us, b.child";
         let rows = self.list(sql, [], |row| {
@@ -400,7 +400,8 @@ impl LedgerReader {
                 }
                 .to_owned(),
                 site: site.unwrap_or_else(|| "unknown".to_owned()),
-                hub: record.hub.as_ref().map(|hub| hub.hub.to_string()).unwrap_or_default(),
+                // Also where the record cannot be read: a birth is in the account of its hub.
+                hub: row.get(8)?,
                 since: moment(maternity_us.or(spine_us).unwrap_or(row.get(7)?)),
                 seq: event.map(event_row::entry),
                 hours: 0,

@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! - An entry is tried again in the transaction that brings one of the identifiers it names, and after that message: in the order of
-//!   the journal, by the mappings of now, and through the same match as everything else. Nothing is filed by a name.
+//!   the journal, by the mappings of now, and through the same match as everything else. Nothing is filed by a name alone.
 //! - Which entries to try is found by identifier, or by the mark of a child's details; what waits for others costs nothing, and a child
 //!   whose details many have wakes a few.
 //! - After [`WAIT_DAYS`] it is a person's: the entry stays held and says so.
@@ -34,7 +34,7 @@ use crate::names::{DestinationName, Format, Seq, SourceName};
 /// So long a message waits for its child before a person is asked (identity rules, section 2, step 5).
 const WAIT_DAYS: i64 = 30;
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
-/// Entries that the details of one child wake in one go, the oldest first; the next change of its details wakes more.
+/// Entries that the details of one child wake in one go, the oldest first; the next change of its details wakes more, once these are filed.
 const LIKE_MAX: i64 = 32;
 /// Entries of an older ledger that are taken up in one go.
 const ADOPT_MAX: i64 = 10_000;
@@ -202,15 +202,23 @@ pub(super) fn give_up(connection: &Connection, now_us: i64) -> rusqlite::Result<
 
 /// Takes up what an older program held and did not note: it waits from now on as everything does.
 pub(super) fn adopt(connection: &Connection, read: &ReadAgain) -> rusqlite::Result<()> {
-    // What waited before there were marks is noted again, once.
-    let is_marked = connection.prepare("SELECT 1 FROM meta WHERE key = 'waits_like'")?.exists([])?;
+    // What waited before there were marks is noted again, once; up to which entry that is done, the ledger knows.
+    let marked: Option<i64> =
+        connection.prepare("SELECT value FROM meta WHERE key = 'waits_like'")?.query_row([], |row| row.get(0)).optional()?;
     let sql =
         "SELECT t.seq FROM standing t JOIN entry e ON e.seq = t.seq WHERE t.state = 'held' AND t.reason IN ('unmatched', 'no-birth-date')
-        AND e.arrived_us > ?1 AND (NOT ?3 OR NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = t.seq)) ORDER BY t.seq LIMIT ?2";
+        AND e.arrived_us > ?1 AND (?3 < t.seq OR NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = t.seq)) ORDER BY t.seq LIMIT ?2";
     let since = clock::now().as_microsecond() - WAIT_DAYS * DAY_US;
-    let seqs: Vec<i64> =
-        connection.prepare(sql)?.query_map(params![since, ADOPT_MAX, is_marked], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    connection.execute("INSERT OR IGNORE INTO meta(key, value) VALUES('waits_like', 1)", [])?;
+    let seqs: Vec<i64> = connection
+        .prepare(sql)?
+        .query_map(params![since, ADOPT_MAX, marked.unwrap_or(0)], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let is_all = i64::try_from(seqs.len()).unwrap_or(i64::MAX) < ADOPT_MAX;
+    let through = if is_all { i64::MAX } else { seqs.last().copied().unwrap_or(0).max(marked.unwrap_or(0)) };
+    connection.execute(
+        "INSERT INTO meta(key, value) VALUES('waits_like', ?1) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        [through],
+    )?;
     for seq in seqs {
         let Some(entry) = held_entry(connection, seq)? else { continue };
         note(connection, &read(&entry), Some("unmatched"))?;

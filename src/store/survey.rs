@@ -1,6 +1,6 @@
 //! Reads the whole of a ledger and of a hub's store, for whoever has to compare all of it with something else: every entry, event and child.
 //!
-//! Each listing goes row by row to its caller, so that a ledger of any size can be surveyed.
+//! Each listing goes row by row to its caller, so that a ledger of any size can be surveyed; births lists are collected first.
 
 use uuid::Uuid;
 

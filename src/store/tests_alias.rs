@@ -175,6 +175,21 @@ async fn what_was_taken_off_stays_off_when_a_merge_is_taken_back() {
     assert_eq!(site.outcome(stray), "unmatched");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_off_and_is_another_childs_now_does_not_come_back_with_the_merge() {
+    let mut site = Site::new().await;
+    let amara = site.file(AMARA).await;
+    let child = site.child_of(amara);
+    let baby = site.file("pas: person may-create mrn=B born=2026-01-05 at=10:01").await;
+    let other = site.child_of(baby);
+    site.file("pas: merge mrn=A at=10:30 linked=Z").await;
+    site.file("pas: merge mrn=A at=11:00 gone=B").await;
+    site.file("pas: merge mrn=A at=12:00 unlinked=Z").await;
+    let third = site.file("pas: person may-create mrn=Z born=2026-01-06 at=12:30").await;
+    assert!(site.decide(DeskAct::Unlink { other }).await.unwrap().done);
+    assert_eq!((site.ids(child), site.ids(site.child_of(third))), (vec!["9990000026".to_owned(), "A".to_owned()], vec!["Z".to_owned()]));
+}
+
 const DETAILS: &str = "born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -341,6 +341,11 @@ impl Ledger {
         self.shared.rules.directory.load().default_hub()
     }
 
+    /// True while a directory file that is named is away: who is on record keeps its hub.
+    pub fn moves_nobody(&self) -> bool {
+        !self.shared.rules.directory.load().is_whole()
+    }
+
     pub(super) fn reads_again(&self) -> Option<ReadAgain> {
         self.shared.read_again.get().cloned()
     }
@@ -871,8 +876,7 @@ pub(super) fn control_key(source: &str, control_id: &str) -> i64 {
 
 /// The London date of a moment as a number, 20260105.
 pub(super) fn london_day(at: Timestamp) -> i64 {
-    let date = crate::failsafe::day::date_of(at);
-    i64::from(date.year()) * 10_000 + i64::from(date.month()) * 100 + i64::from(date.day())
+    super::kin::day_number(crate::failsafe::day::date_of(at))
 }
 
 fn squeeze(body: &Bytes) -> (bool, Bytes) {

@@ -16,12 +16,12 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::unmerge::Since;
 use super::{Failure, Held, One, acts, unindexed};
 use crate::canon::{Identifier, IdentityAct, IdentityChange, NHS_NUMBER_SYSTEM, Statement};
 use crate::clock;
 use crate::identity::{self, Evidence, Said};
 use crate::names::{ChildId, DestinationName};
-use crate::outbox::FiledEvent;
 use crate::store::index::{ChildRow, Index};
 use crate::store::reviews::{self, Matter, Why};
 use crate::store::writer::audit;
@@ -139,7 +139,7 @@ impl One<'_> {
         row: &ChildRow,
         ids: &[Identifier],
         said: &Said,
-        (evidence, events): (&[Evidence], &[FiledUnder]),
+        (evidence, events): (&[Evidence], &[Since]),
         reason: &str,
     ) -> Result<Detached, Failure> {
         let now = clock::now();
@@ -189,10 +189,10 @@ impl One<'_> {
         &self,
         row: &ChildRow,
         ids: &[Identifier],
-        (kept, events, linked): (&[Identifier], &[FiledUnder], &[i64]),
+        (kept, events, linked): (&[Identifier], &[Since], &[i64]),
     ) -> Result<(usize, usize), Failure> {
         let now = clock::now().as_microsecond();
-        let under = |event: &&FiledUnder| {
+        let under = |event: &&Since| {
             let said = &event.event.statement;
             let named = &said.child.identifiers;
             !OWN_SOURCES.contains(&event.event.source.as_str())
@@ -219,7 +219,7 @@ impl One<'_> {
     }
 
     /// By what an identifier came to the record of a child, the last time it came.
-    fn origin(&self, row: &ChildRow, id: &Identifier, events: &[FiledUnder]) -> Result<Origin, Failure> {
+    fn origin(&self, row: &ChildRow, id: &Identifier, events: &[Since]) -> Result<Origin, Failure> {
         let sql = "SELECT child FROM identifier WHERE system = ?1 AND value = ?2";
         let holder: Option<i64> = self.connection.prepare_cached(sql)?.query_row([&id.system, &id.value], |row| row.get(0)).optional()?;
         if let Some(other) = holder.filter(|holder| *holder != row.id) {
@@ -238,30 +238,9 @@ impl One<'_> {
         }
         Ok(origin)
     }
-
-    /// Everything that was filed under a child, in the order in which its record grew.
-    fn events(&self, child: i64) -> Result<Vec<FiledUnder>, Failure> {
-        let sql = "SELECT id, body FROM event WHERE child = ?1 AND id <> ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([child, self.row], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        let mut events = Vec::new();
-        for row in rows {
-            let (row, body) = row?;
-            if let Ok(event) = serde_json::from_slice::<FiledEvent>(&body) {
-                events.push(FiledUnder { row, event });
-            }
-        }
-        events.sort_by_key(|one| one.event.version);
-        Ok(events)
-    }
 }
 
-struct FiledUnder {
-    row: i64,
-    event: FiledEvent,
-}
-
-fn has(ids: &[Identifier], id: &Identifier) -> bool {
+pub(super) fn has(ids: &[Identifier], id: &Identifier) -> bool {
     ids.iter().any(|own| (&own.system, &own.value) == (&id.system, &id.value))
 }
 

@@ -19,11 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::alias::has;
 use super::{Failure, Held, One, acts, json, unindexed};
 use crate::canon::{Child, HubAssignment, Identifier, IdentityAct, Statement};
 use crate::clock;
 use crate::identity::ChildIndex as _;
-use crate::identity::{self, Evidence, Record, Said};
+use crate::identity::{self, Evidence, IndexError, Record, Said};
 use crate::names::{ChildId, DestinationName};
 use crate::outbox::FiledEvent;
 use crate::store::OWN_SOURCES;
@@ -178,20 +179,13 @@ impl One<'_> {
     /// What was filed under the survivor since the merge, in the order of filing. Identifiers that were given up for it and are a third
     /// record's by now are not said again: their merge was taken back.
     fn since(&self, survivor: &ChildRow, gone: &ChildRow, version: i64) -> Result<Vec<Since>, Failure> {
-        let sql = "SELECT id, at_us, body FROM event WHERE child = ?1 AND id <> ?2";
-        let mut statement = self.connection.prepare(sql)?;
-        let rows = statement.query_map([survivor.id, self.row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let mut since = Vec::new();
-        for row in rows {
-            let (row, at_us, body): (i64, i64, Vec<u8>) = row?;
-            let Ok(event) = serde_json::from_slice::<FiledEvent>(&body) else { continue };
-            // The merge itself made the next version.
-            if version + 1 < event.version {
-                since.push(Since { row, at_us, event });
-            }
-        }
+        let mut since = self.events(survivor.id)?;
+        // The merge itself made the next version.
+        since.retain(|since| version + 1 < since.event.version);
         let index = Index(self.connection);
-        for change in since.iter_mut().flat_map(|since| &mut since.event.statement.identity_changes) {
+        let changes = since.iter_mut().flat_map(|since| &mut since.event.statement.identity_changes);
+        // What was taken off stays off, whoever holds it by now.
+        for change in changes.filter(|change| change.act != IdentityAct::Unlink) {
             let mut kept = Vec::with_capacity(change.prior.len());
             for id in &change.prior {
                 let holder = index.holder(id).map_err(unindexed)?;
@@ -201,8 +195,23 @@ impl One<'_> {
             }
             change.prior = kept;
         }
-        since.sort_by_key(|since| since.event.version);
         Ok(since)
+    }
+
+    /// Everything that was filed under a child, in the order in which its record grew; without what is being filed. All of it or nothing: what
+    /// cannot be read may be what decides.
+    pub(super) fn events(&self, child: i64) -> Result<Vec<Since>, Failure> {
+        let sql = "SELECT id, at_us, body FROM event WHERE child = ?1 AND id <> ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([child, self.row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut events = Vec::new();
+        for row in rows {
+            let (row, at_us, body): (i64, i64, Vec<u8>) = row?;
+            let unread = |_| unindexed(IndexError("an event of this child cannot be read".to_owned()));
+            events.push(Since { row, at_us, event: serde_json::from_slice(&body).map_err(unread)? });
+        }
+        events.sort_by_key(|one| one.event.version);
+        Ok(events)
     }
 
     /// Identifiers that came since go with the messages that brought them; those that only the merge brought are nobody's again.
@@ -339,10 +348,11 @@ impl One<'_> {
     }
 }
 
-struct Since {
-    row: i64,
+/// Something that was filed under a child.
+pub(super) struct Since {
+    pub(super) row: i64,
     at_us: i64,
-    event: FiledEvent,
+    pub(super) event: FiledEvent,
 }
 
 /// Both records as they grow again, and whose each message was.
@@ -365,9 +375,7 @@ impl Placing {
         if let Some(change) = said.identity_changes.iter().find(|change| change.act == IdentityAct::Unlink) {
             let by = Said { at_us: since.at_us, seq: since.event.seq.0, source: since.event.source.as_str().to_owned(), ..Said::default() };
             for record in [&mut self.survivor, &mut self.other] {
-                let held =
-                    |id: &&Identifier| record.child.identifiers.iter().any(|own| (&own.system, &own.value) == (&id.system, &id.value));
-                let ids: Vec<Identifier> = change.prior.iter().filter(held).cloned().collect();
+                let ids: Vec<Identifier> = change.prior.iter().filter(|id| has(&record.child.identifiers, id)).cloned().collect();
                 *record = identity::detach(record, &ids, &by);
             }
             self.sides.insert(since.row, Side::Survivor);
@@ -380,10 +388,8 @@ impl Placing {
         }
         let prior = said.identity_changes.iter().flat_map(|change| &change.prior);
         let ids: Vec<&Identifier> = said.child.identifiers.iter().chain(prior).collect();
-        let has = |record: &Record| {
-            ids.iter().any(|id| record.child.identifiers.iter().any(|own| (&own.system, &own.value) == (&id.system, &id.value)))
-        };
-        let side = match (has(&self.survivor), has(&self.other)) {
+        let is_named = |record: &Record| ids.iter().any(|id| has(&record.child.identifiers, id));
+        let side = match (is_named(&self.survivor), is_named(&self.other)) {
             (true, false) => Side::Survivor,
             (false, true) => Side::Other,
             _ => Side::Unplaced,
