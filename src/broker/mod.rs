@@ -40,7 +40,7 @@ use self::bundle::Active;
 use self::filer::{Reader, SourceProfile};
 use crate::clock;
 use crate::config::Settings;
-use crate::destinations::{FhirDestination, Kind, Profile};
+use crate::destinations::{Kind, Profile, Receiver};
 use crate::intake::{Addresses, Clock, Controls, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
 use crate::names::{DestinationName, SourceName};
 use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, Recipient};
@@ -320,14 +320,15 @@ fn start_payers(
                     payer::start_store((name, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
-            Kind::Fhir { concurrency, profile, .. } => {
-                let receiver = FhirDestination::new(&destination.kind)
+            Kind::Fhir { concurrency, .. } => {
+                let receiver = Receiver::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
-                let receiver = payer::FhirReceiver { name, receiver, profile: *profile, concurrency: concurrency.unwrap_or(8) };
+                let recipient = rule(destination).recipient;
+                let paid = payer::Paid { name, receiver, recipient, concurrency: concurrency.unwrap_or(8) };
                 let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());
                 payers.push(tokio::spawn(async move {
                     let _present = present;
-                    payer::pay_fhir(receiver, ledger, ends).await;
+                    payer::pay_lanes(paid, ledger, ends).await;
                 }));
             }
         }

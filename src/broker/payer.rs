@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Present;
 use crate::clock;
-use crate::destinations::{FhirDestination, Profile, parent_record_as_of};
+use crate::destinations::{Payment, Receiver, parent_record_as_of};
 use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
-use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, StoreAt, StoreError};
+use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
 
 /// Debts paid to a store in one transaction.
 const STORE_BATCH: usize = 256;
@@ -169,25 +169,25 @@ impl StorePayer<'_> {
     }
 }
 
-/// A FHIR receiver and how it is paid.
-pub struct FhirReceiver {
+/// A receiver that takes debts one by one, and how it is paid.
+pub struct Paid {
     /// Its name.
     pub name: DestinationName,
     /// Its address and certificates.
-    pub receiver: FhirDestination,
-    /// What may go there.
-    pub profile: Profile,
+    pub receiver: Receiver,
+    /// Who it is: decides what is asked again before each attempt.
+    pub recipient: Recipient,
     /// Lanes in flight at once.
     pub concurrency: usize,
 }
 
-/// Pays a FHIR receiver until `drain` is cancelled; attempts under way are waited for.
-pub async fn pay_fhir(receiver: FhirReceiver, ledger: Ledger, drain: CancellationToken) {
-    let FhirReceiver { name, receiver, profile, concurrency } = receiver;
+/// Pays such a receiver until `drain` is cancelled; attempts under way are waited for.
+pub async fn pay_lanes(paid: Paid, ledger: Ledger, drain: CancellationToken) {
+    let Paid { name, receiver, recipient, concurrency } = paid;
     let mut lanes = Lanes {
         name,
         receiver: Arc::new(receiver),
-        profile,
+        recipient,
         concurrency,
         ledger,
         blocked: HashMap::new(),
@@ -228,8 +228,8 @@ type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
 
 struct Lanes {
     name: DestinationName,
-    receiver: Arc<FhirDestination>,
-    profile: Profile,
+    receiver: Arc<Receiver>,
+    recipient: Recipient,
     concurrency: usize,
     ledger: Ledger,
     /// Lanes that back off, by child.
@@ -257,7 +257,7 @@ impl Lanes {
         for debt in self.eligible(room - self.flying.len()).await? {
             let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
-            let data = (self.profile == Profile::ParentRecord).then(|| self.ledger.data().to_path_buf());
+            let data = (self.recipient == Recipient::ParentRecord).then(|| self.ledger.data().to_path_buf());
             let flight = self.flights.spawn(async move { fly(&receiver, debt, data).await });
             self.flying.insert(child, flight.id());
         }
@@ -370,19 +370,21 @@ fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>,
 }
 
 /// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
-async fn fly(receiver: &FhirDestination, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
+async fn fly(receiver: &Receiver, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
     let attempts = debt.attempts + 1;
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
         (Ok(event), Some(body)) => {
             let key = format!("{}/{}", event.event, event.version);
             let control_id = event.control_id.clone();
-            match data.map(|data| as_of_now(&data, debt.child, event)) {
-                Some(Err(settlement)) => settlement,
+            let ready = match data.map(|data| as_of_now(&data, debt.child, event)) {
+                Some(Err(settlement)) => Err(settlement),
                 // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                Some(Ok(fresh)) if fresh != body => {
-                    receiver.pay(&format!("{key}/{}", digest(&fresh)), &control_id, &fresh, debt.attempts).await
-                }
-                Some(Ok(_)) | None => receiver.pay(&key, &control_id, &body, debt.attempts).await,
+                Some(Ok(fresh)) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
+                Some(Ok(_)) | None => Ok((key, body)),
+            };
+            match ready {
+                Ok((key, body)) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,
+                Err(settlement) => settlement,
             }
         }
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },

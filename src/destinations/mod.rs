@@ -35,7 +35,7 @@ pub use wire::FhirDestination;
 use serde::Deserialize;
 
 use crate::names::HubName;
-use crate::outbox::FiledEvent;
+use crate::outbox::{FiledEvent, Settlement};
 
 /// An event as a hub that is not responsible may have it: nothing by which another person is identified (destination rules, section 5).
 pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
@@ -149,6 +149,45 @@ impl Config {
 fn out_of_range(setting: &str, value: Option<u64>, range: std::ops::RangeInclusive<u64>) -> Option<String> {
     let value = value.filter(|value| !range.contains(value))?;
     Some(format!("`{setting} = {value}` must be from {} to {}", range.start(), range.end()))
+}
+
+/// One attempt at one debt.
+#[derive(Clone, Copy, Debug)]
+pub struct Payment<'a> {
+    /// The same for every attempt with the same body: a receiver that knows it has no second effect.
+    pub key: &'a str,
+    /// The sender's own id of the message.
+    pub control_id: &'a str,
+    /// What is owed, in the receiver's dialect; empty where nothing could be said or nothing may go out.
+    pub body: &'a [u8],
+    /// Attempts before this one; they choose the wait.
+    pub attempts: u32,
+}
+
+/// A receiver that takes debts one by one.
+#[derive(Clone, Debug)]
+pub enum Receiver {
+    /// FHIR over HTTPS.
+    Fhir(FhirDestination),
+}
+
+impl Receiver {
+    /// Reads the files that the kind names; opens no connection.
+    ///
+    /// The error names the file or setting and what would help.
+    pub fn new(kind: &Kind) -> Result<Self, String> {
+        match kind {
+            Kind::Fhir { .. } => FhirDestination::new(kind).map(Self::Fhir),
+            Kind::Store { .. } => Err("a destination of kind `store` is written in batches, not paid one by one".to_owned()),
+        }
+    }
+
+    /// One attempt, and what its end means.
+    pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
+        match self {
+            Self::Fhir(receiver) => receiver.pay(payment).await,
+        }
+    }
 }
 
 /// Why nothing is owed: the rule, for the trace and the metric `messages_withheld_total{rule}`.

@@ -47,7 +47,7 @@ pub enum Audience {
 }
 
 /// The body owed to the responsible hub. Pure. Empty where nothing may go out or nothing could be written: an empty
-/// body is never sent, it holds the debt ([`super::FhirDestination::pay`]).
+/// body is never sent, it holds the debt ([`super::Receiver::pay`]).
 pub fn whole_record(event: &FiledEvent) -> Vec<u8> {
     whole_record_for(event, Audience::Responsible)
 }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, StatusCode, Url};
 
-use super::Kind;
 use super::record::percent;
+use super::{Kind, Payment};
 use crate::outbox::{Settlement, backoff};
 
 const FHIR_JSON: &str = "application/fhir+json";
@@ -76,11 +76,12 @@ impl FhirDestination {
         Ok(Self { client, url })
     }
 
-    /// One attempt. `key` goes into `Idempotency-Key`, `control_id` into `X-Source-Control-Id` (what a header cannot
-    /// hold is percent-encoded); `attempts`, those before this one, chooses the wait.
+    /// One attempt. The key goes into `Idempotency-Key`, the sender's control id into `X-Source-Control-Id`; what a header
+    /// cannot hold is percent-encoded.
     ///
     /// An empty body is not sent: it is held, because nothing could be said or nothing may go out.
-    pub async fn pay(&self, key: &str, control_id: &str, body: &[u8], attempts: u32) -> Settlement {
+    pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
+        let Payment { key, control_id, body, attempts } = payment;
         if body.is_empty() {
             return Settlement::Held { why: "nothing to send".to_owned() };
         }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     async fn pay(destination: &FhirDestination) -> Settlement {
-        destination.pay("e1/patient/3", "MSG00007", b"{}", 0).await
+        destination.pay(Payment { key: "e1/patient/3", control_id: "MSG00007", body: b"{}", attempts: 0 }).await
     }
 
     fn held(why: &str) -> Settlement {
@@ -370,12 +371,14 @@ mod tests {
     async fn the_request_carries_key_and_origin_and_the_bundle_unchanged() {
         let fake = Fake::start().await.unwrap();
         let destination = FhirDestination::new(&kind(fake.base())).unwrap();
-        assert_eq!(destination.pay("e1/patient/3", "A B\u{e9}\r\nX: y", b"{\"a\":1}", 0).await, Settlement::Delivered);
+        let payment = Payment { key: "e1/patient/3", control_id: "A B\u{e9}\r\nX: y", body: b"{\"a\":1}", attempts: 0 };
+        assert_eq!(destination.pay(payment).await, Settlement::Delivered);
         let [request] = fake.received().try_into().unwrap();
         assert_eq!(request.target, "POST /fhir/r4");
         assert_eq!((request.key.as_str(), request.control_id.as_str()), ("e1/patient/3", "A%20B%C3%A9%0D%0AX%3A%20y"));
         assert_eq!((request.content_type.as_str(), request.body.as_slice()), ("application/fhir+json", &b"{\"a\":1}"[..]));
-        assert_eq!(destination.pay("e2", "m", b"", 0).await, held("nothing to send"));
+        let empty = Payment { key: "e2", control_id: "m", body: b"", attempts: 0 };
+        assert_eq!(destination.pay(empty).await, held("nothing to send"));
         assert_eq!(fake.received().len(), 1, "an empty body is never sent");
     }
 

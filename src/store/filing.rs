@@ -143,7 +143,7 @@ pub struct DestinationRule {
 }
 
 /// What a destination gets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// All of the children a hub is responsible for or interested in.
     HubStore(HubName),
