@@ -11,6 +11,8 @@
 
 pub mod bundle;
 mod daily;
+mod ahead;
+pub mod delivery_desk;
 pub mod desk;
 pub mod calendar;
 pub mod extract;
@@ -20,6 +22,7 @@ pub mod import;
 mod laying;
 mod operations;
 pub mod payer;
+pub mod receivers;
 pub mod report;
 mod service;
 
@@ -79,6 +82,7 @@ pub struct Running {
     draining: Arc<AtomicBool>,
     missing: Arc<AtomicBool>,
     controls: Controls,
+    board: receivers::Board,
 }
 
 /// What a reload needs, for a task of its own.
@@ -154,7 +158,11 @@ impl Running {
         let missing = Arc::clone(&roll.missing);
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
         let mut threads = vec![filing.map_err(|error| no_thread(&error))?];
-        let payers = start_payers(&settings, &ledger, &roll, &mut threads)?;
+        let board = receivers::Board::new(&settings);
+        let mut payers = start_payers(&settings, &ledger, (&roll, &board), &mut threads)?;
+        payers.push(tokio::spawn(receivers::watch(board.clone(), ledger.clone(), work_ends.clone(), roll.present())));
+        let replays = delivery_desk::start_replays(ledger.clone(), work_ends.clone(), Handle::current(), roll.present());
+        threads.push(replays.map_err(|error| no_thread(&error))?);
         let daily = daily::start(ledger.clone(), Arc::clone(&settings), work_ends.clone(), Handle::current(), roll.present());
         threads.push(daily.map_err(|error| no_thread(&error))?);
         if settings.failsafe.watch {
@@ -186,6 +194,7 @@ impl Running {
             draining,
             missing,
             controls,
+            board,
         })
     }
 
@@ -209,6 +218,12 @@ impl Running {
             draining: Arc::clone(&self.draining),
             missing: Arc::clone(&self.missing),
             controls: self.controls.clone(),
+            deliveries: delivery_desk::DeliveryDesk {
+                ledger: self.ledger.clone(),
+                board: self.board.clone(),
+                settings: Arc::clone(&self.settings),
+                runtime: Handle::current(),
+            },
             runtime: Handle::current(),
         })
     }
@@ -307,24 +322,24 @@ fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &
 fn start_payers(
     settings: &Settings,
     ledger: &Ledger,
-    roll: &Roll,
+    (roll, board): (&Roll, &receivers::Board),
     threads: &mut Vec<std::thread::JoinHandle<()>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut payers = Vec::new();
     for destination in &settings.destinations {
-        let name = DestinationName::new(&destination.name);
+        let Some(post) = board.post(&destination.name).cloned() else { continue };
         match &destination.kind {
             Kind::Store { hub, .. } => {
                 let Some(at) = settings.store_at(&destination.kind) else { continue };
                 let paying =
-                    payer::start_store((name, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
+                    payer::start_store((post, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
             Kind::Fhir { concurrency, .. } => {
                 let receiver = Receiver::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
                 let recipient = rule(destination).recipient;
-                let paid = payer::Paid { name, receiver, recipient, concurrency: concurrency.unwrap_or(8) };
+                let paid = payer::Paid { post, receiver, recipient, concurrency: concurrency.unwrap_or(8) };
                 let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());
                 payers.push(tokio::spawn(async move {
                     let _present = present;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::bundle::Active;
+use super::delivery_desk::DeliveryDesk;
 use super::failsafe::Watching;
 use super::filer::Reader;
 use crate::clock;
@@ -90,6 +91,11 @@ pub trait Operations: Send + Sync + 'static {
         Err(no_hubs())
     }
 
+    /// What may be asked and done about deliveries; none: this broker delivers nothing.
+    fn deliveries(&self) -> Option<DeliveryDesk> {
+        None
+    }
+
     /// What children are looked at by; none: this broker has no failsafe.
     fn watching(&self) -> Option<Watching> {
         None
@@ -128,6 +134,7 @@ pub struct BrokerOperations {
     pub(super) draining: Arc<AtomicBool>,
     pub(super) missing: Arc<AtomicBool>,
     pub(super) controls: Controls,
+    pub(super) deliveries: DeliveryDesk,
     pub(super) runtime: Handle,
 }
 
@@ -147,6 +154,7 @@ impl Operations for BrokerOperations {
         let mut degraded: Vec<String> = stale.iter().map(|mistake| format!("the files on disk are not active: {mistake}")).collect();
         degraded.extend(self.active.directory.load().degraded());
         degraded.extend(self.controls.folder_notes());
+        degraded.extend(self.deliveries.board().degraded(clock::now()));
         degraded.extend(self.active.failsafe.load().degraded(crate::failsafe::day::date_of(clock::now())));
         degraded
             .extend(clock::followed().map(|file| format!("the clock is a test clock: {}, which says {}", file.display(), clock::now())));
@@ -251,6 +259,10 @@ impl Operations for BrokerOperations {
 
     fn mappings_folder(&self) -> Option<String> {
         self.settings.mappings.dir.as_ref().map(|dir| dir.display().to_string())
+    }
+
+    fn deliveries(&self) -> Option<DeliveryDesk> {
+        Some(self.deliveries.clone())
     }
 
     fn watching(&self) -> Option<Watching> {

@@ -4,6 +4,7 @@
 //!
 //! - A lane is strictly first in, first out: a child's later debts wait for its earlier ones.
 //! - A failing lane backs off alone; a destination that is away is asked by one lane at a time.
+//! - In a window, and while a person has stopped it, nothing is sent to a receiver.
 //! - A debt is settled only after the receiver has it; a crash between the two pays again under the same key.
 
 use std::collections::{HashMap, HashSet};
@@ -18,10 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Present;
+use super::ahead::{Ahead, Owed};
+use super::receivers::Post;
 use crate::clock;
 use crate::destinations::{Payment, Receiver, parent_record_as_of};
-use crate::names::{DestinationName, HubName};
-use crate::outbox::{FiledEvent, Settlement, backoff};
+use crate::names::HubName;
+use crate::outbox::{Breaker, Circuit, FiledEvent, REST_MAX, Settled, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
 
 /// Debts paid to a store in one transaction.
@@ -30,35 +33,40 @@ const STORE_BATCH: usize = 256;
 const STORE_EVENTS_MAX: usize = 2_048;
 /// After a pause, so long is waited for company before a store is written.
 const LINGER: Duration = Duration::from_millis(25);
-/// Debts looked at in one go for a receiver that takes them one by one.
-const WINDOW: usize = 512;
-/// Pages of [`WINDOW`] looked through for lanes that may go.
-const PAGES_MAX: usize = 64;
-/// Failures in a row after which only one lane is tried at a time.
-const FAILURES_MAX: u32 = 5;
-/// Longest rest between attempts at a receiver that is away.
-const REST_MAX: Duration = Duration::from_secs(30);
+/// All debts are looked at again from the first one on, so often at least.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// Where nothing calls before, it is looked so often whether there is something to do.
+const POLL: Duration = Duration::from_secs(60);
+/// Whether a window has begun or ended is asked so often.
+const WINDOW_POLL: Duration = Duration::from_secs(1);
 
 /// Starts the thread that pays a hub's store.
 pub fn start_store(
-    (name, hub): (DestinationName, HubName),
+    (post, hub): (Arc<Post>, HubName),
     at: StoreAt,
     ledger: Ledger,
     drain: CancellationToken,
     runtime: Handle,
     present: Present,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let name = post.name.clone();
     std::thread::Builder::new().name(format!("pay-{name}")).spawn(move || {
         let _present = present;
+        let mut breaker = Breaker::default();
         let mut failures = 0;
         loop {
-            let payer = StorePayer { name: &name, hub: &hub, ledger: &ledger, drain: &drain, runtime: &runtime };
-            match payer.run(&at, &mut failures) {
+            let payer = StorePayer { post: &post, hub: &hub, ledger: &ledger, drain: &drain, runtime: &runtime };
+            match payer.run(&at, (&mut breaker, &mut failures)) {
                 Ok(()) => return,
                 Err(error) => {
                     failures += 1;
                     metrics::counter!("chis_delivery_attempts_total", "destination" => name.to_string(), "result" => "failed").increment(1);
-                    tracing::warn!(destination = %name, error = %error, failures, "delivery.failed: the hub store could not be written; it is tried again");
+                    if breaker.failed(clock::beat()) {
+                        post.circuit(Circuit::Open, clock::now());
+                        tracing::warn!(destination = %name, error = %error, "delivery.away: the hub store cannot be written; it is tried again until it can");
+                    } else if breaker.circuit(clock::beat()) == Circuit::Closed {
+                        tracing::warn!(destination = %name, error = %error, failures, "delivery.failed: the hub store could not be written; it is tried again");
+                    }
                     let rest = backoff(failures, 500).min(REST_MAX);
                     let ended = runtime.block_on(async {
                         tokio::select! { () = tokio::time::sleep(rest) => false, () = drain.cancelled() => true }
@@ -73,7 +81,7 @@ pub fn start_store(
 }
 
 struct StorePayer<'a> {
-    name: &'a DestinationName,
+    post: &'a Post,
     hub: &'a HubName,
     ledger: &'a Ledger,
     drain: &'a CancellationToken,
@@ -81,17 +89,19 @@ struct StorePayer<'a> {
 }
 
 impl StorePayer<'_> {
-    fn run(&self, at: &StoreAt, failures: &mut u32) -> Result<(), StoreError> {
+    fn run(&self, at: &StoreAt, (breaker, failures): (&mut Breaker, &mut u32)) -> Result<(), StoreError> {
         let mut store = HubStore::open(at)?;
         let debts = LedgerReader::open(self.ledger.data())?;
-        let mut made = self.ledger.debts(self.name);
-        let mut after = 0;
+        let name = self.post.name.as_str();
+        let mut made = self.ledger.debts(&self.post.name);
+        let (mut after, mut looked_all) = (0, clock::beat());
         let mut noting: Option<tokio::task::JoinHandle<bool>> = None;
         loop {
-            made.mark_unchanged();
-            let held: HashMap<i64, i64> = debts.held_lanes(self.name.as_str())?.into_iter().collect();
-            let owed = debts.owed(self.name.as_str(), after, STORE_BATCH)?;
+            let put_back = made.borrow_and_update().put_back;
+            let is_stopped = self.post.window(clock::now()).is_some() || debts.is_paused(name)?;
+            let owed = if is_stopped { Vec::new() } else { debts.owed(name, after, STORE_BATCH)? };
             let last = owed.last().map(|debt| debt.id);
+            let held: HashMap<i64, i64> = if owed.is_empty() { HashMap::new() } else { debts.held_lanes(name)?.into_iter().collect() };
             let settled = self.pay((&mut store, &debts), owed, &held)?;
             if let Some(noted) = noting.take() {
                 // What could not be noted is looked for again; the store knows the events and skips them.
@@ -99,20 +109,33 @@ impl StorePayer<'_> {
             }
             if !settled.is_empty() {
                 *failures = 0;
-                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => "delivered")
+                if let Some(outage) = breaker.succeeded(clock::beat()) {
+                    self.post.circuit(Circuit::Closed, clock::now());
+                    tracing::info!(destination = name, seconds = outage.lasted.as_secs(), "delivery.back: the hub store can be written again");
+                }
+                self.post.paid(settled.len() as u64);
+                metrics::counter!("chis_deliveries_total", "destination" => name.to_owned(), "outcome" => "delivered")
                     .increment(settled.len() as u64);
                 let ledger = self.ledger.clone();
                 noting = Some(self.runtime.spawn(async move { ledger.settle(settled).await }));
             }
             match last {
                 Some(last) => after = last,
-                None if after != 0 => after = 0,
+                // What was paid last is noted before anybody waits.
+                None if noting.is_some() => {}
                 None => {
+                    let wait = if is_stopped || !self.post.config().care.window.is_empty() { clock::poll(WINDOW_POLL) } else { POLL };
                     let ended = self.runtime.block_on(async {
-                        tokio::select! { _ = made.changed() => false, () = self.drain.cancelled() => true, () = self.ledger.stopped() => true }
+                        tokio::select! {
+                            _ = made.changed() => false, () = tokio::time::sleep(wait) => false,
+                            () = self.drain.cancelled() => true, () = self.ledger.stopped() => true,
+                        }
                     });
                     if ended {
                         return Ok(());
+                    }
+                    if made.borrow().put_back != put_back || LOOK_AGAIN <= clock::beat().duration_since(looked_all) {
+                        (after, looked_all) = (0, clock::beat());
                     }
                     // What comes within this moment goes into the same transaction.
                     self.runtime.block_on(async { tokio::time::sleep(LINGER).await });
@@ -171,8 +194,8 @@ impl StorePayer<'_> {
 
 /// A receiver that takes debts one by one, and how it is paid.
 pub struct Paid {
-    /// Its name.
-    pub name: DestinationName,
+    /// Its name, its settings, and where it is told how it stands.
+    pub post: Arc<Post>,
     /// Its address and certificates.
     pub receiver: Receiver,
     /// Who it is: decides what is asked again before each attempt.
@@ -183,27 +206,38 @@ pub struct Paid {
 
 /// Pays such a receiver until `drain` is cancelled; attempts under way are waited for.
 pub async fn pay_lanes(paid: Paid, ledger: Ledger, drain: CancellationToken) {
-    let Paid { name, receiver, recipient, concurrency } = paid;
+    let Paid { post, receiver, recipient, concurrency } = paid;
+    let rate = post.config().care.rate.map(|rate| Allowance { per_second: rate, thousandths: 0, counted: clock::beat() });
     let mut lanes = Lanes {
-        name,
+        post,
         receiver: Arc::new(receiver),
         recipient,
         concurrency,
         ledger,
-        blocked: HashMap::new(),
+        ahead: Ahead::default(),
+        looked_all: clock::beat(),
         flying: HashMap::new(),
         debts: None,
         flights: JoinSet::new(),
-        failures: 0,
-        rest_until: None,
+        breaker: Breaker::default(),
+        rate,
+        stop: Stop::No,
+        retry_reader: None,
+        said_trying: false,
     };
-    let mut made = lanes.ledger.debts(&lanes.name);
+    let mut made = lanes.ledger.debts(&lanes.post.name);
+    let mut put_back = made.borrow().put_back;
     while !drain.is_cancelled() && !lanes.ledger.is_broken() {
-        made.mark_unchanged();
-        if let Err(error) = lanes.start_flights().await {
-            tracing::warn!(destination = %lanes.name, error = %error, "delivery.reader: debts could not be read; it is tried again");
-            lanes.rest_until = Some(later(Duration::from_secs(1)));
+        let now = made.borrow_and_update().put_back;
+        if now != put_back || LOOK_AGAIN <= clock::beat().duration_since(lanes.looked_all) {
+            lanes.ahead.look_again();
+            (put_back, lanes.looked_all) = (now, clock::beat());
         }
+        if let Err(error) = lanes.start_flights().await {
+            tracing::warn!(destination = %lanes.post.name, error = %error, "delivery.reader: debts could not be read; it is tried again");
+            lanes.retry_reader = Some(later(Duration::from_secs(1)));
+        }
+        lanes.post.lanes(lanes.flying.len(), lanes.ahead.resting());
         let wake = lanes.next_wake();
         tokio::select! {
             Some(landed) = lanes.flights.join_next_with_id() => lanes.land_all(landed).await,
@@ -217,44 +251,126 @@ pub async fn pay_lanes(paid: Paid, ledger: Ledger, drain: CancellationToken) {
     }
 }
 
+/// Why nothing is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    Window,
+    Paused,
+}
+
+/// What may be sent by now of so many in a second.
+struct Allowance {
+    per_second: u32,
+    thousandths: u64,
+    counted: Instant,
+}
+
+impl Allowance {
+    fn whole(&mut self, now: Instant) -> usize {
+        let gained = u64::try_from(now.saturating_duration_since(self.counted).as_millis()).unwrap_or(u64::MAX).saturating_mul(self.per_second.into());
+        if 0 < gained {
+            self.counted = now;
+        }
+        // A quiet hour is not made up for afterwards.
+        self.thousandths = self.thousandths.saturating_add(gained).min(u64::from(self.per_second) * 1_000);
+        usize::try_from(self.thousandths / 1_000).unwrap_or(usize::MAX)
+    }
+
+    fn spend(&mut self, count: usize) {
+        self.thousandths = self.thousandths.saturating_sub(count as u64 * 1_000);
+    }
+
+    /// Until there is one more.
+    fn wait(&self) -> Duration {
+        let missing = 1_000_u64.saturating_sub(self.thousandths);
+        Duration::from_millis(missing / u64::from(self.per_second.max(1)) + 1)
+    }
+}
+
 struct Flight {
     debt: i64,
     child: i64,
     attempts: u32,
+    made_us: i64,
     settlement: Settlement,
+    /// Digest of what was sent, where it is not what stands with the debt.
+    sent: Option<[u8; 32]>,
 }
 
 type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
 
 struct Lanes {
-    name: DestinationName,
+    post: Arc<Post>,
     receiver: Arc<Receiver>,
     recipient: Recipient,
     concurrency: usize,
     ledger: Ledger,
-    /// Lanes that back off, by child.
-    blocked: HashMap<i64, Instant>,
+    ahead: Ahead,
+    /// When all debts were looked at from the first one on.
+    looked_all: Instant,
     /// Lanes with an attempt under way, by child.
     flying: HashMap<i64, tokio::task::Id>,
     debts: Option<LedgerReader>,
     flights: JoinSet<Flight>,
-    failures: u32,
-    rest_until: Option<Instant>,
+    breaker: Breaker,
+    rate: Option<Allowance>,
+    stop: Stop,
+    retry_reader: Option<Instant>,
+    /// Of this outage it was said that one lane is tried.
+    said_trying: bool,
+}
+
+/// A receiver's debts in the ledger.
+struct Book<'a>(&'a LedgerReader, &'a str);
+
+impl Owed for Book<'_> {
+    type Error = StoreError;
+
+    fn page(&self, after: i64, limit: usize) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.0.owed_lanes(self.1, after, limit)
+    }
+
+    fn head(&self, lane: i64) -> Result<Option<i64>, StoreError> {
+        self.0.lane_head(self.1, lane)
+    }
+
+    fn stands(&self, lane: i64, debt: i64) -> Result<bool, StoreError> {
+        self.0.lane_stands(self.1, lane, debt)
+    }
 }
 
 impl Lanes {
+    /// Lanes that may be begun now.
+    fn room(&mut self, now: Instant) -> usize {
+        let room = self.breaker.room(now, self.concurrency).saturating_sub(self.flying.len());
+        self.rate.as_mut().map_or(room, |rate| room.min(rate.whole(now)))
+    }
+
     /// Starts attempts for lanes that may go, oldest debt first.
     async fn start_flights(&mut self) -> Result<(), StoreError> {
         let now = clock::beat();
-        self.blocked.retain(|_, until| now < *until);
-        if self.rest_until.is_some_and(|until| now < until) {
+        if self.retry_reader.is_some_and(|until| now < until) {
             return Ok(());
         }
-        let room = if self.failures < FAILURES_MAX { self.concurrency } else { 1 };
-        if room <= self.flying.len() {
+        self.retry_reader = None;
+        self.stop = if self.post.window(clock::now()).is_some() { Stop::Window } else { Stop::No };
+        let room = self.room(now);
+        if room == 0 || self.stop == Stop::Window {
             return Ok(());
         }
-        for debt in self.eligible(room - self.flying.len()).await? {
+        let debts = self.eligible(room, now).await?;
+        if let Some(rate) = &mut self.rate {
+            rate.spend(debts.len());
+        }
+        if !debts.is_empty() && self.breaker.circuit(now) == Circuit::HalfOpen {
+            self.post.circuit(Circuit::HalfOpen, clock::now());
+            if !self.said_trying {
+                self.said_trying = true;
+                tracing::info!(destination = %self.post.name, "delivery.trying: one lane is tried, again and again until the receiver takes it");
+            }
+        }
+        for debt in debts {
             let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
             let data = (self.recipient == Recipient::ParentRecord).then(|| self.ledger.data().to_path_buf());
@@ -265,21 +381,41 @@ impl Lanes {
     }
 
     /// The oldest debts of lanes that may go. Looks at debts and lanes first and reads what is to be sent only for the chosen.
-    async fn eligible(&mut self, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
+    async fn eligible(&mut self, room: usize, now: Instant) -> Result<Vec<OwedDebt>, StoreError> {
         let debts = match self.debts.take() {
             Some(debts) => debts,
             None => LedgerReader::open(self.ledger.data())?,
         };
-        let name = self.name.clone();
-        let mut seen: HashSet<i64> = self.flying.keys().chain(self.blocked.keys()).copied().collect();
+        let name = self.post.name.clone();
+        let mut ahead = std::mem::take(&mut self.ahead);
         let looked = tokio::task::spawn_blocking(move || {
-            let chosen = choose(&debts, &name, &mut seen, room);
-            (debts, chosen)
+            let chosen = choose(&debts, name.as_str(), &mut ahead, room, now);
+            (debts, ahead, chosen)
         });
-        // Without an answer (the look panicked) a new reader is opened the next time.
-        let Ok((debts, chosen)) = looked.await else { return Ok(Vec::new()) };
-        self.debts = Some(debts);
-        chosen
+        // Without an answer (the look panicked) it is begun anew the next time.
+        let Ok((debts, ahead, chosen)) = looked.await else {
+            self.begin_anew();
+            return Ok(Vec::new());
+        };
+        match chosen {
+            Ok(Some(chosen)) => {
+                (self.debts, self.ahead) = (Some(debts), ahead);
+                Ok(chosen)
+            }
+            Ok(None) => {
+                (self.debts, self.ahead, self.stop) = (Some(debts), ahead, Stop::Paused);
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                self.begin_anew();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        self.ahead = Ahead::default();
+        self.flying.keys().for_each(|lane| self.ahead.keep_busy(*lane));
     }
 
     /// Takes what has landed, notes all of it in one turn of the ledger, and frees the lanes.
@@ -289,25 +425,50 @@ impl Lanes {
             landed.push(next);
         }
         let flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
-        let children: Vec<i64> = flights.iter().map(|flight| flight.child).collect();
+        let lanes: Vec<(i64, Option<Duration>)> = flights.iter().map(|flight| (flight.child, rest_of(&flight.settlement))).collect();
+        let settled = flights.into_iter().map(|flight| Settled {
+            debt: flight.debt,
+            attempts: flight.attempts,
+            settlement: flight.settlement,
+            sent: flight.sent,
+        });
         // Only a noted outcome settles a debt; otherwise it is found again and paid under the same key.
-        let _noted =
-            self.ledger.settle(flights.into_iter().map(|flight| (flight.debt, flight.attempts, flight.settlement)).collect()).await;
-        for child in children {
-            self.flying.remove(&child);
+        let _noted = self.ledger.settle(settled.collect::<Vec<_>>()).await;
+        for (lane, rest) in lanes {
+            self.flying.remove(&lane);
+            match rest {
+                Some(rest) => self.ahead.rest(lane, later(rest)),
+                None => self.ahead.free(lane),
+            }
         }
     }
 
     /// Draws the conclusions of one attempt. None for one that panicked: its lane may be tried again at once.
     fn land(&mut self, landed: Landed) -> Option<Flight> {
-        let flight = match landed {
+        let mut flight = match landed {
             Ok((_, flight)) => flight,
             Err(panicked) => {
                 metrics::counter!("chis_panics_total").increment(1);
-                self.flying.retain(|_, id| *id != panicked.id());
+                let lanes: Vec<i64> = self.flying.iter().filter(|(_, id)| **id == panicked.id()).map(|(lane, _)| *lane).collect();
+                for lane in lanes {
+                    self.flying.remove(&lane);
+                    self.ahead.free(lane);
+                }
                 return None;
             }
         };
+        if let Settlement::Retry { why, .. } = &flight.settlement {
+            if self.breaker.failed(clock::beat()) {
+                self.said_trying = false;
+                tracing::warn!(destination = %self.post.name, why, "delivery.away: the receiver does not take deliveries; one lane at a time is tried");
+            }
+            if self.breaker.circuit(clock::beat()) != Circuit::Closed {
+                self.post.circuit(Circuit::Open, clock::now());
+            }
+            if let Some(limit) = self.post.config().max_age().filter(|limit| is_older(flight.made_us, *limit)) {
+                flight.settlement = Settlement::Held { why: format!("{why}, tried for more than {} s", limit.as_secs()) };
+            }
+        }
         let outcome = match &flight.settlement {
             Settlement::Delivered => "delivered",
             Settlement::Superseded => "superseded",
@@ -315,81 +476,117 @@ impl Lanes {
             Settlement::Retry { .. } => "retry",
             Settlement::Held { .. } => "held",
         };
-        metrics::counter!("chis_delivery_attempts_total", "destination" => self.name.to_string(), "result" => outcome).increment(1);
+        let name = || self.post.name.to_string();
+        metrics::counter!("chis_delivery_attempts_total", "destination" => name(), "result" => outcome).increment(1);
         match &flight.settlement {
-            Settlement::Retry { after_ms, why } => {
-                self.failures += 1;
-                let wait = Duration::from_millis(*after_ms);
-                self.blocked.insert(flight.child, later(wait));
-                if FAILURES_MAX <= self.failures {
-                    self.rest_until = Some(later(backoff(self.failures - FAILURES_MAX, 500).min(REST_MAX)));
-                }
-                if self.failures == FAILURES_MAX {
-                    tracing::warn!(destination = %self.name, why, "delivery.away: the receiver does not take deliveries; one lane at a time is tried");
-                }
-            }
+            Settlement::Retry { .. } => {}
             Settlement::Held { why } => {
-                tracing::warn!(destination = %self.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits")
+                tracing::warn!(destination = %self.post.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits")
             }
             Settlement::Withdrawn { rule } => metrics::counter!("chis_messages_withheld_total", "rule" => *rule).increment(1),
             Settlement::Delivered | Settlement::Superseded => {
-                if FAILURES_MAX <= self.failures {
-                    tracing::info!(destination = %self.name, "delivery.back: the receiver takes deliveries again");
+                if let Some(outage) = self.breaker.succeeded(clock::beat()) {
+                    self.post.circuit(Circuit::Closed, clock::now());
+                    let (seconds, attempts) = (outage.lasted.as_secs(), outage.attempts);
+                    tracing::info!(destination = %self.post.name, seconds, attempts, "delivery.back: the receiver takes deliveries again");
                 }
-                (self.failures, self.rest_until) = (0, None);
-                metrics::counter!("chis_deliveries_total", "destination" => self.name.to_string(), "outcome" => outcome).increment(1);
+                self.post.paid(1);
+                metrics::counter!("chis_deliveries_total", "destination" => name(), "outcome" => outcome).increment(1);
             }
         }
         Some(flight)
     }
 
-    fn next_wake(&self) -> Instant {
-        let soonest = self.blocked.values().copied().chain(self.rest_until).min();
-        soonest.unwrap_or_else(|| later(Duration::from_secs(60)))
+    fn next_wake(&mut self) -> Instant {
+        let now = clock::beat();
+        let mut wake = later(POLL);
+        if let Some(until) = self.retry_reader {
+            return wake.min(until);
+        }
+        if !self.post.config().care.window.is_empty() {
+            wake = wake.min(later(clock::poll(WINDOW_POLL)));
+        }
+        if self.stop != Stop::No {
+            return wake;
+        }
+        if self.breaker.circuit(now) == Circuit::Open {
+            return self.breaker.rests_until().map_or(wake, |until| wake.min(until));
+        }
+        if self.breaker.room(now, self.concurrency) <= self.flying.len() {
+            return wake;
+        }
+        // Looking can go on at once, unless it is the rate that bounds.
+        if let Some(rate) = self.rate.as_mut()
+            && rate.whole(now) == 0
+        {
+            return wake.min(later(rate.wait()));
+        }
+        if self.ahead.goes_on() {
+            return now;
+        }
+        self.ahead.wakes().map_or(wake, |until| wake.min(until))
     }
 }
 
-fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>, room: usize) -> Result<Vec<OwedDebt>, StoreError> {
-    seen.extend(debts.held_lanes(name.as_str())?.into_iter().map(|(child, _)| child));
-    let (mut chosen, mut after) = (Vec::new(), 0);
-    for _ in 0..PAGES_MAX {
-        let page = debts.owed_lanes(name.as_str(), after, WINDOW)?;
-        let Some((last, _)) = page.last() else { break };
-        after = *last;
-        // The first debt of a lane that was met decides for the whole lane.
-        for (debt, child) in page {
-            if seen.insert(child) && chosen.len() < room {
-                chosen.extend(debts.owed_debt(debt)?);
-            }
-        }
-        if room <= chosen.len() {
-            break;
+/// How long a lane rests after an attempt.
+fn rest_of(settlement: &Settlement) -> Option<Duration> {
+    match settlement {
+        Settlement::Retry { after_ms, .. } => Some(Duration::from_millis(*after_ms)),
+        _ => None,
+    }
+}
+
+fn is_older(made_us: i64, limit: Duration) -> bool {
+    let age = clock::now().as_microsecond().saturating_sub(made_us);
+    u128::try_from(age).is_ok_and(|age| limit.as_micros() < age)
+}
+
+/// What goes next; none where a person has stopped this receiver.
+fn choose(debts: &LedgerReader, name: &str, ahead: &mut Ahead, room: usize, now: Instant) -> Result<Option<Vec<OwedDebt>>, StoreError> {
+    if debts.is_paused(name)? {
+        return Ok(None);
+    }
+    let mut chosen = Vec::new();
+    for (debt, lane) in ahead.choose(&Book(debts, name), room, now)? {
+        match debts.owed_debt(debt)?.filter(|found| found.child == lane) {
+            Some(debt) => chosen.push(debt),
+            // It was withdrawn, or went to another lane, since it was looked at.
+            None => ahead.free(lane),
         }
     }
-    Ok(chosen)
+    Ok(Some(chosen))
 }
 
 /// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
 async fn fly(receiver: &Receiver, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
     let attempts = debt.attempts + 1;
+    let mut sent = None;
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
         (Ok(event), Some(body)) => {
-            let key = format!("{}/{}", event.event, event.version);
+            let mut key = format!("{}/{}", event.event, event.version);
             let control_id = event.control_id.clone();
             let ready = match data.map(|data| as_of_now(&data, debt.child, event)) {
                 Some(Err(settlement)) => Err(settlement),
-                // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                Some(Ok(fresh)) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
-                Some(Ok(_)) | None => Ok((key, body)),
+                Some(Ok(fresh)) if fresh != body => {
+                    // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
+                    let digest = digest(&fresh);
+                    sent = Some(digest);
+                    key = format!("{key}/{}", hex(&digest));
+                    Ok(fresh)
+                }
+                Some(Ok(_)) | None => Ok(body),
             };
+            if let Some(job) = debt.forced_by {
+                key = format!("{key}/again-{job}");
+            }
             match ready {
-                Ok((key, body)) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,
+                Ok(body) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,
                 Err(settlement) => settlement,
             }
         }
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
     };
-    Flight { debt: debt.id, child: debt.child, attempts, settlement }
+    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, sent }
 }
 
 /// What parents may be told of this event as the child and the consents are now.
@@ -406,8 +603,11 @@ fn as_of_now(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<Ve
 }
 
 /// Tells bodies apart; no secret.
-fn digest(body: &[u8]) -> String {
-    let digest: [u8; 32] = Sha256::digest(body).into();
+fn digest(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
+
+fn hex(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -178,7 +178,7 @@ impl Stage {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut settings = Settings::embedded(folder, Some(any), Some(any), Some(any))
             .map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
-        settings.destinations.push(DestinationConfig { name: "e-redbook".into(), kind: parents_record(parents) });
+        settings.destinations.push(DestinationConfig::new("e-redbook", parents_record(parents)));
         // The children of the samples were born on fixed days: by now nearly everything about them would be late.
         settings.failsafe.watch = false;
         let started = broker::Running::start(settings, Vec::new()).await;

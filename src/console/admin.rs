@@ -59,6 +59,7 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
         .route("/api/v1/reload", post(reload))
         .merge(super::hubs::routes())
         .merge(super::identity::routes())
+        .merge(super::receivers::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "no such page on the admin door", 66))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(only_this_machine))

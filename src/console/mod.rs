@@ -11,13 +11,14 @@
 //!
 //! # Not here
 //!
-//! Pages for people. The JSON is that of the commands with `--json`, made by the same functions ([`views`]).
+//! Pages for people, but for that of receivers. The JSON is that of the commands with `--json`, made by the same functions ([`views`]).
 
 mod admin;
 pub mod hubs;
 pub mod identity;
 pub mod mask;
 mod reading;
+mod receivers;
 pub mod sight;
 pub mod views;
 pub mod due;

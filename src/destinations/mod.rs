@@ -16,6 +16,7 @@
 //! The built-in child health store, which shares a database with nobody and is written by `store`.
 
 mod bulk;
+mod care;
 pub mod fake;
 mod parent;
 mod record;
@@ -28,6 +29,7 @@ mod fixture;
 mod leaks;
 
 pub use bulk::standing_resources;
+pub use care::{ALARM_AFTER, Care, PARENTS_MAX_AGE, Window, read_length};
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
 pub use wire::FhirDestination;
@@ -48,11 +50,15 @@ pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
 
 /// `[[destination]]` in `chis-broker.toml`.
 ///
-/// Unknown keys are refused by [`Kind`], which is given all keys but the name: serde cannot refuse them here beside `flatten`.
+/// Unknown keys are refused by [`Kind`], which is given all keys but the name and those of [`Care`]: serde cannot refuse them here
+/// beside `flatten`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
     /// Name in listings and metrics, lower-case kebab.
     pub name: String,
+    /// How patient the broker is with it.
+    #[serde(flatten)]
+    pub care: Care,
     /// What it is.
     #[serde(flatten)]
     pub kind: Kind,
@@ -105,6 +111,22 @@ pub enum Profile {
 }
 
 impl Config {
+    /// A destination with the patience of the defaults.
+    pub fn new(name: impl Into<String>, kind: Kind) -> Self {
+        Self { name: name.into(), care: Care::default(), kind }
+    }
+
+    /// Age of the oldest debt at which somebody is told.
+    pub fn alarm_after(&self) -> std::time::Duration {
+        self.care.alarm_after.unwrap_or(ALARM_AFTER)
+    }
+
+    /// Age at which a debt whose attempt fails is held.
+    pub fn max_age(&self) -> Option<std::time::Duration> {
+        let of_kind = matches!(self.kind, Kind::Fhir { profile: Profile::ParentRecord, .. }).then_some(PARENTS_MAX_AGE);
+        self.care.max_age.or(of_kind)
+    }
+
     /// What is wrong with it, each with what would help. Reads no file: [`FhirDestination::new`] does.
     pub fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -112,8 +134,12 @@ impl Config {
         if self.name.is_empty() || !self.name.chars().all(word) || self.name.starts_with('-') || self.name.ends_with('-') {
             problems.push(format!("`name = \"{}\"` must be lower-case letters, digits and hyphens, like `hub-ne`", self.name));
         }
+        problems.extend(self.care.check());
         match &self.kind {
             Kind::Store { hub, path, postgres, password_file, ca_file } => {
+                if self.care.rate.is_some() || self.care.max_age.is_some() {
+                    problems.push("`rate` and `max_age` are for receivers that are paid one by one; leave them out".to_owned());
+                }
                 if matches!(hub.as_str(), "" | HubName::OUT | HubName::UNKNOWN) {
                     problems.push(format!("`hub = \"{hub}\"` is not a hub; name one of hubs.toml"));
                 }
@@ -188,6 +214,25 @@ impl Receiver {
             Self::Fhir(receiver) => receiver.pay(payment).await,
         }
     }
+
+    /// Opens a connection as [`Receiver::pay`] does and sends nothing of a child.
+    /// `tick` reads the monotonic clock, for how long each step took.
+    pub async fn probe(&self, tick: fn() -> std::time::Instant) -> Vec<ProbeStep> {
+        match self {
+            Self::Fhir(receiver) => receiver.probe(tick).await,
+        }
+    }
+}
+
+/// One step of opening a connection.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ProbeStep {
+    /// What was done.
+    pub step: &'static str,
+    /// How long it took.
+    pub milliseconds: u128,
+    /// What came of it, or how it failed: statuses and kinds of failure, no word of the receiver.
+    pub outcome: Result<String, String>,
 }
 
 /// Why nothing is owed: the rule, for the trace and the metric `messages_withheld_total{rule}`.
@@ -216,6 +261,11 @@ mod tests {
         let store = config("name = 'hub-ne'\nkind = 'store'\nhub = 'NE'").unwrap();
         assert_eq!(store.check(), Vec::<String>::new());
         assert!(config("name = 'hub-ne'\nkind = 'store'\nhub = 'NE'\nbase = 'x'").is_err());
+        assert_eq!((read.alarm_after(), read.max_age()), (ALARM_AFTER, Some(PARENTS_MAX_AGE)));
+        assert_eq!(store.max_age(), None);
+        let patient = config(&format!("{fhir}\nmax_age = '2 d'\nwindow = [{{ days = 'sat', from = '22:00', to = '02:00' }}]")).unwrap();
+        assert_eq!((patient.care.window.len(), patient.max_age()), (1, Some(std::time::Duration::from_secs(2 * 86_400))));
+        assert!(config(&format!("{fhir}\nwindow = [{{ days = 'sat', from = '22:00' }}]")).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, StatusCode, Url};
 
 use super::record::percent;
-use super::{Kind, Payment};
+use super::{Kind, Payment, ProbeStep};
 use crate::outbox::{Settlement, backoff};
 
 const FHIR_JSON: &str = "application/fhir+json";
@@ -99,6 +99,41 @@ impl FhirDestination {
             Ok(answer) => settle(answer.status(), answer.headers(), wait),
             Err(error) => retry(wait, failure(&error)),
         }
+    }
+}
+
+impl FhirDestination {
+    /// Connects, and asks for the receiver's capability statement with the certificates of a payment. Nothing of a child is sent.
+    pub async fn probe(&self, tick: fn() -> std::time::Instant) -> Vec<ProbeStep> {
+        let (host, port) = (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or(443));
+        let begun = tick();
+        let bare = host.trim_matches(['[', ']']);
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect((bare, port))).await;
+        let outcome = match connected {
+            Ok(Ok(_)) => Ok(format!("port {port} takes connections")),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err("connection refused".to_owned()),
+            Ok(Err(error)) => Err(format!("no connection: {}", error.kind())),
+            Err(_) => Err("time-out".to_owned()),
+        };
+        let is_there = outcome.is_ok();
+        let mut steps = vec![ProbeStep { step: "name and connection", milliseconds: tick().duration_since(begun).as_millis(), outcome }];
+        if !is_there {
+            return steps;
+        }
+        let begun = tick();
+        let url = format!("{}/metadata", self.url);
+        let outcome = match self.client.get(url).header(reqwest::header::ACCEPT, FHIR_JSON).send().await {
+            Ok(answer) => match answer.status().as_u16() {
+                200..=299 if is_web_page(answer.headers()) => Err("a web page and not a FHIR answer".to_owned()),
+                code @ 200..=299 => Ok(format!("HTTP {code}")),
+                code @ (401 | 403) => Err(format!("HTTP {code}, not authorised")),
+                code => Err(format!("HTTP {code}; it answers, and has no capability statement there")),
+            },
+            Err(error) => Err(failure(&error)),
+        };
+        let step = if self.url.scheme() == "https" { "TLS, certificates, metadata" } else { "metadata" };
+        steps.push(ProbeStep { step, milliseconds: tick().duration_since(begun).as_millis(), outcome });
+        steps
     }
 }
 

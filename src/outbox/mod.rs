@@ -11,8 +11,11 @@
 //!
 //! No SQL, no sockets, no clock: debts are kept by `store` and paid by `destinations`.
 
+mod breaker;
+
 use std::time::Duration;
 
+pub use breaker::{Breaker, Circuit, FAILURES_MAX, Outage, REST_MAX};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +89,25 @@ pub enum Settlement {
         /// `HTTP 422`.
         why: String,
     },
+}
+
+/// How an attempt at a debt ended, for the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The debt.
+    pub debt: i64,
+    /// Attempts so far, this one included.
+    pub attempts: u32,
+    /// The end.
+    pub settlement: Settlement,
+    /// Digest of what was sent, where it is not what was rendered when the debt was made.
+    pub sent: Option<[u8; 32]>,
+}
+
+impl From<(i64, u32, Settlement)> for Settled {
+    fn from((debt, attempts, settlement): (i64, u32, Settlement)) -> Self {
+        Self { debt, attempts, settlement, sent: None }
+    }
 }
 
 /// Wait after an attempt that failed; `attempts` is how many there were before it. 1 s doubling to 10 min, of which half

@@ -32,7 +32,8 @@ impl Ledger {
             })
             .await??;
         if effect.done {
-            self.debts_were_made();
+            // An un-merge moves debts between lanes.
+            self.debts_were_put_back();
         }
         Ok(effect)
     }

@@ -46,7 +46,7 @@ pub const JOB_BATCH: usize = 100;
 pub struct JobRow {
     /// Its number.
     pub job: i64,
-    /// `reassign`.
+    /// `reassign`, `replay`.
     pub kind: String,
     /// `running`, `paused`, `cancelled`, `done`.
     pub state: String,
@@ -64,6 +64,8 @@ pub struct JobRow {
     pub total: i64,
     /// Our ids of those whose record cannot be read: they were left out.
     pub unread: Vec<String>,
+    /// For a job that sends again: what, and how far it is.
+    pub replay: Option<super::replays::ReplayRow>,
 }
 
 /// What came of decisions whose day has come.
@@ -242,6 +244,9 @@ impl Ledger {
             let sql = "UPDATE job SET state = ?2, ended_us = ?3 WHERE id = ?1 AND state IN ('running', 'paused')";
             let done = connection.execute(sql, params![job, state, ended])? == 1;
             if done {
+                if state == "cancelled" {
+                    super::replays::withdraw(connection, job, now)?;
+                }
                 audit(connection, now, "job", &format!("{job} {state}"), &reason)?;
             }
             Ok(done)
@@ -385,8 +390,12 @@ impl LedgerReader {
                 changed: row.get(7)?,
                 total: row.get(8)?,
                 unread: Vec::new(),
+                replay: None,
             })
         })?;
+        for job in jobs.iter_mut().filter(|job| job.kind == "replay") {
+            job.replay = self.replay_row(job.job)?;
+        }
         // A ledger that no newer program has written to has none.
         if self.has_table("job_unread")? {
             for job in &mut jobs {
@@ -396,9 +405,9 @@ impl LedgerReader {
         Ok(jobs)
     }
 
-    /// True where a job is running.
+    /// True where a job that looks at everybody again is running.
     pub fn is_job_running(&self) -> Result<bool, StoreError> {
-        self.read(|c| c.query_row("SELECT EXISTS(SELECT 1 FROM job WHERE state = 'running')", [], |row| row.get(0)))
+        self.read(|c| c.query_row("SELECT EXISTS(SELECT 1 FROM job WHERE kind = 'reassign' AND state = 'running')", [], |row| row.get(0)))
     }
 
     /// True where what people decided waits for a day that has come.

@@ -31,7 +31,8 @@
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
-//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. `debts`: how a debt is made.
+//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. 
+//! - `debts`: how a debt is made, which is next, how attempts end. `receivers`: how receivers stand. `replays`: what is sent again.
 //! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 
 mod aggregates;
@@ -62,6 +63,8 @@ mod own;
 mod newborns;
 mod parents;
 mod reader;
+mod receivers;
+mod replays;
 mod retry;
 mod reviews;
 mod rows;
@@ -75,6 +78,7 @@ mod writer;
 pub use asked::Candidate;
 pub use assign::{Applied, AssignAct, AssignEffect, JOB_BATCH, JobRow, ReassignLine, ReassignPlan};
 pub use births::{BIRTHS_JOB, BirthRow, BirthsList, Listed, UnknownRow};
+pub use debts::{AttemptRow, HeldAct, HeldDebts, HeldEffect, HeldGroup};
 pub use desk::{ChildEffect, DESK, DeskAct, Effect, IdentityItem, SEALED_ROLE};
 pub use documents::KeptDocument;
 pub use due::{ClockStep, DueRow, HeldCount, MoveRow};
@@ -84,13 +88,15 @@ pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipi
 pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, Read, StoreAt, UptakeLine, hub_births, hub_export};
 pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
+pub use receivers::{PauseEffect, ReceiverRow, WaitingDebt};
+pub use replays::{ReplayBatch, ReplayLine, ReplayOrder, ReplayPlan, ReplayQuery, ReplayRow, RunningReplay};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;
 pub use survey::{
     BreachSurvey, EntrySurvey, EventSurvey, StoredBirth, StoredEvent, survey_store_births, survey_store_children, survey_store_events,
 };
 pub use transfers::{Moved, Role, StoreDelivery, Transfer, Way};
-pub use writer::{Ledger, LedgerConfig};
+pub use writer::{Ledger, LedgerConfig, Made};
 
 /// Names under which the broker writes entries of its own; no sender may have one of them.
 pub const OWN_SOURCES: [&str; 3] = [own::SOURCE, DESK, TASK_SOURCE];

@@ -53,6 +53,10 @@ pub struct OwedDebt {
     pub event: Vec<u8>,
     /// What is to be sent, where it was rendered when the debt was made.
     pub body: Option<Vec<u8>>,
+    /// When it was made, microseconds since 1970.
+    pub made_us: i64,
+    /// The job that sends it again though the receiver may have it: it goes under a key of its own.
+    pub forced_by: Option<i64>,
 }
 
 const ENTRY_COLUMNS: &str =
@@ -112,7 +116,10 @@ impl LedgerReader {
         let mut debts = Vec::new();
         let mut withheld = Vec::new();
         for (id, event, without) in &events {
-            debts.extend(self.debts("d.event = ?1", *id)?.into_iter().map(|debt| DebtRow { event: event.event.clone(), ..debt }));
+            for debt in self.debts("d.event = ?1", *id)? {
+                let (tried, again) = (self.attempts(debt.debt)?, self.sent_again(debt.debt)?);
+                debts.push(DebtRow { event: event.event.clone(), tried, again, ..debt });
+            }
             let without: std::collections::BTreeMap<String, String> = parse(without.as_deref());
             withheld.extend(without);
         }
@@ -301,7 +308,7 @@ impl LedgerReader {
 
     /// Debts of a destination that wait after `after`, oldest first, at most `limit`.
     pub fn owed(&self, destination: &str, after: i64, limit: usize) -> Result<Vec<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, NULL FROM debt d JOIN event v ON v.id = d.event
             WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'pending' AND d.id > ?2
             ORDER BY d.id LIMIT ?3";
         self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], owed_debt)
@@ -317,7 +324,8 @@ impl LedgerReader {
 
     /// One debt that waits, with what is to be sent.
     pub fn owed_debt(&self, debt: i64) -> Result<Option<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event WHERE d.id = ?1 AND d.state = 'pending'";
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, r.job FROM debt d JOIN event v ON v.id = d.event
+            LEFT JOIN replayed r ON r.debt = d.id AND r.forced = 1 WHERE d.id = ?1 AND d.state = 'pending'";
         Ok(self.list(sql, [debt], owed_debt)?.pop())
     }
 
@@ -366,6 +374,8 @@ impl LedgerReader {
                 attempts: row.get(4)?,
                 why: row.get(5)?,
                 settled: settled.map(moment),
+                tried: Vec::new(),
+                again: None,
             })
         })
     }
@@ -401,7 +411,7 @@ impl LedgerReader {
 }
 
 fn owed_debt(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwedDebt> {
-    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
+    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)?, made_us: row.get(5)?, forced_by: row.get(6)? })
 }
 
 fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {

@@ -88,6 +88,21 @@ pub struct DebtRow {
     pub why: String,
     /// When it was settled.
     pub settled: Option<String>,
+    /// Attempts as far as they are kept; in a trace only.
+    pub tried: Vec<super::AttemptRow>,
+    /// Where a job sends again what was owed before; in a trace only.
+    pub again: Option<SentAgain>,
+}
+
+/// Why something is owed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SentAgain {
+    /// The job.
+    pub job: i64,
+    /// The debt that was sent before; none where this destination was never owed it.
+    pub of_debt: Option<i64>,
+    /// Sent though the receiver has it.
+    pub forced: bool,
 }
 
 /// What became of one entry.

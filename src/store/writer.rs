@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::controls::Controls;
+use super::debts;
 use super::files::FileIds;
 use super::filing::{FilingRules, Prepared, file_one};
 use super::folder;
@@ -35,7 +36,7 @@ use super::schema::{broken, checkpoint, ledger_file, open_for_writing};
 use crate::clock;
 use crate::journal::{Admission, Entry, Journal, JournalError, Place, Receipt, Standing};
 use crate::names::{BundleHash, DestinationName, HubName, Seq};
-use crate::outbox::Settlement;
+use crate::outbox::Settled;
 
 /// Appends that may wait before the writer; one more waits in its sender's connection.
 const QUEUE_MAX: usize = 8_192;
@@ -66,6 +67,15 @@ pub struct LedgerConfig {
     pub pages_max: Option<u32>,
 }
 
+/// What whoever pays waits for: each number counts up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Debts may have been made.
+    pub new: u64,
+    /// Debts may have been put back, or something else about them was decided: older ones too may go now.
+    pub put_back: u64,
+}
+
 struct Append {
     entry: Entry,
     place: Option<Place>,
@@ -76,15 +86,12 @@ struct Append {
     done: oneshot::Sender<Result<Receipt, JournalError>>,
 }
 
-/// Debt, attempts so far, outcome.
-type Settled = Vec<(i64, u32, Settlement)>;
-
 pub(super) type Act = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Command {
     Append(Box<Append>),
     File(Vec<Prepared>, oneshot::Sender<()>),
-    Settle(Settled, oneshot::Sender<bool>),
+    Settle(Vec<Settled>, oneshot::Sender<bool>),
     Act(Act, oneshot::Sender<Result<(), StoreError>>),
     Close,
 }
@@ -114,7 +121,7 @@ pub(super) struct Shared {
     pub(super) wal_frames: AtomicI64,
     new_entries: tokio::sync::Notify,
     /// For each destination, counts up when debts were made or put back.
-    debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<u64>>,
+    debts_made: HashMap<DestinationName, tokio::sync::watch::Sender<Made>>,
     outcomes: Mutex<HashMap<i64, Vec<oneshot::Sender<Standing>>>>,
     /// How an entry that waited for its child is read again.
     read_again: std::sync::OnceLock<ReadAgain>,
@@ -152,7 +159,7 @@ impl Ledger {
             turns: AtomicU64::new(0),
             wal_frames: AtomicI64::new(0),
             new_entries: tokio::sync::Notify::new(),
-            debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(0))).collect(),
+            debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(Made::default()))).collect(),
             outcomes: Mutex::default(),
             read_again: std::sync::OnceLock::new(),
             stopped: tokio_util::sync::CancellationToken::new(),
@@ -268,9 +275,9 @@ impl Ledger {
 
     /// Counts up whenever debts to `destination` were made or put back: what its paying thread waits for.
     /// A destination that is not in the rules is never owed anything.
-    pub fn debts(&self, destination: &DestinationName) -> tokio::sync::watch::Receiver<u64> {
+    pub fn debts(&self, destination: &DestinationName) -> tokio::sync::watch::Receiver<Made> {
         let known = self.shared.debts_made.get(destination);
-        known.map_or_else(|| tokio::sync::watch::Sender::new(0).subscribe(), tokio::sync::watch::Sender::subscribe)
+        known.map_or_else(|| tokio::sync::watch::Sender::new(Made::default()).subscribe(), tokio::sync::watch::Sender::subscribe)
     }
 
     /// Hands read messages to the writer in their order; each is filed in the transaction that also makes its debts. What is
@@ -294,8 +301,7 @@ impl Ledger {
         self.act(Box::new(move |connection| retry::adopt(connection, &read))).await
     }
 
-    /// Notes how attempts ended: debt, attempts so far, outcome. Resolves after the commit; false when it could not be noted.
-    pub async fn settle(&self, settled: Vec<(i64, u32, Settlement)>) -> bool {
+    pub(super) async fn settle_noted(&self, settled: Vec<Settled>) -> bool {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Settle(settled, done)).await.is_ok() && wait.await == Ok(true)
     }
@@ -317,22 +323,17 @@ impl Ledger {
         .await
     }
 
-    /// Puts a held debt back into its lane. `reason` is a person's, for the audit.
-    pub async fn release_debt(&self, debt: i64, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        let reason = reason.to_owned();
-        self.act(Box::new(move |connection| {
-            connection.execute("UPDATE debt SET state = 'pending', attempts = 0 WHERE id = ?1 AND state = 'held'", [debt])?;
-            audit(connection, now, "release-debt", &debt.to_string(), &reason)
-        }))
-        .await?;
-        self.debts_were_made();
-        Ok(())
-    }
-
-    /// Everybody who pays looks again.
+    /// Everybody who pays looks whether there is something new.
     pub(super) fn debts_were_made(&self) {
         for made in self.shared.debts_made.values() {
-            made.send_modify(|count| *count += 1);
+            made.send_modify(|made| made.new += 1);
+        }
+    }
+
+    /// Everybody who pays looks at all debts again: something was decided about older ones.
+    pub(super) fn debts_were_put_back(&self) {
+        for made in self.shared.debts_made.values() {
+            made.send_modify(|made| made.put_back += 1);
         }
     }
 
@@ -390,7 +391,7 @@ impl Ledger {
     /// Tells whoever pays these destinations that there may be something to pay.
     pub(super) fn debts_were_made_to<'d>(&self, destinations: impl Iterator<Item = &'d DestinationName>) {
         for made in destinations.filter_map(|destination| self.shared.debts_made.get(destination)) {
-            made.send_modify(|count| *count += 1);
+            made.send_modify(|made| made.new += 1);
         }
     }
 
@@ -463,7 +464,7 @@ struct Writer {
 #[derive(Default)]
 struct Turn {
     appends: Vec<Append>,
-    settles: Vec<(Settled, oneshot::Sender<bool>)>,
+    settles: Vec<(Vec<Settled>, oneshot::Sender<bool>)>,
     acts: Vec<(Act, oneshot::Sender<Result<(), StoreError>>)>,
 }
 
@@ -583,9 +584,7 @@ impl Writer {
             done.receipts.push(receipt);
         }
         for (settled, _) in &turn.settles {
-            for (debt, attempts, settlement) in settled {
-                settle(&self.connection, *debt, *attempts, settlement)?;
-            }
+            debts::settle_all(&self.connection, settled)?;
         }
         for (act, answer) in std::mem::take(&mut turn.acts) {
             self.connection.execute_batch("SAVEPOINT act")?;
@@ -767,7 +766,7 @@ impl Writer {
             self.shared.new_entries.notify_one();
         }
         for made in done.owed.iter().filter_map(|destination| self.shared.debts_made.get(destination)) {
-            made.send_modify(|count| *count += 1);
+            made.send_modify(|made| made.new += 1);
         }
     }
 
@@ -828,23 +827,6 @@ impl Writer {
             tracing::warn!(error = %error, "store.checkpoint: the log was not folded in at the end; the next start does it");
         }
     }
-}
-
-fn settle(connection: &Connection, debt: i64, attempts: u32, settlement: &Settlement) -> rusqlite::Result<()> {
-    let now = clock::now().as_microsecond();
-    let (state, why, settled) = match settlement {
-        Settlement::Delivered => ("delivered", "", Some(now)),
-        Settlement::Superseded => ("superseded", "", Some(now)),
-        Settlement::Withdrawn { rule } => ("withdrawn", *rule, Some(now)),
-        Settlement::Retry { why, .. } => ("pending", why.as_str(), None),
-        Settlement::Held { why } => ("held", why.as_str(), None),
-    };
-    let sql = "UPDATE debt SET state = ?2, attempts = ?3, why = ?4, settled_us = ?5 WHERE id = ?1 AND state = 'pending'";
-    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled])?;
-    if matches!(settlement, Settlement::Delivered | Settlement::Superseded) {
-        super::failsafe::mark_paid(connection, debt)?;
-    }
-    Ok(())
 }
 
 pub(super) fn audit(connection: &Connection, now: Timestamp, act: &str, what: &str, reason: &str) -> rusqlite::Result<()> {

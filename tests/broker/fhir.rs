@@ -25,7 +25,7 @@ async fn a_receiver_that_fails_gets_every_event_once_and_each_childs_in_order() 
         timeout_s: Some(5),
         concurrency: Some(4),
     };
-    settings.destinations.push(Config { name: "region".into(), kind });
+    settings.destinations.push(Config::new("region", kind));
     for answer in [Answer::Status(503), Answer::Dropped, Answer::Garbage, Answer::Status(429)] {
         fake.next(answer);
     }

@@ -1,0 +1,298 @@
+//! How receivers stand while the broker runs: what payers say of them, whose debts grow old, and what people may do.
+//!
+//! # Invariants
+//!
+//! - An alarm begins once and ends once, each with a line in the log; what lasts is in the metrics and in `status`.
+//! - In a window of a receiver there is no alarm of it, and what waited for the window has its time afterwards.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Present;
+use crate::clock;
+use crate::config::Settings;
+use crate::destinations::{self, Kind};
+use crate::failsafe::day::{date_of, local};
+use crate::names::DestinationName;
+use crate::outbox::Circuit;
+use crate::store::{Ledger, LedgerReader, StoreError};
+
+/// How often the age of the oldest debts is looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// Seconds over which a rate is told.
+const RATE_SECONDS: u64 = 60;
+
+/// What the payer of one receiver says of it.
+#[derive(Clone, Debug)]
+struct Standing {
+    circuit: Circuit,
+    /// Since when it is left alone.
+    away_since: Option<Timestamp>,
+    flying: usize,
+    resting: usize,
+    /// Deliveries by second.
+    paid: VecDeque<(u64, u64)>,
+    /// Since when its debts are too old.
+    late_since: Option<Timestamp>,
+}
+
+/// One receiver on the board.
+#[derive(Debug)]
+pub struct Post {
+    /// Its name.
+    pub name: DestinationName,
+    config: destinations::Config,
+    begun: Instant,
+    standing: Mutex<Standing>,
+}
+
+/// What is told of a running receiver.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Stand {
+    /// `store`, `fhir`, …
+    pub kind: &'static str,
+    /// `running`, `window`, `resting`; whether it is paused stands in the ledger.
+    pub state: &'static str,
+    /// `closed`, `open`, `half-open`.
+    pub circuit: &'static str,
+    /// Since when it is away, RFC 3339.
+    pub away_since: Option<String>,
+    /// When its window ends, RFC 3339.
+    pub window_ends: Option<String>,
+    /// Attempts under way.
+    pub flying: usize,
+    /// Lanes that back off.
+    pub resting: usize,
+    /// Debts that it took in the last minute.
+    pub rate_per_minute: u64,
+    /// Since when its oldest debt is older than it should be, RFC 3339.
+    pub late_since: Option<String>,
+    /// Age at which it is, seconds.
+    pub alarm_after_seconds: u64,
+}
+
+impl Post {
+    fn new(config: &destinations::Config) -> Self {
+        let standing =
+            Standing { circuit: Circuit::Closed, away_since: None, flying: 0, resting: 0, paid: VecDeque::new(), late_since: None };
+        Self { name: DestinationName::new(&config.name), config: config.clone(), begun: clock::beat(), standing: Mutex::new(standing) }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &destinations::Config {
+        &self.config
+    }
+
+    /// When the window that `now` lies in ends.
+    pub fn window(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.config.care.window.is_empty() { None } else { self.config.care.window_ends((now, date_of(now)), local) }
+    }
+
+    /// Says how many lanes are under way and rest.
+    pub fn lanes(&self, flying: usize, resting: usize) {
+        let mut standing = self.standing();
+        (standing.flying, standing.resting) = (flying, resting);
+    }
+
+    /// Says how the circuit stands.
+    pub fn circuit(&self, circuit: Circuit, now: Timestamp) {
+        let mut standing = self.standing();
+        standing.away_since = match (circuit, standing.away_since) {
+            (Circuit::Closed, _) => None,
+            (_, since) => since.or(Some(now)),
+        };
+        standing.circuit = circuit;
+        let open = if circuit == Circuit::Closed { 0.0 } else { 1.0 };
+        drop(standing);
+        metrics::gauge!("chis_breaker_open", "destination" => self.name.to_string()).set(open);
+    }
+
+    /// Says that it took so many debts.
+    pub fn paid(&self, count: u64) {
+        let second = clock::beat().duration_since(self.begun).as_secs();
+        let mut standing = self.standing();
+        match standing.paid.back_mut().filter(|(at, _)| *at == second) {
+            Some((_, so_far)) => *so_far += count,
+            None => standing.paid.push_back((second, count)),
+        }
+        while standing.paid.front().is_some_and(|(at, _)| at + RATE_SECONDS <= second) {
+            standing.paid.pop_front();
+        }
+    }
+
+    /// How it stands at `now`.
+    pub fn stand(&self, now: Timestamp) -> Stand {
+        let window_ends = self.window(now);
+        let standing = self.standing();
+        let since = clock::beat().duration_since(self.begun).as_secs().saturating_sub(RATE_SECONDS - 1);
+        Stand {
+            kind: match self.config.kind {
+                Kind::Store { .. } => "store",
+                Kind::Fhir { .. } => "fhir",
+            },
+            state: match (window_ends, standing.circuit) {
+                (Some(_), _) => "window",
+                (None, Circuit::Closed) => "running",
+                (None, _) => "resting",
+            },
+            circuit: standing.circuit.as_str(),
+            away_since: standing.away_since.map(|at| at.to_string()),
+            window_ends: window_ends.map(|at| at.to_string()),
+            flying: standing.flying,
+            resting: standing.resting,
+            rate_per_minute: standing.paid.iter().filter(|(at, _)| since <= *at).map(|(_, count)| count).sum(),
+            late_since: standing.late_since.map(|at| at.to_string()),
+            alarm_after_seconds: self.config.alarm_after().as_secs(),
+        }
+    }
+
+    /// Judges the age of the oldest debt, and says so where that begins or ends something.
+    fn judge(&self, (pending, held, oldest): (i64, i64, Option<Timestamp>), now: Timestamp) {
+        let age = oldest.and_then(|oldest| Duration::try_from(now.duration_since(oldest)).ok()).unwrap_or_default();
+        let label = || self.name.to_string();
+        metrics::gauge!("chis_oldest_debt_seconds", "destination" => label()).set(age.as_secs_f64());
+        metrics::gauge!("chis_debts_pending", "destination" => label()).set(pending as f64);
+        metrics::gauge!("chis_debts_held", "destination" => label()).set(held as f64);
+        let limit = self.config.alarm_after();
+        let is_quiet =
+            self.window(now).is_some() || self.config.care.window_ended_within((now, date_of(now)), limit, local);
+        let is_late = limit < age && !is_quiet;
+        let mut standing = self.standing();
+        match (standing.late_since, is_late) {
+            (None, true) => {
+                standing.late_since = Some(now);
+                tracing::warn!(destination = %self.name, pending, oldest_seconds = age.as_secs(), "delivery.late: the oldest debt is older than it should be; `dest show` says why");
+            }
+            (Some(_), false) => {
+                standing.late_since = None;
+                tracing::info!(destination = %self.name, pending, "delivery.in_time: no debt is older than it should be any more");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All receivers.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<BTreeMap<String, Arc<Post>>>);
+
+impl Board {
+    /// A board of the settings.
+    pub fn new(settings: &Settings) -> Self {
+        let posts = settings.destinations.iter().map(|config| (config.name.clone(), Arc::new(Post::new(config))));
+        Self(Arc::new(posts.collect()))
+    }
+
+    /// The post of a destination.
+    pub fn post(&self, name: &str) -> Option<&Arc<Post>> {
+        self.0.get(name)
+    }
+
+    /// All of them by name.
+    pub fn posts(&self) -> impl Iterator<Item = &Arc<Post>> {
+        self.0.values()
+    }
+
+    /// What works less well than it should, a line each, for readiness.
+    pub fn degraded(&self, now: Timestamp) -> Vec<String> {
+        let mut lines = Vec::new();
+        for post in self.posts() {
+            let stand = post.stand(now);
+            if let Some(since) = &stand.away_since {
+                lines.push(format!("receiver {} is away since {since}: one lane at a time is tried ({})", post.name, stand.circuit));
+            }
+            if let Some(since) = &stand.late_since {
+                let limit = stand.alarm_after_seconds;
+                lines.push(format!("receiver {}: its oldest debt is older than {limit} s, since {since}; `dest show {}` says why", post.name, post.name));
+            }
+        }
+        lines
+    }
+}
+
+/// Watches the age of the oldest debts until `ends`.
+pub(super) async fn watch(board: Board, ledger: Ledger, ends: CancellationToken, present: Present) {
+    let _present = present;
+    let mut open: Option<LedgerReader> = None;
+    while !ends.is_cancelled() {
+        let (board, data) = (board.clone(), ledger.data().to_path_buf());
+        let reader = open.take();
+        let looked = tokio::task::spawn_blocking(move || {
+            let reader = match reader {
+                Some(reader) => reader,
+                None => LedgerReader::open(&data)?,
+            };
+            for post in board.posts() {
+                post.judge(reader.queue(post.name.as_str())?, clock::now());
+            }
+            Ok::<_, StoreError>(reader)
+        });
+        // What cannot be read now is looked at again the next time, by a reader of its own.
+        open = looked.await.ok().and_then(Result::ok);
+        tokio::select! { () = tokio::time::sleep(clock::poll(EVERY)) => {}, () = ends.cancelled() => {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(more: &str) -> Post {
+        let text = format!("name = 'region'\nkind = 'fhir'\nprofile = 'record'\nbase = 'http://127.0.0.1:1'\n{more}");
+        Post::new(&toml::from_str(&text).unwrap())
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn debts_are_late_from_their_age_on_and_no_longer_when_the_oldest_is_gone() {
+        let post = post("alarm_after = '15 min'");
+        let oldest = Some(at("2026-11-07T10:00:00Z"));
+        let late = |queue, now: &str| {
+            post.judge(queue, at(now));
+            post.stand(at(now)).late_since
+        };
+        assert_eq!(late((3, 0, oldest), "2026-11-07T10:15:00Z"), None);
+        assert_eq!(late((3, 0, oldest), "2026-11-07T10:15:01Z").as_deref(), Some("2026-11-07T10:15:01Z"));
+        assert_eq!(late((3, 0, oldest), "2026-11-07T11:00:00Z").as_deref(), Some("2026-11-07T10:15:01Z"), "it began once");
+        assert_eq!(late((0, 0, None), "2026-11-07T11:00:01Z"), None);
+    }
+
+    #[test]
+    fn in_a_window_nothing_is_late_and_afterwards_what_waited_has_its_time() {
+        let post = post("window = [{ days = 'sat', from = '22:00', to = '02:00' }]");
+        let oldest = Some(at("2026-11-07T22:00:00Z"));
+        for (now, state, is_late) in [
+            ("2026-11-07T23:59:00Z", "window", false),
+            ("2026-11-08T02:00:00Z", "running", false),
+            ("2026-11-08T02:14:59Z", "running", false),
+            ("2026-11-08T02:15:00Z", "running", true),
+        ] {
+            post.judge((1, 0, oldest), at(now));
+            let stand = post.stand(at(now));
+            assert_eq!((stand.state, stand.late_since.is_some()), (state, is_late), "{now}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_that_of_the_last_minute() {
+        let post = post("");
+        post.paid(100);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        post.paid(5);
+        assert_eq!(post.stand(at("2026-11-07T10:00:00Z")).rate_per_minute, 105);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(post.stand(at("2026-11-07T10:00:00Z")).rate_per_minute, 5);
+    }
+}
