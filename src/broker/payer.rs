@@ -615,3 +615,6 @@ fn hex(digest: &[u8]) -> String {
 fn later(wait: Duration) -> Instant {
     clock::beat() + wait
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::arguments_deliveries::{DestCommand, HeldDiscard, Replay};
 use super::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 pub use super::arguments_tables::*;
 use super::identity::{ChildCommand, IdentityCommand};
@@ -57,7 +58,12 @@ pub enum Command {
     /// Hubs: what their stores hold, who is responsible for whom, movers, births
     #[command(subcommand)]
     Hub(HubCommand),
-    /// Work that goes through all children
+    /// Receivers: how each stands, stop one, let it go on, try its connection
+    #[command(subcommand)]
+    Dest(DestCommand),
+    /// Sends again what was filed, as a job, and leaves out what a receiver has
+    Replay(Replay),
+    /// Work that goes through all children, or sends again
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Postcode and practice files
@@ -647,6 +653,8 @@ pub enum HeldCommand {
     Show(MsgOne),
     /// Files a held message anew, by a running broker and its mappings of now
     Release(HeldRelease),
+    /// Withdraws held debts: their lanes go on without them
+    Discard(HeldDiscard),
 }
 
 /// How held messages are listed.
@@ -678,10 +686,20 @@ pub struct HeldList {
 
 /// `held release`.
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").args(["seq", "destination"]).required(true))]
 pub struct HeldRelease {
     /// The message, with --debt the debt, with --review the review
-    #[arg(value_name = "SEQ")]
+    #[arg(value_name = "SEQ", default_value_t = 0, hide_default_value = true)]
     pub seq: i64,
+    /// All held debts to this destination, the oldest first
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["debt", "review"])]
+    pub destination: Option<String>,
+    /// With --destination: only those held for this cause, as `held list` names it
+    #[arg(long, value_name = "CAUSE", requires = "destination")]
+    pub why: Option<String>,
+    /// With --destination: only show what it would do
+    #[arg(long, requires = "destination")]
+    pub dry_run: bool,
     /// Why it may go now; written down
     #[arg(long)]
     pub reason: String,

@@ -272,17 +272,30 @@ pub struct HubBirths {
 pub enum JobsCommand {
     /// Lists jobs, the newest first
     List(JobsList),
+    /// Shows one job: what it was asked for and how far it is
+    Show(JobsShow),
     /// Stops a job where it is; it can go on
     Pause(JobsSteer),
     /// Lets a paused job go on
     Resume(JobsSteer),
-    /// Ends a job; what it has changed stays
+    /// Ends a job; what it has changed stays, and what it would send again and has not is withdrawn
     Cancel(JobsSteer),
 }
 
 /// `jobs list`.
 #[derive(Args, Debug)]
 pub struct JobsList {
+    /// Where to read.
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// `jobs show`.
+#[derive(Args, Debug)]
+pub struct JobsShow {
+    /// The job's number
+    #[arg(value_name = "JOB")]
+    pub job: i64,
     /// Where to read.
     #[command(flatten)]
     pub from: From,

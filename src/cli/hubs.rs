@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments_hubs::{HubAssign, HubBirths, HubMovers, HubReassign, HubTaken, HubTimeline, JobsList, JobsSteer, ReconcileBirths};
+use super::arguments_hubs::{HubAssign, HubBirths, HubMovers, HubReassign, HubTaken, HubTimeline, JobsList, JobsShow, JobsSteer, ReconcileBirths};
 use super::output::{Out, counted, text};
 use super::read::{ask_with, rights};
 use super::source::{self, Beside, Query, Request, Source, encoded};
@@ -194,7 +194,7 @@ fn door(reassign: &HubReassign) -> Result<String, Failure> {
     }
 }
 
-fn running(answer: Result<Value, Failure>) -> Result<Value, Failure> {
+pub(super) fn running(answer: Result<Value, Failure>) -> Result<Value, Failure> {
     answer.map_err(|failure| match failure.exit {
         exit::UNREACHABLE => Failure::new(exit::UNREACHABLE, format!("this needs the running broker: {}", failure.text)),
         _ => failure,
@@ -295,6 +295,36 @@ pub fn jobs(list: &JobsList, out: &mut Out) -> Outcome {
     for job in value.as_array().into_iter().flatten() {
         unread(job, &format!("was left out by job {}", text(job, "job")), out)?;
     }
+    Ok(exit::OK)
+}
+
+/// `jobs show`.
+pub fn job(one: &JobsShow, out: &mut Out) -> Outcome {
+    let value = Source::of(&one.from)?.ask(&Query::Hubs(HubQuery::Jobs), None)?;
+    let found = value.as_array().into_iter().flatten().find(|job| job.get("job").and_then(Value::as_i64) == Some(one.job));
+    let Some(job) = found else {
+        return Err(Failure::new(exit::MISSING, format!("there is no job {} among the newest hundred", one.job)));
+    };
+    if one.from.json {
+        out.json(job)?;
+        return Ok(exit::OK);
+    }
+    writeln!(out, "job       {}  {}, {}: {}", text(job, "job"), text(job, "kind"), text(job, "state"), text(job, "reason"))?;
+    writeln!(out, "begun     {}  ended {}", text(job, "begun"), text(job, "ended"))?;
+    writeln!(out, "looked at {} of {}, {} changed", text(job, "looked"), text(job, "total"), text(job, "changed"))?;
+    if let Some(replay) = job.get("replay").filter(|replay| replay.is_object()) {
+        let order = replay.get("order").unwrap_or(&Value::Null);
+        let fits = order.get("query").and_then(Value::as_object).into_iter().flatten();
+        let query: Vec<String> = fits.filter(|(_, value)| !value.is_null()).map(|(key, value)| format!("{key}={value}").replace('"', "")).collect();
+        writeln!(out, "query     {}", query.join(" "))?;
+        let to = text(order, "to");
+        let to = if to.is_empty() { "those to whom each was owed".to_owned() } else { to };
+        writeln!(out, "to        {to}, {} a second", text(order, "per_second"))?;
+        writeln!(out, "made      {} debts: {} taken, {} not paid yet", text(job, "changed"), text(replay, "delivered"), text(replay, "pending"))?;
+        let (has, owed, forbidden) = (text(replay, "has"), text(replay, "owed"), text(replay, "forbidden"));
+        writeln!(out, "left out  {has} the receiver has, {owed} wait already, {forbidden} may not be said")?;
+    }
+    unread(job, &format!("was left out by job {}", one.job), out)?;
     Ok(exit::OK)
 }
 

@@ -11,12 +11,14 @@
 //! What the commands show is made in [`crate::console::views`], so that the admin door says the same.
 
 mod arguments;
+mod arguments_deliveries;
 mod arguments_hubs;
 mod arguments_tables;
 mod check;
 mod city;
 mod coverage;
 mod demo;
+mod deliveries;
 mod due;
 pub mod diagnostics;
 mod directories;
@@ -42,6 +44,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use self::arguments::{Cli, Command, ConfigCommand, DueCommand, HeldCommand, MapCommand, MsgCommand, TableCommand};
+use self::arguments_deliveries::DestCommand;
 use self::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 use self::output::Out;
 
@@ -205,12 +208,21 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Hub(HubCommand::Taken(taken)) => hubs::taken(&taken, out),
         Command::Hub(HubCommand::Births(births)) => hubs::births(&births, out),
         Command::Jobs(JobsCommand::List(list)) => hubs::jobs(&list, out),
+        Command::Jobs(JobsCommand::Show(one)) => hubs::job(&one, out),
         Command::Jobs(JobsCommand::Pause(job)) => hubs::steer(&job, "pause", out),
         Command::Jobs(JobsCommand::Resume(job)) => hubs::steer(&job, "resume", out),
         Command::Jobs(JobsCommand::Cancel(job)) => hubs::steer(&job, "cancel", out),
+        Command::Dest(DestCommand::List(list)) => deliveries::list(&list, out),
+        Command::Dest(DestCommand::Show(one)) => deliveries::show(&one, out),
+        Command::Dest(DestCommand::Pause(steer)) => deliveries::steer(&steer, "pause", out),
+        Command::Dest(DestCommand::Resume(steer)) => deliveries::steer(&steer, "resume", out),
+        Command::Dest(DestCommand::Test(one)) => deliveries::test(&one, out),
+        Command::Replay(replay) => deliveries::replay(&replay, out),
         Command::Directories(DirectoriesCommand::Check(check)) => directories::check(&check, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),
+        Command::Held(HeldCommand::Discard(discard)) => deliveries::discard(&discard, out),
+        Command::Held(HeldCommand::Release(release)) if release.destination.is_some() => deliveries::release_group(&release, out),
         Command::Held(HeldCommand::Release(release)) => read::release(&release, out),
         Command::Table(TableCommand::List(list)) => table::list(&list, out),
         Command::Table(TableCommand::Show(show)) => table::show(&show, out),

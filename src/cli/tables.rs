@@ -76,6 +76,16 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
             text(debt, "destination"),
             text(debt, "state")
         )?;
+        if let Some(again) = debt.get("again").filter(|again| again.is_object()) {
+            let before = text(again, "of_debt");
+            let before = if before.is_empty() { String::new() } else { format!(", after debt {before}") };
+            writeln!(out, "  again   by job {}{before}", text(again, "job"))?;
+        }
+        for tried in items(debt, "tried") {
+            let why = text(tried, "why");
+            let why = if why.is_empty() { String::new() } else { format!(", {why}") };
+            writeln!(out, "  tried   {} at {}: {}{why}", text(tried, "number"), text(tried, "at"), text(tried, "outcome"))?;
+        }
     }
     for withheld in items(value, "withheld") {
         let part = |index: usize| withheld.get(index).and_then(Value::as_str).unwrap_or_default();
@@ -264,6 +274,13 @@ pub fn safeguarding(value: &Value, out: &mut Out) -> io::Result<()> {
 pub fn held(value: &Value, out: &mut Out) -> io::Result<()> {
     let rows: Vec<Vec<String>> = items(value, "entries").iter().map(held_row).collect();
     out.table(&["msg", "arrived", "source", "type", "control id", "reason", "where"], &rows)?;
+    let groups = items(value, "groups");
+    if !groups.is_empty() {
+        writeln!(out, "\nheld debts; `held release --destination NAME --why CAUSE` puts a group back, `held discard` withdraws it")?;
+        let keys = ["destination", "why", "debts", "since"];
+        let rows: Vec<Vec<String>> = groups.iter().map(|group| keys.iter().map(|key| text(group, key)).collect()).collect();
+        out.table(&keys, &rows)?;
+    }
     let debts = items(value, "debts");
     if !debts.is_empty() {
         writeln!(out)?;

@@ -69,7 +69,9 @@ pub fn router(operations: Arc<impl Operations>) -> Router {
 /// A browser that shows somebody else's page must not reach us: neither under a name that was made to point here, nor across origins.
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !is_this_machine(host) || request.headers().contains_key(header::ORIGIN) {
+    // A browser names the page that asks; our own is the one at the very address that is asked.
+    let is_ours = |origin: &header::HeaderValue| origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) == Some(host);
+    if !is_this_machine(host) || request.headers().get(header::ORIGIN).is_some_and(|origin| !is_ours(origin)) {
         return refusal(StatusCode::FORBIDDEN, "the admin door answers programs on this machine only", 77);
     }
     let mut response = next.run(request).await;

@@ -4,7 +4,7 @@
 //!
 //! - What it needs of the broker it asks through [`Operations`]; it never touches the ledger's writer.
 //! - A page of another machine cannot drive it through somebody's browser: the `Host` must be this machine and a
-//!   request with an `Origin` is refused.
+//!   request with an `Origin` other than our own page is refused.
 //! - A sealed record, child protection facts, and where a restricted child is are shown to whoever asks for them by name and with a reason,
 //!   each for itself, and to nobody else. One place decides of every row: the gate of [`sight`].
 //! - Values out of messages are masked unless the caller gives a reason, and the reason is in the audit first.

@@ -354,7 +354,8 @@ pub fn held(reader: &LedgerReader, charset: Charset<'_>, sight: Sight) -> Result
         hide_quotes(&mut entries);
         mask::hide(&mut reviews, &["key"]);
     }
-    Ok(json!({ "entries": entries, "debts": json(&reader.held_debts()?)?, "reviews": reviews }))
+    let groups = json(&reader.held_groups(None)?)?;
+    Ok(json!({ "entries": entries, "groups": groups, "debts": json(&reader.held_debts()?)?, "reviews": reviews }))
 }
 
 /// Codes that no table knows. They come from messages and are shown here, where somebody can do something about them, and nowhere else.

@@ -106,6 +106,8 @@ mod tests;
 #[cfg(test)]
 mod tests_alias;
 #[cfg(test)]
+pub(crate) mod tests_debts;
+#[cfg(test)]
 mod tests_filing;
 #[cfg(test)]
 mod tests_hubs;

@@ -222,9 +222,10 @@ impl LedgerReader {
         self.read(|c| c.query_row("SELECT count(*) FROM standing WHERE state = 'held'", [], |row| row.get(0)))
     }
 
-    /// Held debts, oldest first.
+    /// The oldest held debts; how many there are the groups say.
     pub fn held_debts(&self) -> Result<Vec<DebtRow>, StoreError> {
-        self.debts("d.state = ?1", "held")
+        const SHOWN_MAX: i64 = 200;
+        self.debts("d.state = 'held' AND d.id IN (SELECT id FROM debt WHERE state = 'held' ORDER BY id LIMIT ?1)", SHOWN_MAX)
     }
 
     /// The account; `day` is a London date, `2026-01-05`.
