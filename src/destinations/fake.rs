@@ -34,6 +34,10 @@ pub enum Answer {
     Dropped,
     /// Bytes that are not HTTP; nothing is kept.
     Garbage,
+    /// The Bundle is kept, and the answer comes so late.
+    Late(std::time::Duration),
+    /// The Bundle is kept and answered twice over.
+    Twice,
 }
 
 impl Answer {
@@ -41,13 +45,15 @@ impl Answer {
     fn keeps(&self) -> bool {
         match self {
             Self::Status(status) | Self::Header(status, ..) => (200..=299).contains(status),
-            Self::Dropped => true,
+            Self::Dropped | Self::Late(_) | Self::Twice => true,
             Self::Garbage => false,
         }
     }
 
     fn bytes(&self) -> Option<String> {
         let more = match self {
+            Self::Late(_) => return Self::Status(200).bytes(),
+            Self::Twice => return Some(Self::Status(200).bytes()?.repeat(2)),
             Self::Status(_) => String::new(),
             Self::Header(_, name, value) => format!("{name}: {value}\r\n"),
             Self::Dropped => return None,
@@ -94,16 +100,21 @@ pub struct Fake {
 impl Fake {
     /// Listens on a free port, plain HTTP.
     pub async fn start() -> io::Result<Self> {
-        Self::listen(None).await
+        Self::listen(None, 0).await
+    }
+
+    /// The same on a port that was known before.
+    pub async fn start_at(port: u16) -> io::Result<Self> {
+        Self::listen(None, port).await
     }
 
     /// The same over TLS with the caller's certificate.
     pub async fn start_tls(config: Arc<rustls::ServerConfig>) -> io::Result<Self> {
-        Self::listen(Some(TlsAcceptor::from(config))).await
+        Self::listen(Some(TlsAcceptor::from(config)), 0).await
     }
 
-    async fn listen(tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    async fn listen(tls: Option<TlsAcceptor>, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let account = Arc::new(Mutex::new(Account::default()));
@@ -162,6 +173,9 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, account: Arc<Mu
 async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, account: &Mutex<Account>) -> io::Result<()> {
     let Some(request) = read_request(&mut socket).await? else { return Ok(()) };
     let answer = record(account, request);
+    if let Answer::Late(wait) = &answer {
+        tokio::time::sleep(*wait).await;
+    }
     if let Some(bytes) = answer.bytes() {
         socket.write_all(bytes.as_bytes()).await?;
     }

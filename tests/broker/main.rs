@@ -11,6 +11,7 @@ mod folders;
 mod postgres_server;
 
 mod corpus;
+mod deliveries;
 mod documents;
 mod failsafe;
 mod fhir;
