@@ -193,12 +193,7 @@ pub(super) fn start_replays(
     })
 }
 
-fn turn(
-    ledger: &Ledger,
-    runtime: &Handle,
-    open: &mut Option<LedgerReader>,
-    (allowed, gone): (&mut u64, u64),
-) -> Result<(), StoreError> {
+fn turn(ledger: &Ledger, runtime: &Handle, open: &mut Option<LedgerReader>, (allowed, gone): (&mut u64, u64)) -> Result<(), StoreError> {
     let reader = match open {
         Some(reader) => reader,
         None => open.insert(LedgerReader::open(ledger.data())?),

@@ -111,7 +111,11 @@ impl StorePayer<'_> {
                 *failures = 0;
                 if let Some(outage) = breaker.succeeded(clock::beat()) {
                     self.post.circuit(Circuit::Closed, clock::now());
-                    tracing::info!(destination = name, seconds = outage.lasted.as_secs(), "delivery.back: the hub store can be written again");
+                    tracing::info!(
+                        destination = name,
+                        seconds = outage.lasted.as_secs(),
+                        "delivery.back: the hub store can be written again"
+                    );
                 }
                 self.post.paid(settled.len() as u64);
                 metrics::counter!("chis_deliveries_total", "destination" => name.to_owned(), "outcome" => "delivered")
@@ -268,7 +272,9 @@ struct Allowance {
 
 impl Allowance {
     fn whole(&mut self, now: Instant) -> usize {
-        let gained = u64::try_from(now.saturating_duration_since(self.counted).as_millis()).unwrap_or(u64::MAX).saturating_mul(self.per_second.into());
+        let gained = u64::try_from(now.saturating_duration_since(self.counted).as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_mul(self.per_second.into());
         if 0 < gained {
             self.counted = now;
         }

@@ -176,8 +176,7 @@ impl Post {
         metrics::gauge!("chis_debts_pending", "destination" => label()).set(pending as f64);
         metrics::gauge!("chis_debts_held", "destination" => label()).set(held as f64);
         let limit = self.config.alarm_after();
-        let is_quiet =
-            self.window(now).is_some() || self.config.care.window_ended_within((now, date_of(now)), limit, local);
+        let is_quiet = self.window(now).is_some() || self.config.care.window_ended_within((now, date_of(now)), limit, local);
         let is_late = limit < age && !is_quiet;
         let mut standing = self.standing();
         match (standing.late_since, is_late) {
@@ -225,7 +224,10 @@ impl Board {
             }
             if let Some(since) = &stand.late_since {
                 let limit = stand.alarm_after_seconds;
-                lines.push(format!("receiver {}: its oldest debt is older than {limit} s, since {since}; `dest show {}` says why", post.name, post.name));
+                lines.push(format!(
+                    "receiver {}: its oldest debt is older than {limit} s, since {since}; `dest show {}` says why",
+                    post.name, post.name
+                ));
             }
         }
         lines

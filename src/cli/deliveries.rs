@@ -166,7 +166,11 @@ pub fn test(one: &DestOne, out: &mut Out) -> Outcome {
             };
             writeln!(out, "{sign} {}: {what}, {} ms", text(step, "step"), text(step, "milliseconds"))?;
         }
-        writeln!(out, "{}", if is_well { "a delivery would get through so far; nothing of a child was sent" } else { "deliveries do not get through" })?;
+        writeln!(
+            out,
+            "{}",
+            if is_well { "a delivery would get through so far; nothing of a child was sent" } else { "deliveries do not get through" }
+        )?;
     }
     Ok(if is_well { exit::OK } else { exit::FOUND })
 }
@@ -224,7 +228,8 @@ fn held((admin, is_json): (&str, bool), mut body: Value, dry_run: bool, done: &s
 pub fn replay(replay: &Replay, out: &mut Out) -> Outcome {
     let reason = said(replay.reason.as_deref(), replay.dry_run)?;
     let query: ReplayQuery = replay.query.parse().map_err(|text| Failure::new(exit::USAGE, format!("--query: {text}")))?;
-    let order = json!({ "query": query, "to": replay.to, "fresh": replay.mapping.is_some(), "force": replay.force, "per_second": replay.rate });
+    let order =
+        json!({ "query": query, "to": replay.to, "fresh": replay.mapping.is_some(), "force": replay.force, "per_second": replay.rate });
     let ask = |dry_run: bool| {
         let body = json!({ "order": order, "reason": reason, "dry_run": dry_run });
         running(source::call(&replay.door.admin, &Request::post("/api/v1/replays", body)))
@@ -234,7 +239,8 @@ pub fn replay(replay: &Replay, out: &mut Out) -> Outcome {
         let plan = value.get("plan").unwrap_or(&Value::Null);
         writeln!(out, "{} events fit the query", text(plan, "events"))?;
         let keys = ["destination", "send", "has", "owed", "forbidden"];
-        let rows: Vec<Vec<String>> = items(plan, "destinations").iter().map(|line| keys.iter().map(|key| text(line, key)).collect()).collect();
+        let rows: Vec<Vec<String>> =
+            items(plan, "destinations").iter().map(|line| keys.iter().map(|key| text(line, key)).collect()).collect();
         out.table(&["destination", "sent again", "has it", "waits already", "may not be said"], &rows)?;
         out.flush()?;
     }

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments_hubs::{HubAssign, HubBirths, HubMovers, HubReassign, HubTaken, HubTimeline, JobsList, JobsShow, JobsSteer, ReconcileBirths};
+use super::arguments_hubs::{
+    HubAssign, HubBirths, HubMovers, HubReassign, HubTaken, HubTimeline, JobsList, JobsShow, JobsSteer, ReconcileBirths,
+};
 use super::output::{Out, counted, text};
 use super::read::{ask_with, rights};
 use super::source::{self, Beside, Query, Request, Source, encoded};
@@ -315,12 +317,19 @@ pub fn job(one: &JobsShow, out: &mut Out) -> Outcome {
     if let Some(replay) = job.get("replay").filter(|replay| replay.is_object()) {
         let order = replay.get("order").unwrap_or(&Value::Null);
         let fits = order.get("query").and_then(Value::as_object).into_iter().flatten();
-        let query: Vec<String> = fits.filter(|(_, value)| !value.is_null()).map(|(key, value)| format!("{key}={value}").replace('"', "")).collect();
+        let query: Vec<String> =
+            fits.filter(|(_, value)| !value.is_null()).map(|(key, value)| format!("{key}={value}").replace('"', "")).collect();
         writeln!(out, "query     {}", query.join(" "))?;
         let to = text(order, "to");
         let to = if to.is_empty() { "those to whom each was owed".to_owned() } else { to };
         writeln!(out, "to        {to}, {} a second", text(order, "per_second"))?;
-        writeln!(out, "made      {} debts: {} taken, {} not paid yet", text(job, "changed"), text(replay, "delivered"), text(replay, "pending"))?;
+        writeln!(
+            out,
+            "made      {} debts: {} taken, {} not paid yet",
+            text(job, "changed"),
+            text(replay, "delivered"),
+            text(replay, "pending")
+        )?;
         let (has, owed, forbidden) = (text(replay, "has"), text(replay, "owed"), text(replay, "forbidden"));
         writeln!(out, "left out  {has} the receiver has, {owed} wait already, {forbidden} may not be said")?;
     }

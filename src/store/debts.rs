@@ -312,9 +312,7 @@ impl LedgerReader {
             return Ok(kept);
         }
         let sql = "SELECT settled_us, state FROM debt WHERE id = ?1 AND attempts = 1 AND state IN ('delivered', 'superseded')";
-        self.list(sql, [debt], |row| {
-            Ok(AttemptRow { number: 1, at: moment(row.get(0)?), outcome: row.get(1)?, why: String::new() })
-        })
+        self.list(sql, [debt], |row| Ok(AttemptRow { number: 1, at: moment(row.get(0)?), outcome: row.get(1)?, why: String::new() }))
     }
 
     /// Held debts by destination and cause; of one destination, or of all.
@@ -323,7 +321,8 @@ impl LedgerReader {
     ///
     /// The ledger cannot be read.
     pub fn held_groups(&self, destination: Option<&str>) -> Result<Vec<HeldGroup>, StoreError> {
-        let sql = "SELECT n.name, d.why, count(*), min(d.made_us) FROM destination n JOIN debt d ON d.destination = n.id AND d.state = 'held'
+        let sql =
+            "SELECT n.name, d.why, count(*), min(d.made_us) FROM destination n JOIN debt d ON d.destination = n.id AND d.state = 'held'
             WHERE ?1 IS NULL OR n.name = ?1 GROUP BY n.name, d.why ORDER BY n.name, count(*) DESC";
         self.list(sql, [destination], |row| {
             Ok(HeldGroup { destination: row.get(0)?, why: row.get(1)?, debts: row.get(2)?, since: moment(row.get(3)?) })

@@ -31,7 +31,7 @@
 //! - `transfers`: what hubs are told when a child moves, and who was responsible since when.
 //! - `births`: births of the day. `movers`: children that somebody has to take on. `calendar`: daily jobs that were done.
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
-//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read. 
+//! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read.
 //! - `debts`: how a debt is made, which is next, how attempts end. `receivers`: how receivers stand. `replays`: what is sent again.
 //! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 

@@ -412,7 +412,15 @@ impl LedgerReader {
 }
 
 fn owed_debt(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwedDebt> {
-    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)?, made_us: row.get(5)?, forced_by: row.get(6)? })
+    Ok(OwedDebt {
+        id: row.get(0)?,
+        child: row.get(1)?,
+        attempts: row.get(2)?,
+        event: row.get(3)?,
+        body: row.get(4)?,
+        made_us: row.get(5)?,
+        forced_by: row.get(6)?,
+    })
 }
 
 fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {

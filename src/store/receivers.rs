@@ -162,7 +162,8 @@ impl LedgerReader {
         let mut row = ReceiverRow { destination: destination.to_owned(), ..ReceiverRow::default() };
         let (pending, _, oldest) = self.queue(destination)?;
         (row.pending, row.oldest) = (pending, oldest.map(|at| at.to_string()));
-        let sql = "SELECT count(DISTINCT child) FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state = 'pending'";
+        let sql =
+            "SELECT count(DISTINCT child) FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state = 'pending'";
         row.lanes = self.read(|c| c.query_row(sql, [destination], |row| row.get(0)))?;
         row.held = self.held_groups(Some(destination))?;
         if self.has_table("receiver")? {

@@ -248,7 +248,8 @@ impl LedgerReader {
         let mut scanned = 0;
         self.read(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            let given = params![after, query.source, query.kind, hub, child, us(query.since), us(query.until), query.destination, SCANNED_AT_ONCE];
+            let given =
+                params![after, query.source, query.kind, hub, child, us(query.since), us(query.until), query.destination, SCANNED_AT_ONCE];
             let mut rows = statement.query(given)?;
             while batch.debts.len() < most
                 && let Some(row) = rows.next()?
@@ -418,7 +419,8 @@ impl LedgerReader {
             c.query_row(sql, [job], row).optional()
         })?;
         let Some((spec, [has, owed, forbidden, pending, delivered])) = found else { return Ok(None) };
-        let order = serde_json::from_str(&spec).map_err(|error| StoreError { text: format!("job {job} cannot be read: {error}"), exit: 65 })?;
+        let order =
+            serde_json::from_str(&spec).map_err(|error| StoreError { text: format!("job {job} cannot be read: {error}"), exit: 65 })?;
         Ok(Some(ReplayRow { order, has, owed, forbidden, pending, delivered }))
     }
 

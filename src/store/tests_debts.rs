@@ -24,7 +24,8 @@ pub(crate) fn owe_many(data: &Path, owed: &[(&str, i64, i64)]) {
     let mut seq = 0;
     {
         let mut event = inserting.prepare("INSERT INTO event VALUES(?1, ?2, 'person', 0, 'NE', 'default', 0, '[]', NULL, ?3)").unwrap();
-        let sql = "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
+        let sql =
+            "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
         let mut debt = inserting.prepare(sql).unwrap();
         for (name, lanes, each) in owed {
             let destination = writer::row_id(&inserting, "destination", name).unwrap();
@@ -87,7 +88,10 @@ fn what_payers_ask_again_and_again_is_answered_by_an_index_alone() {
     let connection = Connection::open(ledger_file(data.path())).unwrap();
     let of = "destination = (SELECT id FROM destination WHERE name = 'region')";
     for (sql, index) in [
-        (format!("SELECT id, child FROM debt WHERE {of} AND state = 'pending' AND id > 7 ORDER BY id LIMIT 512"), "COVERING INDEX debt_order"),
+        (
+            format!("SELECT id, child FROM debt WHERE {of} AND state = 'pending' AND id > 7 ORDER BY id LIMIT 512"),
+            "COVERING INDEX debt_order",
+        ),
         (format!("SELECT min(id) FROM debt WHERE {of} AND state = 'pending' AND child = 7"), "COVERING INDEX debt_lane"),
         (format!("SELECT EXISTS(SELECT 1 FROM debt WHERE {of} AND state = 'held' AND child = 7 AND id < 9)"), "COVERING INDEX debt_held"),
         (format!("SELECT child, min(id) FROM debt WHERE {of} AND state = 'held' GROUP BY child"), "COVERING INDEX debt_held"),

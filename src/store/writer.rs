@@ -159,7 +159,11 @@ impl Ledger {
             turns: AtomicU64::new(0),
             wal_frames: AtomicI64::new(0),
             new_entries: tokio::sync::Notify::new(),
-            debts_made: rules.destinations.iter().map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(Made::default()))).collect(),
+            debts_made: rules
+                .destinations
+                .iter()
+                .map(|rule| (rule.name.clone(), tokio::sync::watch::Sender::new(Made::default())))
+                .collect(),
             outcomes: Mutex::default(),
             read_again: std::sync::OnceLock::new(),
             stopped: tokio_util::sync::CancellationToken::new(),

@@ -35,7 +35,9 @@ impl Site {
             .replace("\"127.0.0.1:9464\"", &format!("\"{admin}\""))
             .replace("/var/lib/chis-broker", folder.path().join("data").to_str().unwrap());
         for (name, base) in receivers {
-            text.push_str(&format!("\n[[destination]]\nname = \"{name}\"\nkind = \"fhir\"\nprofile = \"record\"\nbase = \"{base}\"\ntimeout_s = 5\n"));
+            text.push_str(&format!(
+                "\n[[destination]]\nname = \"{name}\"\nkind = \"fhir\"\nprofile = \"record\"\nbase = \"{base}\"\ntimeout_s = 5\n"
+            ));
         }
         std::fs::write(folder.path().join("chis-broker.toml"), text).unwrap();
         let broker = run(folder.path());
@@ -85,7 +87,12 @@ impl Site {
     /// One message of each child, each later than the one before.
     async fn say(&self, line: &mut Line, turn: usize) {
         for child in 0..CHILDREN {
-            let message = person(&format!("C{child}N{turn}"), child, &format!("202601061015{turn:02}"), &format!("NAME{}", ["A", "B", "C", "D"][turn]));
+            let message = person(
+                &format!("C{child}N{turn}"),
+                child,
+                &format!("202601061015{turn:02}"),
+                &format!("NAME{}", ["A", "B", "C", "D"][turn]),
+            );
             assert_eq!(line.exchange(message.as_bytes()).await.code, "AA");
         }
     }
@@ -170,7 +177,10 @@ async fn whatever_receivers_do_and_though_the_broker_is_killed_each_gets_every_e
     until("the others go on", || slow.effects().len() == 3 * CHILDREN).await;
     assert_eq!(twice.effects().len(), CHILDREN, "nothing is sent to one that is stopped");
     let shown = site.json(&["dest", "show", "twice"]);
-    assert_eq!((&shown["pending"], &shown["lanes"], &shown["pause_reason"]), (&Value::from(12), &Value::from(6), &Value::from("their upgrade")));
+    assert_eq!(
+        (&shown["pending"], &shown["lanes"], &shown["pause_reason"]),
+        (&Value::from(12), &Value::from(6), &Value::from("their upgrade"))
+    );
     assert_eq!(site.command(&["dest", "resume", "twice", "--reason", "they are back"]).0, Some(0));
 
     let (code, told) = site.command(&["dest", "test", "away"]);
@@ -239,7 +249,8 @@ async fn a_job_that_sends_again_goes_on_after_a_kill_and_leaves_out_what_the_rec
 
     // A storm can be stopped: what was made and not sent yet is withdrawn.
     assert_eq!(site.command(&["dest", "pause", "region", "--reason", "test"]).0, Some(0));
-    let job = site.json(&["replay", "--query", "destination=region type=ADT^A28", "--force", "--rate", "10/s", "--reason", "again"])["job"].to_string();
+    let job = site.json(&["replay", "--query", "destination=region type=ADT^A28", "--force", "--rate", "10/s", "--reason", "again"])["job"]
+        .to_string();
     until("some wait", || 0 < site.job(&job)["replay"]["pending"].as_i64().unwrap()).await;
     assert_eq!(site.command(&["jobs", "cancel", &job, "--reason", "wrong receiver"]).0, Some(0));
     assert_eq!(site.job(&job)["replay"]["pending"], 0);
