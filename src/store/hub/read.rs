@@ -312,6 +312,17 @@ impl HubReader {
         row.map_or(Ok(None), |row| self.file_of(&row))
     }
 
+    /// The record as which a merged one goes on. None where it was not merged, or is not here.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub fn goes_on(&mut self, child: ChildId) -> Result<Option<ChildId>, StoreError> {
+        let sql = "SELECT goes_on FROM v_goes_on WHERE child_id = ?1 AND goes_on <> ?1";
+        let row = self.db.rows(sql, &[child.to_string().into()])?.pop();
+        Ok(row.and_then(|row| row.text(0).parse().ok()).map(ChildId))
+    }
+
     fn file_of(&mut self, row: &Row) -> Result<Option<ChildFile>, StoreError> {
         let id = row.text(0);
         let (Ok(child), Ok(record), Ok(updated)) = (id.parse(), serde_json::from_str::<Child>(&row.text(2)), row.text(4).parse()) else {
