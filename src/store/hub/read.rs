@@ -134,11 +134,15 @@ impl HubReader {
     ///
     /// The store cannot be read.
     pub fn reads(&mut self, child: Option<ChildId>, limit: i64) -> Result<Vec<Value>, StoreError> {
-        let (child, any) = (child.map(|child| child.to_string()).unwrap_or_default(), i64::from(child.is_none()));
-        let sql = "SELECT at, who, what, child_id, reason FROM read_log WHERE ?2 = 1 OR child_id = ?1 OR child_id IS NULL ORDER BY at DESC, id DESC LIMIT ?3";
+        let (of_child, mut values) = match child {
+            Some(child) => ("WHERE child_id = ?2 OR child_id IS NULL", vec![Val::from(child.to_string())]),
+            None => ("", Vec::new()),
+        };
+        values.insert(0, limit.into());
+        let sql = format!("SELECT at, who, what, child_id, reason FROM read_log {of_child} ORDER BY at DESC, id DESC LIMIT ?1");
         let read =
             |row: &Row| json!({ "at": row.text(0), "who": row.text(1), "what": row.text(2), "child": row.maybe(3), "reason": row.text(4) });
-        Ok(self.db.rows(sql, &[child.into(), any.into(), limit.into()])?.iter().map(read).collect())
+        Ok(self.db.rows(&sql, &values)?.iter().map(read).collect())
     }
 
     /// Children, one JSON value each with its events and transfers, in the order of their ids. Gives how many.
