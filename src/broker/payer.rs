@@ -37,6 +37,8 @@ const LINGER: Duration = Duration::from_millis(25);
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Where nothing calls before, it is looked so often whether there is something to do.
 const POLL: Duration = Duration::from_secs(60);
+/// A lane rests so long when its outcome could not be noted.
+const UNNOTED: Duration = Duration::from_secs(1);
 /// Whether a window has begun or ended is asked so often.
 const WINDOW_POLL: Duration = Duration::from_secs(1);
 
@@ -128,6 +130,10 @@ impl StorePayer<'_> {
                 // What was paid last is noted before anybody waits.
                 None if noting.is_some() => {}
                 None => {
+                    if !is_stopped {
+                        // It is open, and there is nothing to write.
+                        self.is_back(breaker);
+                    }
                     let wait = if is_stopped || !self.post.config().care.window.is_empty() { clock::poll(WINDOW_POLL) } else { POLL };
                     let ended = self.runtime.block_on(async {
                         tokio::select! {
@@ -151,6 +157,14 @@ impl StorePayer<'_> {
                 }
                 return Ok(());
             }
+        }
+    }
+
+    fn is_back(&self, breaker: &mut Breaker) {
+        if let Some(outage) = breaker.succeeded(clock::beat()) {
+            self.post.circuit(Circuit::Closed, clock::now());
+            let seconds = outage.lasted.as_secs();
+            tracing::info!(destination = %self.post.name, seconds, "delivery.back: the hub store can be written again");
         }
     }
 
@@ -439,10 +453,11 @@ impl Lanes {
             sent: flight.sent,
         });
         // Only a noted outcome settles a debt; otherwise it is found again and paid under the same key.
-        let _noted = self.ledger.settle(settled.collect::<Vec<_>>()).await;
+        let is_noted = self.ledger.settle(settled.collect::<Vec<_>>()).await;
         for (lane, rest) in lanes {
             self.flying.remove(&lane);
-            match rest {
+            // While the ledger notes nothing (its disk is full), nobody is sent the same again and again.
+            match rest.or((!is_noted).then_some(UNNOTED)) {
                 Some(rest) => self.ahead.rest(lane, later(rest)),
                 None => self.ahead.free(lane),
             }
