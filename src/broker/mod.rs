@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use operations::{BrokerOperations, Operations, Released};
+pub use operations::{BrokerOperations, EditEffect, Operations, Released};
 pub use service::{Signals, opened_sockets, serve};
 
 use self::bundle::Active;

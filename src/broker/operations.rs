@@ -18,7 +18,9 @@ use crate::failsafe::ClockState;
 use crate::intake::Controls;
 use crate::mapping::Finding;
 use crate::names::{ChildId, Format, HubName, Seq, SourceName};
-use crate::store::{AssignAct, AssignEffect, DeskAct, Effect, Ledger, LedgerReader, Prepared, ReassignPlan, StoreError, UnfiledEntry};
+use crate::store::{
+    AssignAct, AssignEffect, DeskAct, Effect, Ledger, LedgerReader, Prepared, PreparedOutcome, ReassignPlan, StoreError, UnfiledEntry,
+};
 
 /// What the admin door needs of a running broker. Every method may block; it is called where that is allowed.
 pub trait Operations: Send + Sync + 'static {
@@ -35,6 +37,11 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Files a held entry anew, with the mappings that are active now. In the audit under `reason` before it is done.
     fn release(&self, seq: Seq, reason: &str) -> Result<(), StoreError>;
+
+    /// Takes a mended copy of a held message in its place, or with `is_trial` only says how it would be read. In the audit under `reason`.
+    fn edit(&self, _seq: Seq, _body: Vec<u8>, _reason: &str, _is_trial: bool) -> Result<EditEffect, StoreError> {
+        Err(StoreError { text: "this broker edits nothing".into(), exit: 70 })
+    }
 
     /// Loads the tables anew, reads what is held for want of a code of a table again, and files it in the order of the journal. In the
     /// audit under `reason` before it is done.
@@ -112,6 +119,19 @@ pub trait Operations: Send + Sync + 'static {
     }
 }
 
+/// What a mended copy of a held message does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EditEffect {
+    /// The held message.
+    pub original: i64,
+    /// The copy; none where it was only tried.
+    pub copy: Option<i64>,
+    /// How the copy is read: `file`, `hold`, `ignore`. Whose it is is decided when it is filed.
+    pub read: &'static str,
+    /// The code of the finding, where it would be held or ignored.
+    pub why: String,
+}
+
 /// What became of the messages that waited for a code.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Released {
@@ -170,6 +190,22 @@ impl Operations for BrokerOperations {
         let entry = held_entry(&self.reader()?, seq)?.ok_or_else(missing)?;
         let prepared = Prepared { released_by: Some(reason.to_owned()), ..self.reader.prepare(&entry) };
         if self.runtime.block_on(self.ledger.file(vec![prepared])) { Ok(()) } else { Err(stopped()) }
+    }
+
+    fn edit(&self, seq: Seq, body: Vec<u8>, reason: &str, is_trial: bool) -> Result<EditEffect, StoreError> {
+        let missing = || StoreError { text: format!("message {seq} is not held; `held list` shows what is"), exit: 66 };
+        let entry = held_entry(&self.reader()?, seq)?.ok_or_else(missing)?;
+        let prepared = self.reader.prepare(&UnfiledEntry { body: body.clone(), ..entry });
+        let (read, why) = match prepared.outcome {
+            PreparedOutcome::File(_) => ("file", String::new()),
+            PreparedOutcome::Hold(code) => ("hold", code),
+            PreparedOutcome::Ignore(code, _) => ("ignore", code),
+        };
+        let copy = match is_trial {
+            true => None,
+            false => Some(self.runtime.block_on(self.ledger.edit_held(seq, body.into(), reason, clock::now()))?.0),
+        };
+        Ok(EditEffect { original: seq.0, copy, read, why })
     }
 
     fn release_code(&self, table: &str, code: &str, reason: &str) -> Result<Released, StoreError> {

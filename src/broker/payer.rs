@@ -111,14 +111,7 @@ impl StorePayer<'_> {
             }
             if !settled.is_empty() {
                 *failures = 0;
-                if let Some(outage) = breaker.succeeded(clock::beat()) {
-                    self.post.circuit(Circuit::Closed, clock::now());
-                    tracing::info!(
-                        destination = name,
-                        seconds = outage.lasted.as_secs(),
-                        "delivery.back: the hub store can be written again"
-                    );
-                }
+                self.is_back(breaker);
                 self.post.paid(settled.len() as u64);
                 metrics::counter!("chis_deliveries_total", "destination" => name.to_owned(), "outcome" => "delivered")
                     .increment(settled.len() as u64);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::arguments_deliveries::{DestCommand, HeldDiscard, Replay};
+use super::arguments_deliveries::{DestCommand, HeldDiscard, HeldEdit, Replay};
 use super::arguments_hubs::{DirectoriesCommand, HubCommand, JobsCommand, ReconcileCommand};
 pub use super::arguments_tables::*;
 use super::identity::{ChildCommand, IdentityCommand};
@@ -653,6 +653,8 @@ pub enum HeldCommand {
     Show(MsgOne),
     /// Files a held message anew, by a running broker and its mappings of now
     Release(HeldRelease),
+    /// Takes a mended copy of a held message in its place; both stay, and each names the other
+    Edit(HeldEdit),
     /// Withdraws held debts: their lanes go on without them
     Discard(HeldDiscard),
 }

@@ -91,6 +91,26 @@ pub struct HeldDiscard {
     pub door: Door,
 }
 
+/// `held edit`.
+#[derive(Args, Debug)]
+pub struct HeldEdit {
+    /// The held message
+    #[arg(value_name = "MSG")]
+    pub seq: i64,
+    /// The mended copy, whole; `msg show MSG --reveal REASON` gives what came
+    #[arg(long, value_name = "FILE")]
+    pub file: std::path::PathBuf,
+    /// Why; written down
+    #[arg(long, required_unless_present = "dry_run")]
+    pub reason: Option<String>,
+    /// Only show how it would be read
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub door: Door,
+}
+
 /// What is rendered anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rendering {

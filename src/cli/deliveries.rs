@@ -3,10 +3,12 @@
 
 use std::io::Write;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::arguments::HeldRelease;
-use super::arguments_deliveries::{DestList, DestOne, DestSteer, HeldDiscard, Replay};
+use super::arguments_deliveries::{DestList, DestOne, DestSteer, HeldDiscard, HeldEdit, Replay};
 use super::hubs::running;
 use super::output::{Out, counted, text};
 use super::source::{self, Request};
@@ -184,6 +186,43 @@ pub fn discard(discard: &HeldDiscard, out: &mut Out) -> Outcome {
     }
     let body = json!({ "act": "discard", "debt": discard.debt, "destination": discard.destination, "why": discard.why, "by": by, "reason": reason });
     held((&discard.door.admin, discard.door.json), body, discard.dry_run, "withdrawn", out)
+}
+
+/// `held edit`.
+pub fn edit(edit: &HeldEdit, out: &mut Out) -> Outcome {
+    let reason = said(edit.reason.as_deref(), edit.dry_run)?;
+    let unread = |error: std::io::Error| Failure::new(exit::MISSING, format!("{} cannot be read: {error}", edit.file.display()));
+    let copy = BASE64_STANDARD.encode(std::fs::read(&edit.file).map_err(unread)?);
+    let ask = |dry_run: bool| {
+        let body = json!({ "body": copy, "reason": reason, "dry_run": dry_run });
+        running(source::call(&edit.door.admin, &Request::post(format!("/api/v1/held/{}/edit", edit.seq), body)))
+    };
+    let mut effect = ask(true)?;
+    if !edit.door.json {
+        let words = match text(&effect, "read").as_str() {
+            "file" => "is read without a doubt and filed, where its child is certain".to_owned(),
+            "hold" => format!("is held again: {}", text(&effect, "why")),
+            _ => format!("is ignored: {}", text(&effect, "why")),
+        };
+        writeln!(out, "the copy of message {} {words}", edit.seq)?;
+        out.flush()?;
+    }
+    if !edit.dry_run {
+        effect = ask(false)?;
+    }
+    if edit.door.json {
+        out.json(&effect)?;
+    } else if edit.dry_run {
+        writeln!(out, "nothing was done")?;
+    } else {
+        writeln!(
+            out,
+            "message {} is set aside, its copy is message {}; `msg trace` of each names the other",
+            edit.seq,
+            text(&effect, "copy")
+        )?;
+    }
+    Ok(exit::OK)
 }
 
 /// `held release --destination`.

@@ -221,6 +221,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Directories(DirectoriesCommand::Check(check)) => directories::check(&check, out),
         Command::Held(HeldCommand::List(list)) => read::held_list(&list, out),
         Command::Held(HeldCommand::Show(one)) => read::trace(&one, out),
+        Command::Held(HeldCommand::Edit(edit)) => deliveries::edit(&edit, out),
         Command::Held(HeldCommand::Discard(discard)) => deliveries::discard(&discard, out),
         Command::Held(HeldCommand::Release(release)) if release.destination.is_some() => deliveries::release_group(&release, out),
         Command::Held(HeldCommand::Release(release)) => read::release(&release, out),

@@ -59,6 +59,13 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
         let bundle: String = text(value, "bundle").chars().take(12).collect();
         writeln!(out, "mapping   {}  (bundle {bundle})", text(value, "mapping"))?;
     }
+    let original = text(value, "copy_of");
+    if !original.is_empty() {
+        writeln!(out, "copy of   message {original}, which a person mended")?;
+    }
+    for copy in items(value, "copies") {
+        writeln!(out, "mended    its copy is message {copy}")?;
+    }
     findings(value, out)?;
     for event in items(value, "events") {
         event_lines(event, true, out)?;

@@ -2,21 +2,26 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::admin::{Broker, refusal, respond};
 use super::views::{ViewError, json as shown};
 use crate::broker::delivery_desk::DeliveryDesk;
-use crate::names::DestinationName;
+use crate::names::{DestinationName, Seq};
 use crate::store::{HeldAct, HeldDebts, ReplayOrder};
 
 /// The page of receivers: it reads and acts by the routes below, and holds nothing of its own.
 const PAGE: &str = include_str!("receivers.html");
+
+/// Longest request with a mended message: the longest message, in base64.
+const COPY_BYTES_MAX: usize = 96 * 1024 * 1024;
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new()
@@ -28,6 +33,7 @@ pub(super) fn routes() -> Router<Broker> {
         .route("/api/v1/destinations/{name}/test", post(test))
         .route("/api/v1/debts", post(held))
         .route("/api/v1/replays", post(replay))
+        .route("/api/v1/held/{seq}/edit", post(edit).layer(DefaultBodyLimit::max(COPY_BYTES_MAX)))
 }
 
 async fn page() -> Response {
@@ -165,4 +171,26 @@ async fn replay(State(broker): State<Broker>, body: Bytes) -> Response {
         Ok(json!({ "plan": shown(&plan)?, "job": job }))
     })
     .await
+}
+
+/// A mended copy of a held message, in base64.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    body: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn edit(State(broker): State<Broker>, Path(seq): Path<i64>, body: Bytes) -> Response {
+    let edit = serde_json::from_slice::<Edit>(&body).ok().filter(|edit| edit.dry_run || !edit.reason.trim().is_empty());
+    let told = edit.and_then(|edit| Some((BASE64_STANDARD.decode(&edit.body).ok().filter(|copy| !copy.is_empty())?, edit)));
+    let Some((copy, edit)) = told else {
+        let text = "the body is {\"body\": \"base64 of the message\", \"reason\": \"…\", \"dry_run\": false}, and neither is empty";
+        return refusal(StatusCode::BAD_REQUEST, text, 64);
+    };
+    let done = tokio::task::spawn_blocking(move || shown(&broker.edit(Seq(seq), copy, edit.reason.trim(), edit.dry_run)?));
+    respond(done.await)
 }

@@ -33,6 +33,7 @@
 //! - `assign`: hubs decided by hand, and looking at everybody again. `own`: entries of the broker's own.
 //! - `newborns`: the end of the first 28 days. `unread`: records that cannot be read.
 //! - `debts`: how a debt is made, which is next, how attempts end. `receivers`: how receivers stand. `replays`: what is sent again.
+//! - `edits`: held messages that a person mended.
 //! - `hub`: a hub's own child health store, a SQLite file or a PostgreSQL database.
 
 mod aggregates;
@@ -48,6 +49,7 @@ mod desk;
 mod files;
 mod documents;
 mod due;
+mod edits;
 mod event_row;
 mod failsafe;
 mod filing;

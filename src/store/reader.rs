@@ -124,7 +124,8 @@ impl LedgerReader {
             withheld.extend(without);
         }
         let events = events.into_iter().map(|(_, event, _)| event).collect();
-        Ok(Some(Trace { entry, mapping, bundle, findings: parse(findings.as_deref()), events, debts, withheld }))
+        let (copy_of, copies) = self.edits_of(seq.0)?;
+        Ok(Some(Trace { entry, mapping, bundle, findings: parse(findings.as_deref()), events, debts, withheld, copy_of, copies }))
     }
 
     /// The bundle that spoke when the entry got its standing.

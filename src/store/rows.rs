@@ -122,6 +122,10 @@ pub struct Trace {
     pub debts: Vec<DebtRow>,
     /// Destinations that were owed nothing, and the rule: `[destination, rule]`.
     pub withheld: Vec<(String, String)>,
+    /// The message that this one is a mended copy of.
+    pub copy_of: Option<i64>,
+    /// Mended copies of it.
+    pub copies: Vec<i64>,
 }
 
 /// One child.

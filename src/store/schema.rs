@@ -26,6 +26,7 @@
 //!     newborn    children in their first 28 days, by the day on which these have ended
 //!     waiting, waits_for, waits_like  held entries that are tried again, and the identifiers and details that they wait for (`retry.rs`)
 //!     debt_attempt, debt_sent, receiver, replay, replayed  attempts at debts, how receivers stand, and what is sent again
+//!     edited     held messages that a person mended, and their copies
 //!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
 //!     decision, identity_item, two_children, before_merge, detached  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
@@ -156,7 +157,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         .execute_batch(super::newborns::TABLES)
         .and_then(|()| super::newborns::fill(&connection, today))
         .map_err(|error| broken(&file, &error))?;
-    for tables in [super::debts::TABLES, super::receivers::TABLES, super::replays::TABLES] {
+    for tables in [super::debts::TABLES, super::receivers::TABLES, super::replays::TABLES, super::edits::TABLES] {
         connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
     connection.execute_batch(super::failsafe::TABLES).map_err(|error| broken(&file, &error))?;

@@ -10,6 +10,8 @@ use chis_broker::broker::{Operations, Running};
 use chis_broker::config::DEFAULT_TOML;
 use chis_broker::destinations::fake::{Answer, Fake, Received};
 use chis_broker::destinations::{Config, Kind, Profile};
+use chis_broker::names::Seq;
+use chis_broker::store::LedgerReader;
 use serde_json::Value;
 
 use crate::world::{Line, PATIENCE, free_port, person, settings, settled};
@@ -312,5 +314,35 @@ async fn held_debts_are_listed_by_cause_and_released_in_the_order_of_their_lane_
     assert!(seen.values().all(|turns| turns == &["0", "1"]), "{seen:?}");
     let stand = desk.list().unwrap().into_iter().find(|one| one.row.destination == "quiet").unwrap();
     assert_eq!((stand.state.as_str(), stand.row.pending, quiet.received().len()), ("window", 12, 0));
+    assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_message_that_a_person_mended_is_set_aside_and_its_copy_filed_and_each_names_the_other() {
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::start(settings(data.path()), Vec::new()).await.unwrap();
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    let mended = person("A1", 1, "20260106101500", "EXAMPLE");
+    let wrong = mended.replace("||20260105|2|", "||20260105|Q|");
+    line.exchange(wrong.as_bytes()).await;
+    settled(data.path()).await;
+    let operations = running.operations();
+    let edit = move |body: String, is_trial: bool| {
+        let operations = std::sync::Arc::clone(&operations);
+        tokio::task::spawn_blocking(move || operations.edit(Seq(1), body.into_bytes(), "RJ1 said by telephone", is_trial))
+    };
+    assert_eq!(edit(wrong.clone(), true).await.unwrap().unwrap().read, "hold");
+    let shown = edit(mended.clone(), true).await.unwrap().unwrap();
+    assert_eq!((shown.read, shown.copy), ("file", None));
+    assert_eq!(edit(wrong, false).await.unwrap().unwrap_err().exit, 64, "the same bytes are no mended copy");
+    let done = edit(mended.clone(), false).await.unwrap().unwrap();
+    let copy = done.copy.unwrap();
+    settled(data.path()).await;
+    let reader = LedgerReader::open(data.path()).unwrap();
+    let trace = |seq: i64| reader.trace(Seq(seq)).unwrap().unwrap();
+    assert_eq!((trace(1).entry.standing.as_str(), trace(1).entry.reason.as_str(), trace(1).copies), ("ignored", "edited", vec![copy]));
+    assert_eq!((trace(copy).entry.standing.as_str(), trace(copy).copy_of, trace(copy).events.len()), ("filed", Some(1), 1));
+    assert_eq!(edit(mended, false).await.unwrap().unwrap_err().exit, 66, "it is not held any more");
+    assert_eq!(reader.reconcile(None, None).unwrap().unaccounted, 0);
     assert_eq!(running.stop().await, 0);
 }
