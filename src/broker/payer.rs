@@ -96,10 +96,13 @@ impl StorePayer<'_> {
         let debts = LedgerReader::open(self.ledger.data())?;
         let name = self.post.name.as_str();
         let mut made = self.ledger.debts(&self.post.name);
-        let (mut after, mut looked_all) = (0, clock::beat());
+        let (mut after, mut looked_all, mut put_back) = (0, clock::beat(), made.borrow().put_back);
         let mut noting: Option<tokio::task::JoinHandle<bool>> = None;
         loop {
-            let put_back = made.borrow_and_update().put_back;
+            let now = made.borrow_and_update().put_back;
+            if now != put_back || LOOK_AGAIN <= clock::beat().duration_since(looked_all) {
+                (after, looked_all, put_back) = (0, clock::beat(), now);
+            }
             let is_stopped = self.post.window(clock::now()).is_some() || debts.is_paused(name)?;
             let owed = if is_stopped { Vec::new() } else { debts.owed(name, after, STORE_BATCH)? };
             let last = owed.last().map(|debt| debt.id);
@@ -136,9 +139,6 @@ impl StorePayer<'_> {
                     });
                     if ended {
                         return Ok(());
-                    }
-                    if made.borrow().put_back != put_back || LOOK_AGAIN <= clock::beat().duration_since(looked_all) {
-                        (after, looked_all) = (0, clock::beat());
                     }
                     // What comes within this moment goes into the same transaction.
                     self.runtime.block_on(async { tokio::time::sleep(LINGER).await });

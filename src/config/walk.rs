@@ -175,7 +175,11 @@ fn is_about_key(message: &str) -> bool {
 
 fn describe(message: &str, culprit: &[Step], span: Range<usize>) -> Told {
     if let Some(unknown) = quoted_after(message, "unknown field ") {
-        let expected = expected_words(message);
+        let mut expected = expected_words(message);
+        // The keys that every kind of destination has are not known to the kind, which says what it knows.
+        if culprit.first() == Some(&Step::Key("destination".to_owned())) && expected.iter().all(|word| word != "days") {
+            expected.extend(crate::destinations::Care::KEYS.map(str::to_owned));
+        }
         let help = match places::nearest(&unknown, &expected) {
             Some(near) => format!("did you mean `{near}`?"),
             None if expected.is_empty() => "take it away".to_owned(),

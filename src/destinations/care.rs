@@ -37,8 +37,7 @@ pub struct Care {
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// Days on which it begins: `sat sun`, `mon tue wed thu fri`, `daily`.
-    #[serde(deserialize_with = "days")]
-    pub days: Vec<Weekday>,
+    pub days: String,
     /// From then on.
     pub from: Time,
     /// Until then; at or before `from` it is the next day's.
@@ -47,7 +46,7 @@ pub struct Window {
 
 impl Window {
     fn on(&self, day: Date, local: &impl Fn(Date, Time) -> Timestamp) -> Option<(Timestamp, Timestamp)> {
-        if !self.days.contains(&day.weekday()) {
+        if !weekdays(&self.days).ok()?.contains(&day.weekday()) {
             return None;
         }
         let last = if self.from < self.to { day } else { day.tomorrow().ok()? };
@@ -56,6 +55,9 @@ impl Window {
 }
 
 impl Care {
+    /// Its keys.
+    pub const KEYS: [&'static str; 4] = ["window", "alarm_after", "max_age", "rate"];
+
     /// The window that `now` lies in: when it ends. `today` is the local date of `now`, `local` the moment of a local time.
     pub fn window_ends(&self, (now, today): (Timestamp, Date), local: impl Fn(Date, Time) -> Timestamp) -> Option<Timestamp> {
         self.windows(today, local).filter(|(from, to)| *from <= now && now < *to).map(|(_, to)| to).max()
@@ -77,6 +79,7 @@ impl Care {
     /// What is wrong with it, with what would help.
     pub fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        problems.extend(self.window.iter().filter_map(|window| weekdays(&window.days).err()));
         for window in self.window.iter().filter(|window| window.from == window.to) {
             problems.push(format!("`window` from {0} to {0} lasts a whole day: `dest pause` is for that", window.from));
         }
@@ -117,8 +120,9 @@ pub fn read_length(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refused)
 }
 
-fn days<'de, D: Deserializer<'de>>(read: D) -> Result<Vec<Weekday>, D::Error> {
-    let text = String::deserialize(read)?;
+/// The days that a window names.
+fn weekdays(text: &str) -> Result<Vec<Weekday>, String> {
+    const HELP: &str = "write mon tue wed thu fri sat sun, or daily";
     let mut days = Vec::new();
     for word in text.split_whitespace() {
         match word {
@@ -130,13 +134,10 @@ fn days<'de, D: Deserializer<'de>>(read: D) -> Result<Vec<Weekday>, D::Error> {
             "sat" => days.push(Weekday::Saturday),
             "sun" => days.push(Weekday::Sunday),
             "daily" => days.extend(Weekday::Monday.cycle_forward().take(7)),
-            _ => return Err(serde::de::Error::custom(format!("{word:?} is no day; write mon tue wed thu fri sat sun, or daily"))),
+            _ => return Err(format!("`days` of a window: {word:?} is no day; {HELP}")),
         }
     }
-    if days.is_empty() {
-        return Err(serde::de::Error::custom("`days` names no day; write mon tue wed thu fri sat sun, or daily"));
-    }
-    Ok(days)
+    if days.is_empty() { Err(format!("`days` of a window names no day; {HELP}")) } else { Ok(days) }
 }
 
 #[cfg(test)]
@@ -213,8 +214,10 @@ mod tests {
     #[test]
     fn what_is_written_wrong_is_refused_with_how_to_write_it() {
         let refused = |text: &str| toml::from_str::<Care>(text).unwrap_err().to_string();
-        assert!(refused("window = [{ days = 'saturday', from = '22:00', to = '02:00' }]").contains("mon tue wed"));
-        assert!(refused("window = [{ days = '', from = '22:00', to = '02:00' }]").contains("no day"));
+        let wrong = care("window = [{ days = 'saturday', from = '22:00', to = '02:00' }, { days = '', from = '22:00', to = '02:00' }]");
+        let problems = wrong.check();
+        assert!(problems[0].contains("\"saturday\" is no day") && problems[1].contains("names no day"), "{problems:?}");
+        assert_eq!(ends(&wrong, "2026-11-07T23:00:00Z"), "");
         assert!(refused("alarm_after = 'soon'").contains("15 min"));
         assert!(refused("max_age = '7 weeks'").contains("7 d"));
         assert_eq!(care("alarm_after = '90 s'\nmax_age = '7d'").max_age, Some(PARENTS_MAX_AGE));
