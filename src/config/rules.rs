@@ -423,7 +423,8 @@ impl Judge<'_, '_, '_> {
                         self.pem(&format!("{path}.ca_file"), file, "the server's authorities");
                     }
                 }
-                Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                Kind::Fhir { ca_file, certificate_file, key_file, .. }
+                | Kind::Mllp(destinations::MllpConfig { ca_file, certificate_file, key_file, .. }) => {
                     let files = [
                         ("ca_file", ca_file, "the receiver's authorities"),
                         ("certificate_file", certificate_file, "our certificate"),
