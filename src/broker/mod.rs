@@ -41,7 +41,7 @@ use self::bundle::Active;
 use self::filer::{Reader, SourceProfile};
 use crate::clock;
 use crate::config::Settings;
-use crate::destinations::{Kind, MllpConfig, Profile, Receiver, TemplateMistake};
+use crate::destinations::{Kind, Profile, Receiver, TemplateMistake};
 use crate::intake::{Addresses, Clock, Controls, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
 use crate::names::{DestinationName, SourceName};
 use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, Recipient};
@@ -299,6 +299,10 @@ fn rule(destination: &crate::destinations::Config) -> Result<DestinationRule, St
             };
             Recipient::Viewer(Arc::new(config.viewer().map_err(told)?))
         }
+        Kind::CareplusCsv(config) => {
+            let told = |error: String| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 };
+            Recipient::VaccinationFile(Arc::new(config.rules().map_err(told)?))
+        }
     };
     Ok(DestinationRule { name: DestinationName::new(&destination.name), recipient })
 }
@@ -329,11 +333,18 @@ fn start_payers(
                     payer::start_store((name, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
-            Kind::Fhir { concurrency: lanes, .. } | Kind::Mllp(MllpConfig { window: lanes, .. }) => {
+            Kind::Fhir { .. } | Kind::Mllp(_) | Kind::CareplusCsv(_) => {
                 let receiver = Receiver::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
-                let usual = if matches!(destination.kind, Kind::Fhir { .. }) { 8 } else { 1 };
-                let paid = payer::Paid { name, receiver, recipient: rule.recipient.clone(), concurrency: lanes.unwrap_or(usual) };
+                let concurrency = match &destination.kind {
+                    Kind::Fhir { concurrency, .. } => concurrency.unwrap_or(8),
+                    Kind::Mllp(config) => config.window.unwrap_or(1),
+                    _ => 1,
+                };
+                if let Receiver::Careplus(files) = &receiver {
+                    payers.push(tokio::spawn(viewer::hand_over_by_the_clock(name.clone(), files.clone(), roll.ends.clone())));
+                }
+                let paid = payer::Paid { name, receiver, recipient: rule.recipient.clone(), concurrency };
                 let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());
                 payers.push(tokio::spawn(async move {
                     let _present = present;

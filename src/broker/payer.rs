@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Present, viewer};
 use crate::clock;
-use crate::destinations::{Payment, Receiver, Viewer, parent_record_as_of};
+use crate::destinations::{Payment, Receiver, VaccinationFile, Viewer, parent_record_as_of};
 use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -374,6 +374,7 @@ enum Asked {
     Nothing,
     Parents(PathBuf),
     Viewer(Arc<Viewer>, PathBuf),
+    File(Arc<VaccinationFile>, PathBuf),
 }
 
 impl Asked {
@@ -381,6 +382,7 @@ impl Asked {
         match recipient {
             Recipient::ParentRecord => Self::Parents(data.to_path_buf()),
             Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data.to_path_buf()),
+            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data.to_path_buf()),
             Recipient::HubStore(_) | Recipient::Record => Self::Nothing,
         }
     }
@@ -389,8 +391,8 @@ impl Asked {
 /// One attempt. What may be said is asked again first.
 async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
-    // A viewer's messages are made when they are sent.
-    let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..)).then(Vec::new));
+    // A viewer's messages and the rows of a file are made when they are sent.
+    let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
         (Ok(event), Some(body)) => {
             let key = format!("{}/{}", event.event, event.version);
@@ -403,6 +405,7 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
                     Ok(fresh) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
                     Ok(_) => Ok((key, body)),
                 },
+                Asked::File(file, data) => viewer::rows_as_of_now(&file, &data, debt.child, event).map(|fresh| (key, fresh)),
                 Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, debt.child, event).map(|fresh| (key, fresh)),
             };
             match ready {

@@ -4,6 +4,7 @@
 //!                ├─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
 //!                │   render.rs   codes and conversions both share                                ┘
 //!                └─▶ viewer/     what a shared-care viewer may see, by templates ──▶ messages ──▶ mllp.rs ──▶ Settlement
+//!                └─▶ careplus/   vaccinations as rows of a file that is handed over whole
 //!     bulk.rs: the same resources, as files of all children and as answers to a query
 //!
 //! # Invariants
@@ -17,6 +18,7 @@
 //! The built-in child health store, which shares a database with nobody and is written by `store`.
 
 mod bulk;
+mod careplus;
 pub mod fake;
 mod mllp;
 mod parent;
@@ -31,6 +33,7 @@ mod fixture;
 mod leaks;
 
 pub use bulk::standing_resources;
+pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, VaccinationFile};
 pub use mllp::{MllpConfig, MllpDestination};
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
@@ -99,6 +102,8 @@ pub enum Kind {
     },
     /// HL7 v2 over MLLP: a shared-care viewer.
     Mllp(MllpConfig),
+    /// The vaccination import file of a CarePlus store.
+    CareplusCsv(CareplusConfig),
 }
 
 /// Which rules guard a FHIR destination.
@@ -149,6 +154,7 @@ impl Config {
                 problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
             }
             Kind::Mllp(config) => problems.extend(config.check()),
+            Kind::CareplusCsv(config) => problems.extend(config.check()),
         }
         problems
     }
@@ -179,6 +185,8 @@ pub enum Receiver {
     Fhir(FhirDestination),
     /// HL7 v2 over MLLP.
     Mllp(MllpDestination),
+    /// Files in a folder.
+    Careplus(CareplusDestination),
 }
 
 impl Receiver {
@@ -189,6 +197,7 @@ impl Receiver {
         match kind {
             Kind::Fhir { .. } => FhirDestination::new(kind).map(Self::Fhir),
             Kind::Mllp(config) => MllpDestination::new(config).map(Self::Mllp),
+            Kind::CareplusCsv(config) => CareplusDestination::new(config).map(Self::Careplus),
             Kind::Store { .. } => Err("a destination of kind `store` is written in batches, not paid one by one".to_owned()),
         }
     }
@@ -198,6 +207,7 @@ impl Receiver {
         match self {
             Self::Fhir(receiver) => receiver.pay(payment).await,
             Self::Mllp(receiver) => receiver.pay(payment).await,
+            Self::Careplus(receiver) => receiver.pay(payment).await,
         }
     }
 }

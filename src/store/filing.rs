@@ -153,6 +153,8 @@ pub enum Recipient {
     ParentRecord,
     /// What a shared-care viewer may see, said by its templates when it is paid.
     Viewer(Arc<destinations::Viewer>),
+    /// Vaccinations, as rows of a file.
+    VaccinationFile(Arc<destinations::VaccinationFile>),
 }
 
 /// What filing decides by; the directory is swapped whole at reload.
@@ -674,6 +676,8 @@ impl One<'_> {
                         owed.withheld.insert(destination.name.as_str().to_owned(), rule);
                     }
                 },
+                Recipient::VaccinationFile(file) if file.wants(event) => owed.debts.push((destination.name.clone(), None)),
+                Recipient::VaccinationFile(_) => {}
                 Recipient::Viewer(viewer) => match viewer.withholds(event) {
                     None => owed.debts.push((destination.name.clone(), None)),
                     Some(rule) => {

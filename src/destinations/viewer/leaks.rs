@@ -236,7 +236,7 @@ fn must_be_silent_about(viewer: &Viewer, row: &Row) {
                 assert_eq!(viewer.withholds(&event), Some(rule), "{}, {kind:?}, {way}: nothing is owed", row.what);
                 continue;
             }
-            for body in told {
+            if let Ok(body) = told {
                 assert!(!body.contains(CANARY) && !body.contains("1911"), "{}, {kind:?}, {way}: {body}", row.what);
             }
         }
