@@ -18,7 +18,9 @@ pub(super) fn as_of_now(viewer: &Viewer, data: &Path, child: i64, event: FiledEv
     let now = reader.child_now(child).map_err(failed)?;
     let (now, _) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
     let survivor = match now.merged_into {
-        Some(survivor) => Some(goes_on(&reader, survivor).map_err(failed)?.ok_or_else(|| unread("the child's record cannot be read".into()))?),
+        Some(survivor) => {
+            Some(goes_on(&reader, survivor).map_err(failed)?.ok_or_else(|| unread("the child's record cannot be read".into()))?)
+        }
         None => None,
     };
     // What waited since before a merge is said of the record that it was filed for; the merge comes after it in the same lane.

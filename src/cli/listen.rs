@@ -128,7 +128,8 @@ impl Receiver {
     where
         S: Fn(Self, TcpStream) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> + Send + 'static,
     {
-        let failed = |error: std::io::Error| Failure::new(exit::SYSTEM, format!("{at} cannot be opened: {error}; choose another port, or 0"));
+        let failed =
+            |error: std::io::Error| Failure::new(exit::SYSTEM, format!("{at} cannot be opened: {error}; choose another port, or 0"));
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         let opened = listener.local_addr().map_err(failed)?;
         let this = self.clone();
@@ -249,10 +250,24 @@ fn acknowledge(header: Option<&Header>, code: &str, id: &str, order: u64) -> Str
     let standard = Header { field: b'|', encoding: "^~\\&".into(), version: "2.4".into(), processing_id: "P".into(), ..Header::default() };
     let header = header.unwrap_or(&standard);
     let bar = char::from(header.field);
-    let kind = if header.trigger.is_empty() { "ACK".to_owned() } else { format!("ACK{}{}", header.encoding.chars().next().unwrap_or('^'), header.trigger) };
+    let kind = if header.trigger.is_empty() {
+        "ACK".to_owned()
+    } else {
+        format!("ACK{}{}", header.encoding.chars().next().unwrap_or('^'), header.trigger)
+    };
     let msh = [
-        "MSH", &header.encoding, &header.receiving_application, &header.receiving_facility, &header.sending_application, &header.sending_facility,
-        &clock::now().strftime("%Y%m%d%H%M%S+0000").to_string(), "", &kind, &format!("LISTEN{order}"), &header.processing_id, &header.version,
+        "MSH",
+        &header.encoding,
+        &header.receiving_application,
+        &header.receiving_facility,
+        &header.sending_application,
+        &header.sending_facility,
+        &clock::now().strftime("%Y%m%d%H%M%S+0000").to_string(),
+        "",
+        &kind,
+        &format!("LISTEN{order}"),
+        &header.processing_id,
+        &header.version,
     ]
     .join(&bar.to_string());
     format!("{msh}\rMSA{bar}{code}{bar}{id}\r")
@@ -390,7 +405,8 @@ mod tests {
             }
             closing.cancel();
         }
-        let mut names: Vec<String> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["000001-mllp.hl7", "000002-mllp.hl7", "000003-mllp.hl7", "000004-mllp.hl7"]);
         assert_eq!(std::fs::read(folder.path().join("000004-mllp.hl7")).unwrap(), message("M21"));

@@ -76,7 +76,10 @@ fn templates(settings: &Settings, checked: &mut Checked) {
         let Kind::Mllp(config) = &destination.kind else { continue };
         let folder = config.templates.as_ref().map(|folder| format!("{}/", folder.display()));
         for mistake in config.viewer().err().unwrap_or_default() {
-            if mistake.at == (1, 1) && mistake.span == (0..0) && Some(&mistake.file) == config.templates.as_ref().map(|f| f.display().to_string()).as_ref() {
+            if mistake.at == (1, 1)
+                && mistake.span == (0..0)
+                && Some(&mistake.file) == config.templates.as_ref().map(|f| f.display().to_string()).as_ref()
+            {
                 let place = settings.destination_places.get(index).cloned().unwrap_or_default();
                 let told = plain("V001", &place.file, mistake.message, &mistake.help);
                 checked.diagnostics.push(Diagnostic { span: place.span, line: place.line, column: place.column, ..told });
@@ -88,7 +91,12 @@ fn templates(settings: &Settings, checked: &mut Checked) {
                 checked.texts.insert(file.clone(), text);
             }
             let (line, column) = mistake.at;
-            checked.diagnostics.push(Diagnostic { span: mistake.span, line, column, ..plain("V001", &file, mistake.message, &mistake.help) });
+            checked.diagnostics.push(Diagnostic {
+                span: mistake.span,
+                line,
+                column,
+                ..plain("V001", &file, mistake.message, &mistake.help)
+            });
         }
     }
 }

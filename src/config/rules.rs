@@ -441,7 +441,13 @@ impl Judge<'_, '_, '_> {
                     if let Some(earlier) = folders.get(&config.folder) {
                         let place = self.origins.name_of(&format!("destination[{earlier}]"));
                         let help = format!("{place} writes there too: give each a folder of its own");
-                        self.error("C006", &path, format!("two destinations write into {}", config.folder.display()), "the same folder", &help);
+                        self.error(
+                            "C006",
+                            &path,
+                            format!("two destinations write into {}", config.folder.display()),
+                            "the same folder",
+                            &help,
+                        );
                     }
                     folders.entry(config.folder.clone()).or_insert(index);
                 }

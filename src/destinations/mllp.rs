@@ -328,8 +328,9 @@ impl Line {
 
 /// The messages of a body: each begins with MSH.
 fn messages(body: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> =
-        (0..body.len()).filter(|at| body.get(*at..).is_some_and(|rest| rest.starts_with(b"MSH|")) && (*at == 0 || body.get(*at - 1) == Some(&b'\r'))).collect();
+    let starts: Vec<usize> = (0..body.len())
+        .filter(|at| body.get(*at..).is_some_and(|rest| rest.starts_with(b"MSH|")) && (*at == 0 || body.get(*at - 1) == Some(&b'\r')))
+        .collect();
     let ends = starts.iter().skip(1).copied().chain([body.len()]);
     starts.iter().zip(ends).filter_map(|(start, end)| body.get(*start..end)).collect()
 }
@@ -378,7 +379,8 @@ fn client_tls(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<rustls::Cli
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
     let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key_file", key, &format!("holds no key as PEM ({error})")))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key_file", key, &format!("holds no key as PEM ({error})")))?;
     let built = builder.with_client_auth_cert(certificates("certificate_file", certificate)?, private);
     built.map_err(|error| unusable("key_file", key, &format!("does not go with the certificate ({error})")))
 }

@@ -80,7 +80,9 @@ async fn serve(socket: Box<dyn Wire>, plan: &Mutex<VecDeque<Does>>, received: &M
         let id = control_id(&message);
         received.lock().unwrap().push(id.clone());
         let does = plan.lock().unwrap().pop_front().unwrap_or(Does::Answers("AA"));
-        let ack = |code: &str, id: &str| format!("MSH|^~\\&|V|L|C|L|20260401||ACK|X1|P|2.4\rMSA|{code}|{id}|words of the receiver\r").into_bytes();
+        let ack = |code: &str, id: &str| {
+            format!("MSH|^~\\&|V|L|C|L|20260401||ACK|X1|P|2.4\rMSA|{code}|{id}|words of the receiver\r").into_bytes()
+        };
         match does {
             Does::Answers(code) => framed.send(ack(code, &id).as_slice()).await.unwrap(),
             Does::Mistakes => framed.send(ack("AA", "SOMEBODY-ELSES").as_slice()).await.unwrap(),
@@ -213,7 +215,10 @@ impl Pki {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pki = Self { folder: tempfile::tempdir().unwrap(), issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() };
+        let pki = Self {
+            folder: tempfile::tempdir().unwrap(),
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
+        };
         std::fs::write(pki.file("ca.pem"), pki.issuer.pem()).unwrap();
         let (certificate, key) = pki.leaf("chis-broker", ExtendedKeyUsagePurpose::ClientAuth);
         std::fs::write(pki.file("our.pem"), certificate.pem()).unwrap();
@@ -264,7 +269,11 @@ async fn both_sides_show_certificates_and_only_this_destinations_authority_is_tr
     // TLS 1.3 tells us of a certificate that is not taken after our handshake has ended.
     let refused = pay(&secure(&receiver, &pki, &stranger), &["M4"]).await;
     assert!(matches!(refused, Settlement::Retry { .. }), "{refused:?}");
-    assert_eq!((receiver.received(), other.received().len()), (vec!["M1".to_owned()], 0), "nothing of a child was sent to or by a stranger");
+    assert_eq!(
+        (receiver.received(), other.received().len()),
+        (vec!["M1".to_owned()], 0),
+        "nothing of a child was sent to or by a stranger"
+    );
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Viewer {
                     account.received.push((message, does));
                     does
                 };
-                let ack = |code: &str, id: &str| format!("\x0BMSH|^~\\&|V|L|C|L|20260401||ACK|1|P|2.4\rMSA|{code}|{id}|secret words\r\x1C\r");
+                let ack =
+                    |code: &str, id: &str| format!("\x0BMSH|^~\\&|V|L|C|L|20260401||ACK|1|P|2.4\rMSA|{code}|{id}|secret words\r\x1C\r");
                 let answer = match does {
                     Does::Answers(code) => ack(code, &id),
                     Does::Mistakes => ack("AA", "OTHER"),
@@ -133,7 +134,10 @@ fn debts(data: &Path, entries: i64, destination: &str) -> Vec<String> {
     let reader = LedgerReader::open(data).unwrap();
     let of = |seq| reader.trace(Seq(seq)).unwrap().map(|trace| trace.debts).unwrap_or_default();
     let debts = (1..=entries).flat_map(|seq| of(seq).into_iter().map(move |debt| (seq, debt)));
-    debts.filter(|(_, debt)| debt.destination == destination).map(|(seq, debt)| format!("{seq} {} {}", debt.state, debt.why).trim_end().to_owned()).collect()
+    debts
+        .filter(|(_, debt)| debt.destination == destination)
+        .map(|(seq, debt)| format!("{seq} {} {}", debt.state, debt.why).trim_end().to_owned())
+        .collect()
 }
 
 /// Waits for what must come.
@@ -182,7 +186,10 @@ async fn a_viewer_that_fails_in_every_way_gets_each_message_in_the_childs_order_
         assert_eq!(families, ["EXAMPLE0", "EXAMPLE1", "EXAMPLE2", "EXAMPLE3"], "a child's messages come in its order");
     }
     assert!(8 < viewer.received().len(), "it was tried again");
-    assert_eq!(effects.iter().map(|message| kind(message)).collect::<BTreeSet<_>>(), BTreeSet::from(["ADT^A28^ADT_A05", "ADT^A31^ADT_A05"]));
+    assert_eq!(
+        effects.iter().map(|message| kind(message)).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["ADT^A28^ADT_A05", "ADT^A31^ADT_A05"])
+    );
     assert_eq!(running.stop().await, 0);
 }
 
@@ -213,7 +220,10 @@ async fn nothing_goes_of_a_child_that_became_hidden_while_its_debt_waited() {
         until("the first attempt", || !viewer.received().is_empty()).await;
         let hidden = format!("{}{flags}", person("A2", 1, "20260106101600", "EXAMPLE"));
         line.exchange(hidden.as_bytes()).await;
-        until("the second message", || LedgerReader::open(data.path()).unwrap().trace(Seq(2)).unwrap().is_some_and(|trace| !trace.events.is_empty())).await;
+        until("the second message", || {
+            LedgerReader::open(data.path()).unwrap().trace(Seq(2)).unwrap().is_some_and(|trace| !trace.events.is_empty())
+        })
+        .await;
         viewer.usually(Does::Answers("AA"));
         settled(data.path()).await;
         let reader = LedgerReader::open(data.path()).unwrap();
@@ -236,7 +246,10 @@ async fn a_broken_template_keeps_the_broker_from_starting_and_is_named_with_its_
     let checked = chis_broker::config::check(&settings);
     let told = checked.diagnostics.iter().find(|one| one.code == "V001").expect("the mistake is found");
     assert!(told.file.ends_with("person.toml") && (told.line, told.column) == (3, 5), "{told:?}");
-    assert!(told.message.contains("nothing is called `child.numer`") && told.help.as_ref().is_some_and(|help| help.contains("child.nhs_number")));
+    assert!(
+        told.message.contains("nothing is called `child.numer`")
+            && told.help.as_ref().is_some_and(|help| help.contains("child.nhs_number"))
+    );
     let refused = Running::start(settings, Vec::new()).await.err().expect("it does not start");
     assert_eq!(refused.exit, 78);
     assert!(refused.text.contains("person.toml:3:5"), "{}", refused.text);
@@ -259,7 +272,8 @@ fn foreign(script: &str, arguments: &[PathBuf]) -> String {
 /// All samples in HL7 v2, in their order.
 fn samples() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
-    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(".hl7"));
     names.sort();
     names.iter().map(|name| sample(name)).collect()
@@ -275,7 +289,11 @@ async fn what_is_sent_of_every_sample_is_read_by_parsers_that_are_not_ours() {
     let table = "from,to,doses\n34765811000001105,6IN1,1P 2P 3P\n23584211000001109,MENB,\n34609911000001106,ROTA,\n16649411000001104,PCV,\n42985911000001104,COV,\n34925111000001104,MMR,1P 1B\n";
     std::fs::write(&vaccines, table).unwrap();
     let folder = files.path().join("out");
-    let careplus = format!("name = 'careplus'\nkind = 'careplus-csv'\nfolder = '{}'\nvaccines = '{}'\nvaccinations_max = 1", folder.display(), vaccines.display());
+    let careplus = format!(
+        "name = 'careplus'\nkind = 'careplus-csv'\nfolder = '{}'\nvaccines = '{}'\nvaccinations_max = 1",
+        folder.display(),
+        vaccines.display()
+    );
     settings.destinations.push(destination(&careplus));
     let running = start(settings).await;
     let mut line = Line::open(running.addresses.mllp[0]).await;

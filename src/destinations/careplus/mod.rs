@@ -156,5 +156,6 @@ impl CareplusDestination {
 }
 
 fn read(setting: &str, file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("`{setting}`: {} cannot be read ({error}); correct the name or its permissions", file.display()))
+    std::fs::read_to_string(file)
+        .map_err(|error| format!("`{setting}`: {} cannot be read ({error}); correct the name or its permissions", file.display()))
 }

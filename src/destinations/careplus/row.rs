@@ -27,13 +27,57 @@ pub(super) const VACCINES_MAX: usize = 5;
 
 /// The columns, in order (destination rules, section 2).
 pub const COLUMNS: [&str; 52] = [
-    "NHS Number", "Surname", "Forename", "Date of Birth", "Address Line 1", "Person Giving Consent", "Ethnicity", "Date Attended",
-    "Time Attended", "Venue Type", "Venue Code", "Staff Type", "Staff Code", "Attended", "Reason Not Attended", "Suspension End Date",
-    "Vaccine 1", "Vaccine Code 1", "Dose 1", "Reason Not Given 1", "Site 1", "Manufacturer 1", "Batch No 1",
-    "Vaccine 2", "Vaccine Code 2", "Dose 2", "Reason Not Given 2", "Site 2", "Manufacturer 2", "Batch No 2",
-    "Vaccine 3", "Vaccine Code 3", "Dose 3", "Reason Not Given 3", "Site 3", "Manufacturer 3", "Batch No 3",
-    "Vaccine 4", "Vaccine Code 4", "Dose 4", "Reason Not Given 4", "Site 4", "Manufacturer 4", "Batch No 4",
-    "Vaccine 5", "Vaccine Code 5", "Dose 5", "Reason Not Given 5", "Site 5", "Manufacturer 5", "Batch No 5",
+    "NHS Number",
+    "Surname",
+    "Forename",
+    "Date of Birth",
+    "Address Line 1",
+    "Person Giving Consent",
+    "Ethnicity",
+    "Date Attended",
+    "Time Attended",
+    "Venue Type",
+    "Venue Code",
+    "Staff Type",
+    "Staff Code",
+    "Attended",
+    "Reason Not Attended",
+    "Suspension End Date",
+    "Vaccine 1",
+    "Vaccine Code 1",
+    "Dose 1",
+    "Reason Not Given 1",
+    "Site 1",
+    "Manufacturer 1",
+    "Batch No 1",
+    "Vaccine 2",
+    "Vaccine Code 2",
+    "Dose 2",
+    "Reason Not Given 2",
+    "Site 2",
+    "Manufacturer 2",
+    "Batch No 2",
+    "Vaccine 3",
+    "Vaccine Code 3",
+    "Dose 3",
+    "Reason Not Given 3",
+    "Site 3",
+    "Manufacturer 3",
+    "Batch No 3",
+    "Vaccine 4",
+    "Vaccine Code 4",
+    "Dose 4",
+    "Reason Not Given 4",
+    "Site 4",
+    "Manufacturer 4",
+    "Batch No 4",
+    "Vaccine 5",
+    "Vaccine Code 5",
+    "Dose 5",
+    "Reason Not Given 5",
+    "Site 5",
+    "Manufacturer 5",
+    "Batch No 5",
     "Gender",
 ];
 
@@ -104,12 +148,15 @@ const SITES: [&str; 25] = [
 
 /// The rows of a table with their lines: the columns named, each code once.
 fn rows(setting: &str, file: &str, text: &str, columns: &[&str]) -> Result<Vec<(usize, Vec<String>)>, String> {
-    let wrong = |line: usize, what: &str| format!("`{setting}`: {file}, line {line}: {what}; the header is {} and a note, and each code stands once", columns.join(","));
+    let wrong = |line: usize, what: &str| {
+        format!("`{setting}`: {file}, line {line}: {what}; the header is {} and a note, and each code stands once", columns.join(","))
+    };
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|_| wrong(1, "this is no CSV"))?.clone();
     let mut places = Vec::new();
     for column in columns {
-        places.push(headers.iter().position(|header| header == *column).ok_or_else(|| wrong(1, &format!("there is no column `{column}`")))?);
+        places
+            .push(headers.iter().position(|header| header == *column).ok_or_else(|| wrong(1, &format!("there is no column `{column}`")))?);
     }
     let mut seen = std::collections::BTreeSet::new();
     let mut rows = Vec::new();
@@ -163,7 +210,8 @@ fn head(event: &FiledEvent, given: &Immunisation, config: &CareplusConfig) -> Re
         return refused("the child has no verified NHS number; release this when it has one");
     };
     let name = child.name_to_show();
-    let (Some(surname), Some(forename)) = (name.and_then(|name| name.family.clone()), name.and_then(|name| name.given.first().cloned())) else {
+    let (Some(surname), Some(forename)) = (name.and_then(|name| name.family.clone()), name.and_then(|name| name.given.first().cloned()))
+    else {
         return refused("the child has no family name or no given name");
     };
     let Some(born) = child.birth.date.as_ref().and_then(crate::canon::Date::civil) else {
@@ -178,9 +226,22 @@ fn head(event: &FiledEvent, given: &Immunisation, config: &CareplusConfig) -> Re
     let setting = |setting: &Option<String>, default: &str| setting.clone().unwrap_or_else(|| default.to_owned());
     let blank = String::new;
     let head = vec![
-        number.to_string(), surname, forename, day(born), address_line(child), blank(), blank(), day(date), time(given),
-        setting(&config.venue_type, "CL"), venue.to_owned(), setting(&config.staff_type, ""), setting(&config.staff_code, ""),
-        "Y".to_owned(), blank(), blank(),
+        number.to_string(),
+        surname,
+        forename,
+        day(born),
+        address_line(child),
+        blank(),
+        blank(),
+        day(date),
+        time(given),
+        setting(&config.venue_type, "CL"),
+        venue.to_owned(),
+        setting(&config.staff_type, ""),
+        setting(&config.staff_code, ""),
+        "Y".to_owned(),
+        blank(),
+        blank(),
     ];
     Ok((head, gender(child.sex).to_owned()))
 }
@@ -226,7 +287,9 @@ fn vaccine(given: &Immunisation, codes: &Codes) -> Result<Vec<String>, String> {
         None => String::new(),
         Some(site) => match codes.sites.get(site) {
             Some(site) => site.clone(),
-            None => return refused("the body site has no code; add a line for it to the file that `sites` names, restart, and release this"),
+            None => {
+                return refused("the body site has no code; add a line for it to the file that `sites` names, restart, and release this");
+            }
         },
     };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();

@@ -67,7 +67,8 @@ impl Spool {
     pub(super) fn open(folder: &Path, vaccinations_max: usize, is_excel_safe: bool) -> Result<Self, String> {
         let unusable = |what: &str| format!("`folder`: {} {what}", folder.display());
         let below = folder.join(BELOW);
-        std::fs::create_dir_all(&below).map_err(|error| unusable(&format!("cannot be written ({}); make it for the broker's user", error.kind())))?;
+        std::fs::create_dir_all(&below)
+            .map_err(|error| unusable(&format!("cannot be written ({}); make it for the broker's user", error.kind())))?;
         let lock = OpenOptions::new().create(true).append(true).open(below.join("lock"));
         let lock = lock.map_err(|error| unusable(&format!("cannot be written ({})", error.kind())))?;
         lock.try_lock().map_err(|_| unusable("is written by another process; give each destination a folder of its own"))?;
@@ -295,5 +296,10 @@ fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
     }
     file.sync_all()?;
     let lines = text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{} ({error})", path.display())))).collect()
+    lines
+        .map(|line| {
+            serde_json::from_slice(line)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{} ({error})", path.display())))
+        })
+        .collect()
 }

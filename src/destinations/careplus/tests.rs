@@ -75,8 +75,33 @@ async fn a_vaccination_is_a_row_of_52_columns_as_the_importer_reads_them() {
     let files = site.open();
     assert_eq!(site.pay(&files, "e1/3", &vaccinated(&[given("i1", MMR)])).await, Settlement::Delivered);
     assert_eq!(files.hand_over().unwrap(), 1);
-    let mut expected = ["9990000018", "EXAMPLE", "Ada", "01/04/2026", "10 TEST STREET", "", "", "01/06/2026", "10:30", "CL", "G85001", "N", "N01", "Y", "", "",
-        MMR, "MMR", "1P", "", "LA", "", "B,1"].map(str::to_owned).to_vec();
+    let mut expected = [
+        "9990000018",
+        "EXAMPLE",
+        "Ada",
+        "01/04/2026",
+        "10 TEST STREET",
+        "",
+        "",
+        "01/06/2026",
+        "10:30",
+        "CL",
+        "G85001",
+        "N",
+        "N01",
+        "Y",
+        "",
+        "",
+        MMR,
+        "MMR",
+        "1P",
+        "",
+        "LA",
+        "",
+        "B,1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     expected.resize(51, String::new());
     expected.push("F".into());
     assert_eq!(site.files(), [vec![expected]]);
@@ -207,8 +232,11 @@ async fn a_kill_at_any_step_leaves_each_vaccination_in_exactly_one_file() {
     for step in 0..6 {
         let site = Site::new("");
         let below = site.folder.path().join(".chis-broker");
-        let (spool, part, file) =
-            (below.join("spool-000001.jsonl"), site.folder.path().join(".careplus-000001.csv.part"), site.folder.path().join("careplus-000001.csv"));
+        let (spool, part, file) = (
+            below.join("spool-000001.jsonl"),
+            site.folder.path().join(".careplus-000001.csv.part"),
+            site.folder.path().join("careplus-000001.csv"),
+        );
         {
             let files = site.open();
             for key in &keys[..2] {

@@ -26,11 +26,16 @@ fn talkative() -> Viewer {
         let mut template = format!("occasion = \"{occasion}\"\ntype = \"ADT^A31^ADT_A05\"\n[[segment]]\nid = \"PID\"\n1 = \"'1'\"\n");
         let mut number = 0;
         let (words, mut plain) = (vocabulary(occasion), String::new());
-        say(&words, "", &mut |path, value| {
-            number += 1;
-            let time = if value.as_str().is_some_and(|text| text.starts_with("2026-")) { " | time" } else { "" };
-            plain.push_str(&format!("[[segment]]\nid = \"ZZ{}\"\nwhen = \"{path}\"\n1 = \"{path}{time}\"\n", number % 10));
-        }, &mut template);
+        say(
+            &words,
+            "",
+            &mut |path, value| {
+                number += 1;
+                let time = if value.as_str().is_some_and(|text| text.starts_with("2026-")) { " | time" } else { "" };
+                plain.push_str(&format!("[[segment]]\nid = \"ZZ{}\"\nwhen = \"{path}\"\n1 = \"{path}{time}\"\n", number % 10));
+            },
+            &mut template,
+        );
         files.insert(format!("{occasion}.toml"), template + &plain);
     }
     Viewer::new(&files, super::tests::heading(), true).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
@@ -83,12 +88,17 @@ fn person(kind: &str, what: &str) -> Relation {
 
 const ROWS: &[Row] = &[
     Row { what: "mother and her identifiers", rule: None, plant: |e| both(e, |c| c.relations.push(person("12", "mother"))) },
-    Row { what: "father, guardian", rule: None, plant: |e| both(e, |c| c.relations.extend([person("13", "father"), person("05", "guardian")])) },
+    Row {
+        what: "father, guardian",
+        rule: None,
+        plant: |e| both(e, |c| c.relations.extend([person("13", "father"), person("05", "guardian")])),
+    },
     Row {
         what: "a former identifier behind an adoption barrier",
         rule: None,
         plant: |e| {
-            let old = Identifier { value: text("old-number"), system: text("old"), usage: IdentifierUse::Superseded, ..Identifier::default() };
+            let old =
+                Identifier { value: text("old-number"), system: text("old"), usage: IdentifierUse::Superseded, ..Identifier::default() };
             both(e, |c| {
                 c.identifiers.push(old.clone());
                 c.names.push(Name { family: said("former"), usage: Some("birth".into()), ..Name::default() });
@@ -125,29 +135,54 @@ const ROWS: &[Row] = &[
         rule: None,
         plant: |e| {
             for review in &mut e.statement.reviews {
-                (review.comment, review.performer, review.mode, review.feeding) = (said("comment"), said("visitor"), said("mode"), said("feeding"));
+                (review.comment, review.performer, review.mode, review.feeding) =
+                    (said("comment"), said("visitor"), said("mode"), said("feeding"));
                 (review.kind, review.site, review.attended) = (said("a kind"), said("a site in words"), said("attended"));
                 review.concerns = vec![text("concern"), text("safeguarding"), text("family history")];
                 review.scores = vec![Score { instrument: text("ASQ"), domain: said("domain"), ..Score::default() }];
-                review.observations = vec![Observation { text: said("answer"), code: Some(Code { code: text("code"), ..Code::default() }), ..Observation::default() }];
-                review.measurements.push(Measurement { kind: text("kind"), qty: Quantity { value: "1".into(), unit: "kg".into() }, at: None });
-                review.measurements.push(Measurement { kind: "weight".into(), qty: Quantity { value: text("value"), unit: "kg".into() }, at: None });
-                review.measurements.push(Measurement { kind: "weight".into(), qty: Quantity { value: "1".into(), unit: text("unit") }, at: None });
+                review.observations = vec![Observation {
+                    text: said("answer"),
+                    code: Some(Code { code: text("code"), ..Code::default() }),
+                    ..Observation::default()
+                }];
+                review.measurements.push(Measurement {
+                    kind: text("kind"),
+                    qty: Quantity { value: "1".into(), unit: "kg".into() },
+                    at: None,
+                });
+                review.measurements.push(Measurement {
+                    kind: "weight".into(),
+                    qty: Quantity { value: text("value"), unit: "kg".into() },
+                    at: None,
+                });
+                review.measurements.push(Measurement {
+                    kind: "weight".into(),
+                    qty: Quantity { value: "1".into(), unit: text("unit") },
+                    at: None,
+                });
             }
         },
     },
     Row {
         what: "child protection facts, had they got so far",
         rule: None,
-        plant: |e| e.statement.safeguarding = vec![SafeguardingFact { text: said("plan"), code: Some(Code { code: text("code"), ..Code::default() }), ..SafeguardingFact::default() }],
+        plant: |e| {
+            e.statement.safeguarding = vec![SafeguardingFact {
+                text: said("plan"),
+                code: Some(Code { code: text("code"), ..Code::default() }),
+                ..SafeguardingFact::default()
+            }]
+        },
     },
     Row {
         what: "tasks and clocks, parents' accounts, other facts beside",
         rule: None,
         plant: |e| {
-            e.statement.tasks = vec![FailsafeTask { key: said("task"), clock: said("clock"), closed: said("closed"), ..FailsafeTask::default() }];
+            e.statement.tasks =
+                vec![FailsafeTask { key: said("task"), clock: said("clock"), closed: said("closed"), ..FailsafeTask::default() }];
             e.statement.proxy_consents = vec![ProxyConsent { account_id: text("account"), ..ProxyConsent::default() }];
-            e.statement.observation_sets = vec![ObservationSet { comment: said("set"), performer: said("who"), ..ObservationSet::default() }];
+            e.statement.observation_sets =
+                vec![ObservationSet { comment: said("set"), performer: said("who"), ..ObservationSet::default() }];
             e.statement.appointments = vec![Appointment { service: said("service"), ..Appointment::default() }];
             e.statement.episodes = vec![EpisodeOfCare { service: said("episode"), ..EpisodeOfCare::default() }];
         },
@@ -156,7 +191,12 @@ const ROWS: &[Row] = &[
         what: "when and how a child died",
         rule: None,
         plant: |e| {
-            let death = Death { status: Some("formal".into()), date_time: Some(Instant { value: "1911-01-01".into(), precision: Precision::Day, raw: said("raw") }), ground: said("ground"), ..Death::default() };
+            let death = Death {
+                status: Some("formal".into()),
+                date_time: Some(Instant { value: "1911-01-01".into(), precision: Precision::Day, raw: said("raw") }),
+                ground: said("ground"),
+                ..Death::default()
+            };
             both(e, |c| c.death = Some(death.clone()));
         },
     },
@@ -164,7 +204,12 @@ const ROWS: &[Row] = &[
         what: "the hub, its ground, who notified",
         rule: None,
         plant: |e| {
-            let hub = HubAssignment { hub: text("hub").as_str().into(), basis: HubBasis::MotherGp, interested: vec![text("other").as_str().into()], left: None };
+            let hub = HubAssignment {
+                hub: text("hub").as_str().into(),
+                basis: HubBasis::MotherGp,
+                interested: vec![text("other").as_str().into()],
+                left: None,
+            };
             both(e, |c| {
                 c.hub = Some(hub.clone());
                 (c.birth.notifier, c.birth.place_text, c.birth.delivery_method) = (said("notifier"), said("place"), said("method"));
@@ -172,11 +217,27 @@ const ROWS: &[Row] = &[
         },
     },
     Row { what: "anything of a sealed child", rule: Some("sealed"), plant: |e| e.record.status = Some(ChildStatus::Sealed) },
-    Row { what: "anything against a dissent on record", rule: Some("dissent"), plant: |e| e.record.flags.share_consent = Some("dissent".into()) },
-    Row { what: "anything against a dissent just said", rule: Some("dissent"), plant: |e| e.statement.child.flags.share_consent = Some("dissent".into()) },
+    Row {
+        what: "anything against a dissent on record",
+        rule: Some("dissent"),
+        plant: |e| e.record.flags.share_consent = Some("dissent".into()),
+    },
+    Row {
+        what: "anything against a dissent just said",
+        rule: Some("dissent"),
+        plant: |e| e.statement.child.flags.share_consent = Some("dissent".into()),
+    },
     Row { what: "anything of a hidden child", rule: Some("restricted"), plant: |e| e.record.flags.local_hiding = Some(true) },
-    Row { what: "anything of a restricted child", rule: Some("restricted"), plant: |e| e.statement.child.flags.sensitivity = Some("restricted".into()) },
-    Row { what: "anything under a sensitivity that nobody knows", rule: Some("restricted"), plant: |e| e.record.flags.sensitivity = Some("blue".into()) },
+    Row {
+        what: "anything of a restricted child",
+        rule: Some("restricted"),
+        plant: |e| e.statement.child.flags.sensitivity = Some("restricted".into()),
+    },
+    Row {
+        what: "anything under a sensitivity that nobody knows",
+        rule: Some("restricted"),
+        plant: |e| e.record.flags.sensitivity = Some("blue".into()),
+    },
     Row { what: "a stillbirth", rule: Some("stillborn"), plant: |e| e.record.birth.live_still = Some("3".into()) },
     Row { what: "an invalid number", rule: Some("invalidated"), plant: |e| e.record.status = Some(ChildStatus::Invalidated) },
     Row { what: "what came too late", rule: Some("superseded"), plant: |e| e.superseded = true },
@@ -188,7 +249,9 @@ fn full(kind: EventKind) -> FiledEvent {
     let mut event = known(kind);
     let statement = &mut event.statement;
     match kind {
-        EventKind::Hearing => statement.hearing_screens = vec![HearingScreen { summary: Some(Code::default()), ..HearingScreen::default() }],
+        EventKind::Hearing => {
+            statement.hearing_screens = vec![HearingScreen { summary: Some(Code::default()), ..HearingScreen::default() }]
+        }
         EventKind::Nipe => statement.nipe_exams = vec![NipeExam { kind: Some("infant_6_8w".into()), ..NipeExam::default() }],
         EventKind::Immunisation => statement.immunisations = vec![Immunisation::default()],
         EventKind::Review => statement.reviews = vec![Review::default()],
@@ -264,7 +327,11 @@ fn the_talkative_templates_say_what_may_be_said() {
 #[test]
 fn of_a_restricted_child_its_death_is_told_and_nothing_by_which_it_is_found() {
     let mut event = full(EventKind::Death);
-    let death = Death { status: Some("formal".into()), date_time: Some(Instant { value: "1911-01-01".into(), precision: Precision::Day, raw: None }), ..Death::default() };
+    let death = Death {
+        status: Some("formal".into()),
+        date_time: Some(Instant { value: "1911-01-01".into(), precision: Precision::Day, raw: None }),
+        ..Death::default()
+    };
     both(&mut event, |child| {
         child.death = Some(death.clone());
         child.flags.sensitivity = Some("restricted".into());
@@ -275,12 +342,21 @@ fn of_a_restricted_child_its_death_is_told_and_nothing_by_which_it_is_found() {
             assert!(!told.contains(hidden), "{hidden} in {told}");
         }
     }
-    assert!(body(&viewer(), &event).unwrap().contains("PID|1||00000000-0000-0000-0000-00000000000c^^^CHIS^PI|||||||||||||||||||||||||||Y\r"));
+    assert!(
+        body(&viewer(), &event).unwrap().contains("PID|1||00000000-0000-0000-0000-00000000000c^^^CHIS^PI|||||||||||||||||||||||||||Y\r")
+    );
 }
 
 #[test]
 fn kinds_that_the_matrix_does_not_name_are_owed_nothing() {
-    for kind in [EventKind::Failsafe, EventKind::ProxyConsent, EventKind::Safeguarding, EventKind::Observations, EventKind::Appointment, EventKind::EpisodeOfCare] {
+    for kind in [
+        EventKind::Failsafe,
+        EventKind::ProxyConsent,
+        EventKind::Safeguarding,
+        EventKind::Observations,
+        EventKind::Appointment,
+        EventKind::EpisodeOfCare,
+    ] {
         assert_eq!(viewer().withholds(&full(kind)), Some("not-for-viewer"), "{kind:?}");
     }
 }

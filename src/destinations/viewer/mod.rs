@@ -30,8 +30,8 @@ use sha2::{Digest, Sha256};
 
 pub use self::shown::VIEWER_RULES;
 use self::shown::shown;
-pub use self::template::{TemplateFiles, TemplateMistake};
 use self::template::{Template, Templates};
+pub use self::template::{TemplateFiles, TemplateMistake};
 use crate::canon::Child;
 use crate::hl7::{Delimiters, escape};
 use crate::outbox::FiledEvent;
@@ -94,7 +94,8 @@ pub fn template_files(folder: Option<&Path>) -> Result<TemplateFiles, String> {
                 continue;
             }
             let text = std::fs::read_to_string(entry.path());
-            let text = text.map_err(|error| format!("`templates`: {} cannot be read ({error}); save it as UTF-8", entry.path().display()))?;
+            let text =
+                text.map_err(|error| format!("`templates`: {} cannot be read ({error}); save it as UTF-8", entry.path().display()))?;
             files.insert(format!("{prefix}{name}"), text);
         }
     }
@@ -124,17 +125,18 @@ impl Viewer {
 
     /// The messages of this event, one after the other, of the child as it is now. `survivor`: the record that goes on where the
     /// child's was given up; `content`: the bytes of a document by their hash.
-    pub fn body(
-        &self,
-        event: &FiledEvent,
-        survivor: Option<&Child>,
-        content: &dyn Fn(&str) -> Option<Vec<u8>>,
-    ) -> Result<Vec<u8>, Unsaid> {
+    pub fn body(&self, event: &FiledEvent, survivor: Option<&Child>, content: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Vec<u8>, Unsaid> {
         let shown = shown(event).map_err(Unsaid::Withheld)?;
         // A merge names the one who goes on.
         if let Some(survivor) = survivor.filter(|survivor| shown::is_restricted_child(survivor) || is_silent(survivor)) {
             let is_hidden = shown::is_restricted_child(survivor);
-            return Err(Unsaid::Withheld(if is_hidden { "restricted" } else if is_dissent(survivor) { "dissent" } else { "sealed" }));
+            return Err(Unsaid::Withheld(if is_hidden {
+                "restricted"
+            } else if is_dissent(survivor) {
+                "dissent"
+            } else {
+                "sealed"
+            }));
         }
         let mut body = Vec::new();
         let mut number = 0;
@@ -142,7 +144,8 @@ impl Viewer {
             for template in self.templates.of(occasion) {
                 for item in items {
                     let item = with_content(item, content);
-                    let written = write::segments(template, &shown, &item, self.clear).map_err(|unwritable| Unsaid::Unsayable(unwritable.0))?;
+                    let written =
+                        write::segments(template, &shown, &item, self.clear).map_err(|unwritable| Unsaid::Unsayable(unwritable.0))?;
                     number += 1;
                     let kind = kind(template, shown.is_first, shown.is_delete);
                     body.extend_from_slice(self.msh(event, kind, number).as_bytes());

@@ -129,19 +129,25 @@ fn occasions(event: &FiledEvent) -> Result<Vec<(&'static str, Vec<Value>)>, &'st
         }
         return if is_merge && event.record.merged_into.is_some() { Ok(vec![("merge", vec![Value::Null])]) } else { Err("merged") };
     }
-    let of_the_person = matches!(kind, EventKind::Person | EventKind::Birth | EventKind::Gp | EventKind::Address | EventKind::Death | EventKind::Merge);
+    let of_the_person =
+        matches!(kind, EventKind::Person | EventKind::Birth | EventKind::Gp | EventKind::Address | EventKind::Death | EventKind::Merge);
     let mut occasions = Vec::new();
     if (of_the_person && statement.event.action != Action::Delete) || is_change || event.version == 1 {
         occasions.push(("demographics", vec![Value::Null]));
     }
     let items: (&'static str, Vec<Value>) = match kind {
         EventKind::Birth => ("birth", birth(event).into_iter().collect()),
-        EventKind::BloodSpot => ("blood-spot", with_deleted(event, "blood-spot", statement.blood_spots.iter().map(|one| blood_spot(event, one)).collect())),
-        EventKind::Hearing => ("hearing", with_deleted(event, "hearing", statement.hearing_screens.iter().map(|one| hearing(event, one)).collect())),
-        EventKind::Nipe => ("nipe", with_deleted(event, "nipe", statement.nipe_exams.iter().map(|one| nipe(event, one)).collect())),
-        EventKind::Immunisation => {
-            ("immunisation", with_deleted(event, "immunisation", statement.immunisations.iter().map(|one| immunisation(event, one)).collect()))
+        EventKind::BloodSpot => {
+            ("blood-spot", with_deleted(event, "blood-spot", statement.blood_spots.iter().map(|one| blood_spot(event, one)).collect()))
         }
+        EventKind::Hearing => {
+            ("hearing", with_deleted(event, "hearing", statement.hearing_screens.iter().map(|one| hearing(event, one)).collect()))
+        }
+        EventKind::Nipe => ("nipe", with_deleted(event, "nipe", statement.nipe_exams.iter().map(|one| nipe(event, one)).collect())),
+        EventKind::Immunisation => (
+            "immunisation",
+            with_deleted(event, "immunisation", statement.immunisations.iter().map(|one| immunisation(event, one)).collect()),
+        ),
         EventKind::Review => ("review", with_deleted(event, "review", statement.reviews.iter().map(|one| review(event, one)).collect())),
         EventKind::Document => {
             let usual = |document: &&canon::Document| matches!(document.confidential.as_deref(), None | Some("U" | "N"));
@@ -212,7 +218,8 @@ fn person(event: &FiledEvent) -> Map<String, Value> {
             "use": place.usage.clone().unwrap_or_else(|| "home".to_owned()),
         }))
     });
-    let telecoms = record.telecoms.iter().map(|telecom| keep(json!({ "value": telecom.value, "use": telecom.usage, "system": telecom.system })));
+    let telecoms =
+        record.telecoms.iter().map(|telecom| keep(json!({ "value": telecom.value, "use": telecom.usage, "system": telecom.system })));
     let birth = &record.birth;
     let gp = record.gp.as_ref().map(|gp| keep(json!({ "practice_ods": gp.practice(), "practitioner_code": gp.practitioner_code })));
     let order = birth.birth_order.filter(|order| (1..=7).contains(order) && birth.is_multiple());
@@ -444,7 +451,9 @@ fn keep(value: Value) -> Value {
             fields
                 .into_iter()
                 .map(|(name, value)| (name, keep(value)))
-                .filter(|(_, value)| !matches!(value, Value::Null) && value.as_str() != Some("") && value.as_array().is_none_or(|list| !list.is_empty()))
+                .filter(|(_, value)| {
+                    !matches!(value, Value::Null) && value.as_str() != Some("") && value.as_array().is_none_or(|list| !list.is_empty())
+                })
                 .collect(),
         ),
         other => other,
@@ -455,20 +464,26 @@ fn keep(value: Value) -> Value {
 pub(super) fn vocabulary(occasion: &str) -> Value {
     let time = "2026-04-01T10:00:00+01:00";
     let item = match occasion {
-        "birth" => json!({ "id": "x", "status": "F", "at": time, "weight_g": 1, "gestation_weeks": 1, "gestation_days": 1, "apgar_1": 1, "apgar_5": 1, "apgar_10": 1 }),
+        "birth" => {
+            json!({ "id": "x", "status": "F", "at": time, "weight_g": 1, "gestation_weeks": 1, "gestation_days": 1, "apgar_1": 1, "apgar_5": 1, "apgar_10": 1 })
+        }
         "blood-spot" => json!({ "id": "x", "status": "F", "card": "x", "lab_ods": "x", "taken": time, "received": time, "outcomes": [
             { "condition": "x", "procedure": "x", "nbs_status": "x", "nbs_substatus": "x", "code": "x", "status": "F", "at": time } ] }),
         "hearing" => json!({ "id": "x", "status": "F", "at": time, "site": "x", "summary": "x", "summary_outcome": "x", "summary_at": time,
             "tests": [ { "kind": "x", "ear": "x", "sub_id": "x", "result": "x", "outcome": "x", "at": time } ] }),
         "nipe" => json!({ "id": "x", "status": "F", "kind": "x", "at": time, "site": "x", "bcg_eligible": "Y",
             "findings": [ { "organ": "x", "code": "x", "outcome": "x", "side": "x" } ] }),
-        "immunisation" => json!({ "id": "x", "status": "F", "action": "A", "completion": "CP", "at": time, "vaccine": "x", "vaccine_name": "x",
+        "immunisation" => {
+            json!({ "id": "x", "status": "F", "action": "A", "completion": "CP", "at": time, "vaccine": "x", "vaccine_name": "x",
             "procedure": "x", "dose_number": 1, "dose": "x", "dose_unit": "x", "batch": "x", "expiry": "2026-04-01", "manufacturer": "x",
-            "site": "x", "route": "x", "location_ods": "x", "source": "00", "reason_not_given": "x" }),
+            "site": "x", "route": "x", "location_ods": "x", "source": "00", "reason_not_given": "x" })
+        }
         "review" => json!({ "id": "x", "status": "F", "kind": "x", "at": time, "site": "x", "attended": "x",
             "measurements": [ { "kind": "x", "value": "1", "unit": "x", "at": time } ] }),
-        DOCUMENT => json!({ "id": "x", "status": "F", "type": "x", "type_name": "x", "at": time, "mime": "x", "replaces": "x", "sha256": "x",
-            "media": "application", "format": "pdf", "content": "x" }),
+        DOCUMENT => {
+            json!({ "id": "x", "status": "F", "type": "x", "type_name": "x", "at": time, "mime": "x", "replaces": "x", "sha256": "x",
+            "media": "application", "format": "pdf", "content": "x" })
+        }
         _ => Value::Null,
     };
     let identifier = json!({ "value": "x", "authority": "x", "type": "x" });

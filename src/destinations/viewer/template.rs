@@ -216,7 +216,12 @@ impl Compiler<'_> {
         }
         let segments = self.segments(file, tree, &vocabulary(&word), 0);
         if segments.first().is_none_or(|segment| !matches!(segment.id.as_str(), "EVN" | "PID")) {
-            self.wrong(file, occasion.span(), "the message does not begin with EVN or PID", "MSH is written by itself; what follows it is EVN or PID");
+            self.wrong(
+                file,
+                occasion.span(),
+                "the message does not begin with EVN or PID",
+                "MSH is written by itself; what follows it is EVN or PID",
+            );
         }
         Some(Template { file: file.to_owned(), occasion: word, kind: said?, kind_of_new, kind_of_delete, segments })
     }
@@ -248,7 +253,12 @@ impl Compiler<'_> {
         match files.get(&name).and_then(|text| DeTable::parse(text).ok()) {
             Some(tree) if depth < PARTS_DEPTH_MAX => self.segments(&name, tree.get_ref(), words, depth + 1),
             _ => {
-                self.wrong(file, part.span(), format!("there is no part \"{}\"", part.get_ref()), format!("add a file {name}, or name another part"));
+                self.wrong(
+                    file,
+                    part.span(),
+                    format!("there is no part \"{}\"", part.get_ref()),
+                    format!("add a file {name}, or name another part"),
+                );
                 Vec::new()
             }
         }
@@ -261,7 +271,12 @@ impl Compiler<'_> {
         };
         let is_id = id.get_ref().len() == 3 && id.get_ref().bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         if !is_id || id.get_ref() == "MSH" {
-            self.wrong(file, id.span(), format!("\"{}\" is no segment of a template", id.get_ref()), "three capital letters or digits; MSH is written by itself");
+            self.wrong(
+                file,
+                id.span(),
+                format!("\"{}\" is no segment of a template", id.get_ref()),
+                "three capital letters or digits; MSH is written by itself",
+            );
         }
         let each = self.list(file, table, words);
         let words = scoped(words, each.as_ref());
@@ -332,7 +347,12 @@ impl Compiler<'_> {
             _ => Vec::new(),
         };
         if texts.is_empty() {
-            self.wrong(file, value.span(), "this is no value", "write a path in quotes, a text in single quotes inside quotes, or a list of them");
+            self.wrong(
+                file,
+                value.span(),
+                "this is no value",
+                "write a path in quotes, a text in single quotes inside quotes, or a list of them",
+            );
             return None;
         }
         Some(Choice(texts.iter().filter_map(|text| self.expression(file, text, words)).collect()))
@@ -407,7 +427,12 @@ impl Compiler<'_> {
         match rows(content, column) {
             Ok(rows) => Some(Step::Table { name: name.to_owned(), rows }),
             Err((at, message)) => {
-                self.wrong(&csv, at, message, "a table has a header line with `from`, `to` and the columns that templates name, and one line for each code");
+                self.wrong(
+                    &csv,
+                    at,
+                    message,
+                    "a table has a header line with `from`, `to` and the columns that templates name, and one line for each code",
+                );
                 None
             }
         }
@@ -457,7 +482,8 @@ fn rows(text: &str, column: &str) -> Result<BTreeMap<String, String>, (Range<usi
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
     let whole = 0..text.len().min(1);
     let headers = reader.headers().map_err(|error| (whole.clone(), error.to_string()))?.clone();
-    let place = |name: &str| headers.iter().position(|header| header == name).ok_or_else(|| (0..0, format!("the table has no column `{name}`")));
+    let place =
+        |name: &str| headers.iter().position(|header| header == name).ok_or_else(|| (0..0, format!("the table has no column `{name}`")));
     let (from, to) = (place("from")?, place(column)?);
     let mut rows = BTreeMap::new();
     for record in reader.records() {

@@ -32,7 +32,9 @@ pub(super) fn body(viewer: &Viewer, event: &FiledEvent) -> Result<String, Unsaid
 fn said(event: &FiledEvent) -> Vec<String> {
     let body = body(&viewer(), event).unwrap();
     let wanted = body.split_terminator('\r').filter(|segment| !segment.starts_with("PID"));
-    wanted.map(|segment| if segment.starts_with("MSH") { segment.split('|').nth(8).unwrap().to_owned() } else { segment.to_owned() }).collect()
+    wanted
+        .map(|segment| if segment.starts_with("MSH") { segment.split('|').nth(8).unwrap().to_owned() } else { segment.to_owned() })
+        .collect()
 }
 
 fn child() -> &'static str {
@@ -42,10 +44,21 @@ fn child() -> &'static str {
 /// Another child's fixture than the parents': an address, a practice, a local number and a telephone too.
 pub(super) fn known(kind: EventKind) -> FiledEvent {
     let mut event = event(kind);
-    event.record.identifiers.push(Identifier { value: "B123".into(), system: "urn:v2:RJ122".into(), kind: Some("MR".into()), ..Identifier::default() });
-    event.record.addresses = vec![Address { lines: vec!["10 TEST STREET".into(), "LONDON".into()], postcode: Some("SE1 9ZZ".into()), usage: Some("home".into()), ..Address::default() }];
+    event.record.identifiers.push(Identifier {
+        value: "B123".into(),
+        system: "urn:v2:RJ122".into(),
+        kind: Some("MR".into()),
+        ..Identifier::default()
+    });
+    event.record.addresses = vec![Address {
+        lines: vec!["10 TEST STREET".into(), "LONDON".into()],
+        postcode: Some("SE1 9ZZ".into()),
+        usage: Some("home".into()),
+        ..Address::default()
+    }];
     event.record.gp = Some(GpRegistration { practice_ods: Some("G85001".into()), ..GpRegistration::default() });
-    event.record.telecoms = vec![Telecom { value: "07700900001".into(), usage: Some("mobile".into()), system: Some("phone".into()), rank: None }];
+    event.record.telecoms =
+        vec![Telecom { value: "07700900001".into(), usage: Some("mobile".into()), system: Some("phone".into()), rank: None }];
     event
 }
 
@@ -70,7 +83,10 @@ fn a_person_is_said_whole_and_in_the_standards_places() {
 #[test]
 fn a_birth_is_the_person_and_what_was_measured() {
     let said = said(&known(EventKind::Birth));
-    assert_eq!(said.iter().filter(|segment| segment.contains('^') && segment.len() < 20).collect::<Vec<_>>(), ["ADT^A31^ADT_A05", "PD1|||^^G85001", "ORU^R01^ORU_R01"]);
+    assert_eq!(
+        said.iter().filter(|segment| segment.contains('^') && segment.len() < 20).collect::<Vec<_>>(),
+        ["ADT^A31^ADT_A05", "PD1|||^^G85001", "ORU^R01^ORU_R01"]
+    );
     assert!(said.contains(&"OBX|1|NM|364589006^Birth weight^SCT||3420|g|||||F".to_owned()), "{said:?}");
     assert!(said.contains(&"OBX|6|NM|169922007^Apgar at 10 minutes^SCT||10||||||F".to_owned()), "{said:?}");
 }
@@ -101,7 +117,13 @@ fn a_blood_spot_result_has_an_obx_for_each_condition_and_its_id_in_every_version
 fn hearing_and_examinations_are_said_test_by_test() {
     let mut event = known(EventKind::Hearing);
     let code = |code: &str| Some(Code { code: code.into(), ..Code::default() });
-    let test = |ear: &str, kind: &str| HearingTest { kind: Some(kind.into()), ear: Some(ear.into()), status: Some("clear".into()), result: code("1"), at: None };
+    let test = |ear: &str, kind: &str| HearingTest {
+        kind: Some(kind.into()),
+        ear: Some(ear.into()),
+        status: Some("clear".into()),
+        result: code("1"),
+        at: None,
+    };
     event.statement.hearing_screens = vec![HearingScreen {
         key: Some("h1".into()),
         at: Some(moment("2026-04-02T09:00:00Z")),
@@ -116,9 +138,15 @@ fn hearing_and_examinations_are_said_test_by_test() {
     assert_eq!(lines[5], "OBX|4|CE|276771000000107^Newborn hearing screening outcome^SCT||2^clear^SCT||||||F|||20260402100000+0100");
 
     let mut event = known(EventKind::Nipe);
-    let finding = NipeFinding { status: Some("no_abnormality".into()), side: Some("both".into()), risk: Some("a text".into()), code: code("3") };
-    event.statement.nipe_exams =
-        vec![NipeExam { kind: Some("newborn_72h".into()), eyes: Some(finding.clone()), hips: Some(finding), bcg_eligible: Some(true), ..NipeExam::default() }];
+    let finding =
+        NipeFinding { status: Some("no_abnormality".into()), side: Some("both".into()), risk: Some("a text".into()), code: code("3") };
+    event.statement.nipe_exams = vec![NipeExam {
+        kind: Some("newborn_72h".into()),
+        eyes: Some(finding.clone()),
+        hips: Some(finding),
+        bcg_eligible: Some(true),
+        ..NipeExam::default()
+    }];
     let lines = said(&event);
     assert!(lines[1].contains("|NIPE72^"), "{lines:?}");
     assert_eq!(lines[3], "OBX|2|CE|985531000000102^hips^SCT|both|3^no_abnormality^SCT||||||F");
@@ -165,11 +193,20 @@ fn each_vaccination_is_a_message_and_no_text_can_break_out_of_its_field() {
 #[test]
 fn a_review_is_told_in_short_and_a_document_with_its_content() {
     let mut event = known(EventKind::Review);
-    let measured = |kind: &str, value: &str, unit: &str| Measurement { kind: kind.into(), qty: Quantity { value: value.into(), unit: unit.into() }, at: None };
+    let measured = |kind: &str, value: &str, unit: &str| Measurement {
+        kind: kind.into(),
+        qty: Quantity { value: value.into(), unit: unit.into() },
+        at: None,
+    };
     event.statement.reviews = vec![Review {
         kind: Some("0021".into()),
         attended: Some("attended".into()),
-        measurements: vec![measured("weight", "9.1", "kg"), measured("mood", "3", "kg"), measured("height", "tall", "cm"), measured("length", "74", "hands")],
+        measurements: vec![
+            measured("weight", "9.1", "kg"),
+            measured("mood", "3", "kg"),
+            measured("height", "tall", "cm"),
+            measured("length", "74", "hands"),
+        ],
         concerns: vec!["a concern".into()],
         ..Review::default()
     }];
@@ -178,7 +215,8 @@ fn a_review_is_told_in_short_and_a_document_with_its_content() {
     assert_eq!(lines[3], "OBX|2|NM|27113001^weight^SCT||9.1|kg|||||F");
 
     let mut event = known(EventKind::Document);
-    let document = Document { key: Some("d1".into()), mime: Some("application/pdf".into()), sha256: Some("00".into()), ..Document::default() };
+    let document =
+        Document { key: Some("d1".into()), mime: Some("application/pdf".into()), sha256: Some("00".into()), ..Document::default() };
     event.statement.documents = vec![document];
     let lines = said(&event);
     assert_eq!(lines[0], "MDM^T02^MDM_T02");
@@ -257,17 +295,39 @@ fn every_mistake_in_a_template_is_named_with_its_place_and_remedy() {
     let template = "occasion = \"review\"\ntype = \"ORU^R01\"\n[[segment]]\nid = \"PID\"\n5 = \"child.nmes\"\n7 = \"child.birth_date\"\n8 = \"child.sex | tabel sex\"\n\
                     [[segment]]\nid = \"OBX\"\neach = \"item.scores\"\nx = 1\n3 = \"it.kind | table none\"\n";
     let found = mistakes("oru-review.toml", template);
-    for wanted in ["2:8 `type` is no message type; write all three parts", "5:5 nothing is called `child.nmes`", "6:5 `child.birth_date` is a time; write `| time`",
-        "7:5 there is no converter \"tabel sex\"; one of: time", "10:8 `item.scores` is no list", "11:1 unknown key `x`", "12:5 there is no table \"none\"; add a file tables/none.csv"] {
+    for wanted in [
+        "2:8 `type` is no message type; write all three parts",
+        "5:5 nothing is called `child.nmes`",
+        "6:5 `child.birth_date` is a time; write `| time`",
+        "7:5 there is no converter \"tabel sex\"; one of: time",
+        "10:8 `item.scores` is no list",
+        "11:1 unknown key `x`",
+        "12:5 there is no table \"none\"; add a file tables/none.csv",
+    ] {
         assert!(found.iter().any(|told| told.starts_with(&format!("oru-review.toml:{wanted}"))), "{wanted} in {found:#?}");
     }
     assert!(mistakes("own.toml", "occasion = \"revieww\"\n")[0].contains("there is no occasion \"revieww\"; one of: demographics"));
     assert!(mistakes("own.toml", "occasion = ")[0].starts_with("own.toml:1:"));
-    assert!(mistakes("oru-nipe.toml", "occasion = \"nipe\"\ntype = \"ORU^R01^ORU_R01\"\n[[segment]]\npart = \"persn\"\n").iter().any(|told| told.contains("there is no part \"persn\"; add a file persn.toml")));
-    assert!(mistakes("tables/sex.csv", "from,too\n1,2\n").iter().any(|told| told.starts_with("tables/sex.csv:1:1 the table has no column `to`")));
-    assert!(mistakes("tables/sex.csv", "from,to\n1,2\n1,3\n").iter().any(|told| told.starts_with("tables/sex.csv:3:1 the table has \"1\" twice")));
+    assert!(
+        mistakes("oru-nipe.toml", "occasion = \"nipe\"\ntype = \"ORU^R01^ORU_R01\"\n[[segment]]\npart = \"persn\"\n")
+            .iter()
+            .any(|told| told.contains("there is no part \"persn\"; add a file persn.toml"))
+    );
+    assert!(
+        mistakes("tables/sex.csv", "from,too\n1,2\n")
+            .iter()
+            .any(|told| told.starts_with("tables/sex.csv:1:1 the table has no column `to`"))
+    );
+    assert!(
+        mistakes("tables/sex.csv", "from,to\n1,2\n1,3\n")
+            .iter()
+            .any(|told| told.starts_with("tables/sex.csv:3:1 the table has \"1\" twice"))
+    );
     let death = "occasion = \"death\"\ntype = \"ADT^A31^ADT_A05\"\n[[segment]]\nid = \"PID\"\n11 = \"child.addresses.line1\"\n";
-    assert!(mistakes("adt-death.toml", death)[0].contains("nothing is called `child.addresses.line1`"), "of a restricted child no template can name an address");
+    assert!(
+        mistakes("adt-death.toml", death)[0].contains("nothing is called `child.addresses.line1`"),
+        "of a restricted child no template can name an address"
+    );
 }
 
 #[test]
