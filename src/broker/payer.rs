@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Present;
+use super::{Present, viewer};
 use crate::clock;
-use crate::destinations::{Payment, Receiver, parent_record_as_of};
+use crate::destinations::{Payment, Receiver, VaccinationFile, Viewer, parent_record_as_of};
 use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -257,8 +257,8 @@ impl Lanes {
         for debt in self.eligible(room - self.flying.len()).await? {
             let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
-            let data = (self.recipient == Recipient::ParentRecord).then(|| self.ledger.data().to_path_buf());
-            let flight = self.flights.spawn(async move { fly(&receiver, debt, data).await });
+            let asked = Asked::of(&self.recipient, self.ledger.data());
+            let flight = self.flights.spawn(async move { fly(&receiver, debt, asked).await });
             self.flying.insert(child, flight.id());
         }
         Ok(())
@@ -369,18 +369,44 @@ fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>,
     Ok(chosen)
 }
 
-/// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
-async fn fly(receiver: &Receiver, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
+/// What is asked again before an attempt: a consent may have ended since, a child died or became hidden.
+enum Asked {
+    Nothing,
+    Parents(PathBuf),
+    Viewer(Arc<Viewer>, PathBuf),
+    File(Arc<VaccinationFile>, PathBuf),
+}
+
+impl Asked {
+    fn of(recipient: &Recipient, data: &std::path::Path) -> Self {
+        match recipient {
+            Recipient::ParentRecord => Self::Parents(data.to_path_buf()),
+            Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data.to_path_buf()),
+            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data.to_path_buf()),
+            Recipient::HubStore(_) | Recipient::Record => Self::Nothing,
+        }
+    }
+}
+
+/// One attempt. What may be said is asked again first.
+async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
-    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
+    // A viewer's messages and the rows of a file are made when they are sent.
+    let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
+    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
         (Ok(event), Some(body)) => {
             let key = format!("{}/{}", event.event, event.version);
             let control_id = event.control_id.clone();
-            let ready = match data.map(|data| as_of_now(&data, debt.child, event)) {
-                Some(Err(settlement)) => Err(settlement),
-                // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                Some(Ok(fresh)) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
-                Some(Ok(_)) | None => Ok((key, body)),
+            let ready = match asked {
+                Asked::Nothing => Ok((key, body)),
+                Asked::Parents(data) => match as_of_now(&data, debt.child, event) {
+                    Err(settlement) => Err(settlement),
+                    // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
+                    Ok(fresh) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
+                    Ok(_) => Ok((key, body)),
+                },
+                Asked::File(file, data) => viewer::rows_as_of_now(&file, &data, debt.child, event).map(|fresh| (key, fresh)),
+                Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, debt.child, event).map(|fresh| (key, fresh)),
             };
             match ready {
                 Ok((key, body)) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,

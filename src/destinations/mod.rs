@@ -1,8 +1,10 @@
 //! Paying: says a filed event in the receiver's dialect, and hands it over.
 //!
 //!     FiledEvent ──▶ parent.rs   what a parents' account may see, or the rule that withholds it ─┐
-//!                └─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
-//!                    render.rs   codes and conversions both share                                ┘
+//!                ├─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
+//!                │   render.rs   codes and conversions both share                                ┘
+//!                └─▶ viewer/     what a shared-care viewer may see, by templates ──▶ messages ──▶ mllp.rs ──▶ Settlement
+//!                └─▶ careplus/   vaccinations as rows of a file that is handed over whole
 //!     bulk.rs: the same resources, as files of all children and as answers to a query
 //!
 //! # Invariants
@@ -16,10 +18,13 @@
 //! The built-in child health store, which shares a database with nobody and is written by `store`.
 
 mod bulk;
+mod careplus;
 pub mod fake;
+mod mllp;
 mod parent;
 mod record;
 mod render;
+mod viewer;
 mod wire;
 
 #[cfg(test)]
@@ -28,8 +33,11 @@ mod fixture;
 mod leaks;
 
 pub use bulk::standing_resources;
+pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, VaccinationFile};
+pub use mllp::{MllpConfig, MllpDestination};
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
+pub use viewer::{Heading, TemplateFiles, TemplateMistake, Unsaid, VIEWER_RULES, Viewer, template_files};
 pub use wire::FhirDestination;
 
 use serde::Deserialize;
@@ -92,6 +100,10 @@ pub enum Kind {
         /// Lanes in flight at once. Default 8.
         concurrency: Option<usize>,
     },
+    /// HL7 v2 over MLLP: a shared-care viewer.
+    Mllp(MllpConfig),
+    /// The vaccination import file of a CarePlus store.
+    CareplusCsv(CareplusConfig),
 }
 
 /// Which rules guard a FHIR destination.
@@ -141,6 +153,8 @@ impl Config {
                 problems.extend(out_of_range("timeout_s", *timeout_s, 1..=600));
                 problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
             }
+            Kind::Mllp(config) => problems.extend(config.check()),
+            Kind::CareplusCsv(config) => problems.extend(config.check()),
         }
         problems
     }
@@ -169,6 +183,10 @@ pub struct Payment<'a> {
 pub enum Receiver {
     /// FHIR over HTTPS.
     Fhir(FhirDestination),
+    /// HL7 v2 over MLLP.
+    Mllp(MllpDestination),
+    /// Files in a folder.
+    Careplus(CareplusDestination),
 }
 
 impl Receiver {
@@ -178,6 +196,8 @@ impl Receiver {
     pub fn new(kind: &Kind) -> Result<Self, String> {
         match kind {
             Kind::Fhir { .. } => FhirDestination::new(kind).map(Self::Fhir),
+            Kind::Mllp(config) => MllpDestination::new(config).map(Self::Mllp),
+            Kind::CareplusCsv(config) => CareplusDestination::new(config).map(Self::Careplus),
             Kind::Store { .. } => Err("a destination of kind `store` is written in batches, not paid one by one".to_owned()),
         }
     }
@@ -186,6 +206,8 @@ impl Receiver {
     pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
         match self {
             Self::Fhir(receiver) => receiver.pay(payment).await,
+            Self::Mllp(receiver) => receiver.pay(payment).await,
+            Self::Careplus(receiver) => receiver.pay(payment).await,
         }
     }
 }

@@ -26,5 +26,6 @@ mod kill;
 mod merges;
 mod resources;
 mod store_on_server;
+mod viewer;
 mod whole;
 mod world;
