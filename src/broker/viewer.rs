@@ -10,7 +10,7 @@ use crate::names::{ChildId, DestinationName};
 use crate::outbox::{FiledEvent, Settlement};
 use crate::store::{LedgerReader, StoreError};
 
-/// The messages of an event of a child, or how the debt ends without them.
+/// The messages of an event, or how the debt ends without them.
 pub(super) fn as_of_now(viewer: &Viewer, data: &Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
     let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
     let failed = |error: StoreError| unread(error.text);
@@ -23,12 +23,9 @@ pub(super) fn as_of_now(viewer: &Viewer, data: &Path, child: i64, event: FiledEv
         }
         None => None,
     };
-    // What waited since before a merge is said of the record that it was filed for; the merge comes after it in the same lane.
-    let record = if event.record.merged_into.is_none() && now.merged_into.is_some() {
-        Child { flags: now.flags, ..event.record.clone() }
-    } else {
-        now
-    };
+    // The event is said as it was filed, so that each attempt says the same under the same control id; what hides a child counts as it is now.
+    let status = if now.status == Some(ChildStatus::Sealed) { now.status } else { event.record.status };
+    let record = Child { flags: now.flags, status, ..event.record.clone() };
     let content = |sha256: &str| reader.content(sha256).ok().flatten();
     viewer.body(&FiledEvent { record, ..event }, survivor.as_ref(), &content).map_err(|unsaid| match unsaid {
         Unsaid::Withheld(rule) => Settlement::Withdrawn { rule },

@@ -430,6 +430,7 @@ mod tests {
         let (tell, mut seen) = told();
         let receiver = Receiver::new(Conduct { status: 409, ..Conduct::default() }, tell, CancellationToken::new()).unwrap();
         let at = receiver.open_fhir(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let _already_chosen = rustls::crypto::ring::default_provider().install_default();
         let client = super::super::send::client(Duration::from_secs(20)).unwrap();
         let answer = client.post(format!("http://{at}/fhir/r4")).header("idempotency-key", "e1/3").body("{}").send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 409);

@@ -172,7 +172,7 @@ async fn whatever_is_no_answer_is_a_reason_to_come_back_on_a_new_connection() {
 #[tokio::test]
 async fn a_receiver_that_never_answers_is_given_up_in_time() {
     let receiver = Receiver::start(&[Does::Waits]).await;
-    let destination = MllpDestination { timeout: Duration::from_millis(50), ..receiver.destination() };
+    let destination = MllpDestination { timeout: Duration::from_secs(3), ..receiver.destination() };
     assert_eq!(why(pay(&destination, &["M1"]).await), "no answer in time");
     let patient = receiver.destination();
     assert_eq!(pay(&patient, &["M1"]).await, Settlement::Delivered);

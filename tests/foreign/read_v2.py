@@ -23,7 +23,7 @@ def first(path):
         str(one.segment("MSH")[9]),
         str(one.segment("MSH")[10]),
         " ".join(str(segment[0]) for segment in one),
-        one.unescape(one.extract_field("PID", 1, 3, 1, 1)),
+        one.extract_field("PID", 1, 3, 1, 1),
     ]
     by_other = [
         other.msh.msh_9.to_er7(),
@@ -35,7 +35,7 @@ def first(path):
         raise ValueError(f"the parsers disagree: {by_one} and {by_other}")
     family = ""
     if len(str(one.segment("PID")).split("|")) > 5:
-        family = one.unescape(one.extract_field("PID", 1, 5, 1, 1)) or ""
+        family = one.extract_field("PID", 1, 5, 1, 1) or ""
     return by_one + [family]
 
 

@@ -123,8 +123,8 @@ impl Viewer {
         }
     }
 
-    /// The messages of this event, one after the other, of the child as it is now. `survivor`: the record that goes on where the
-    /// child's was given up; `content`: the bytes of a document by their hash.
+    /// The messages of this event, one after the other. `survivor`: the record that goes on where the child's was given up;
+    /// `content`: the bytes of a document by their hash.
     pub fn body(&self, event: &FiledEvent, survivor: Option<&Child>, content: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Vec<u8>, Unsaid> {
         let shown = shown(event).map_err(Unsaid::Withheld)?;
         // A merge names the one who goes on.
