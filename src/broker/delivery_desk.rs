@@ -107,6 +107,15 @@ impl DeliveryDesk {
             };
             return Ok(vec![ProbeStep { step: "open the store", milliseconds: clock::tick().duration_since(begun).as_millis(), outcome }]);
         }
+        if let Kind::CareplusCsv(files) = &config.kind {
+            let begun = clock::tick();
+            let outcome = match std::fs::metadata(&files.folder) {
+                Ok(found) if found.is_dir() && !found.permissions().readonly() => Ok("the folder is there".to_owned()),
+                Ok(_) => Err(format!("{} is no folder that can be written", files.folder.display())),
+                Err(error) => Err(format!("{} cannot be looked at ({})", files.folder.display(), error.kind())),
+            };
+            return Ok(vec![ProbeStep { step: "the folder", milliseconds: clock::tick().duration_since(begun).as_millis(), outcome }]);
+        }
         let receiver = Receiver::new(&config.kind).map_err(|text| StoreError { text, exit: 78 })?;
         Ok(self.runtime.block_on(receiver.probe(clock::tick)))
     }

@@ -27,7 +27,7 @@ pub async fn decide(settings: &Settings, act: DeskAct, reason: &str, is_trial: b
     let loaded = bundle::load(settings).map_err(|refused| StartError { text: refused.to_string(), exit: 78 })?;
     let rules = FilingRules {
         directory: Arc::new(ArcSwap::from_pointee(loaded.directory)),
-        destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
+        destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
         zone: crate::failsafe::day::london(),
     };
     let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules).map_err(|error| {

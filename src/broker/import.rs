@@ -101,7 +101,7 @@ impl Importer {
         let loaded = bundle::load(settings).map_err(|refused| StartError { text: refused.to_string(), exit: 78 })?;
         let rules = FilingRules {
             directory: Arc::new(ArcSwap::from_pointee(loaded.directory)),
-            destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
+            destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
             zone: crate::failsafe::day::london(),
         };
         let data = settings.store.data.clone();

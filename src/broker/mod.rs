@@ -25,6 +25,7 @@ pub mod payer;
 pub mod receivers;
 pub mod report;
 mod service;
+mod viewer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use self::bundle::Active;
 use self::filer::{Reader, SourceProfile};
 use crate::clock;
 use crate::config::Settings;
-use crate::destinations::{Kind, Profile, Receiver};
+use crate::destinations::{Kind, Profile, Receiver, TemplateMistake};
 use crate::intake::{Addresses, Clock, Controls, Intake, OpenedSocket, Opening, Patience, Rank, SourceConfig};
 use crate::names::{DestinationName, SourceName};
 use crate::store::{DestinationRule, FilingRules, Ledger, LedgerConfig, Recipient};
@@ -132,9 +133,10 @@ impl Running {
         let active = Arc::new(active);
         let rules = FilingRules {
             directory: Arc::clone(&active.directory),
-            destinations: Arc::new(settings.destinations.iter().map(rule).collect()),
+            destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
             zone: crate::failsafe::day::london(),
         };
+        let recipients = Arc::clone(&rules.destinations);
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
         ledger.keep_bundle(active.bundle.load().hash(), &files, clock::now()).await?;
         if !stale.is_empty() {
@@ -159,7 +161,7 @@ impl Running {
         let filing = filer::start(ledger.clone(), data.clone(), reader.clone(), work_ends.clone(), Handle::current(), roll.present());
         let mut threads = vec![filing.map_err(|error| no_thread(&error))?];
         let board = receivers::Board::new(&settings);
-        let mut payers = start_payers(&settings, &ledger, (&roll, &board), &mut threads)?;
+        let mut payers = start_payers((&settings, &recipients), &ledger, (&roll, &board), &mut threads)?;
         payers.push(tokio::spawn(receivers::watch(board.clone(), ledger.clone(), work_ends.clone(), roll.present())));
         let replays = delivery_desk::start_replays(ledger.clone(), work_ends.clone(), Handle::current(), roll.present());
         threads.push(replays.map_err(|error| no_thread(&error))?);
@@ -305,13 +307,24 @@ fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, V
     }
 }
 
-fn rule(destination: &crate::destinations::Config) -> DestinationRule {
+fn rule(destination: &crate::destinations::Config) -> Result<DestinationRule, StartError> {
     let recipient = match &destination.kind {
         Kind::Store { hub, .. } => Recipient::HubStore(hub.clone()),
         Kind::Fhir { profile: Profile::ParentRecord, .. } => Recipient::ParentRecord,
         Kind::Fhir { profile: Profile::Record, .. } => Recipient::Record,
+        Kind::Mllp(config) => {
+            let told = |mistakes: Vec<TemplateMistake>| {
+                let lines: Vec<String> = mistakes.iter().map(|one| format!("destination {}: template {one}", destination.name)).collect();
+                StartError { text: lines.join("\n"), exit: 78 }
+            };
+            Recipient::Viewer(Arc::new(config.viewer().map_err(told)?))
+        }
+        Kind::CareplusCsv(config) => {
+            let told = |error: String| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 };
+            Recipient::VaccinationFile(Arc::new(config.rules().map_err(told)?))
+        }
     };
-    DestinationRule { name: DestinationName::new(&destination.name), recipient }
+    Ok(DestinationRule { name: DestinationName::new(&destination.name), recipient })
 }
 
 /// The failsafe and the calendar.
@@ -325,13 +338,13 @@ fn start_watching(settings: &Settings, active: &Active, ledger: &Ledger, roll: &
 }
 
 fn start_payers(
-    settings: &Settings,
+    (settings, recipients): (&Settings, &[DestinationRule]),
     ledger: &Ledger,
     (roll, board): (&Roll, &receivers::Board),
     threads: &mut Vec<std::thread::JoinHandle<()>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut payers = Vec::new();
-    for destination in &settings.destinations {
+    for (destination, rule) in settings.destinations.iter().zip(recipients) {
         let Some(post) = board.post(&destination.name).cloned() else { continue };
         match &destination.kind {
             Kind::Store { hub, .. } => {
@@ -340,11 +353,18 @@ fn start_payers(
                     payer::start_store((post, hub.clone()), at, ledger.clone(), roll.ends.clone(), Handle::current(), roll.present());
                 threads.push(paying.map_err(|error| no_thread(&error))?);
             }
-            Kind::Fhir { concurrency, .. } => {
+            Kind::Fhir { .. } | Kind::Mllp(_) | Kind::CareplusCsv(_) => {
                 let receiver = Receiver::new(&destination.kind)
                     .map_err(|error| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 })?;
-                let recipient = rule(destination).recipient;
-                let paid = payer::Paid { post, receiver, recipient, concurrency: concurrency.unwrap_or(8) };
+                let concurrency = match &destination.kind {
+                    Kind::Fhir { concurrency, .. } => concurrency.unwrap_or(8),
+                    Kind::Mllp(config) => config.window.unwrap_or(1),
+                    _ => 1,
+                };
+                if let Receiver::Careplus(files) = &receiver {
+                    payers.push(tokio::spawn(viewer::hand_over_by_the_clock(post.name.clone(), files.clone(), roll.ends.clone())));
+                }
+                let paid = payer::Paid { post, receiver, recipient: rule.recipient.clone(), concurrency };
                 let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());
                 payers.push(tokio::spawn(async move {
                     let _present = present;

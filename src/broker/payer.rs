@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Present;
 use super::ahead::{Ahead, Owed};
 use super::receivers::Post;
+use super::{Present, viewer};
 use crate::clock;
-use crate::destinations::{Payment, Receiver, parent_record_as_of};
+use crate::destinations::{Payment, Receiver, VaccinationFile, Viewer, parent_record_as_of};
 use crate::names::HubName;
 use crate::outbox::{Breaker, Circuit, FiledEvent, REST_MAX, Settled, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -386,8 +386,8 @@ impl Lanes {
         for debt in debts {
             let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
-            let data = (self.recipient == Recipient::ParentRecord).then(|| self.ledger.data().to_path_buf());
-            let flight = self.flights.spawn(async move { fly(&receiver, debt, data).await });
+            let asked = Asked::of(&self.recipient, self.ledger.data());
+            let flight = self.flights.spawn(async move { fly(&receiver, debt, asked).await });
             self.flying.insert(child, flight.id());
         }
         Ok(())
@@ -571,24 +571,50 @@ fn choose(debts: &LedgerReader, name: &str, ahead: &mut Ahead, room: usize, now:
     Ok(Some(chosen))
 }
 
-/// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
-async fn fly(receiver: &Receiver, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
+/// What is asked again before an attempt: a consent may have ended since, a child died or became hidden.
+enum Asked {
+    Nothing,
+    Parents(PathBuf),
+    Viewer(Arc<Viewer>, PathBuf),
+    File(Arc<VaccinationFile>, PathBuf),
+}
+
+impl Asked {
+    fn of(recipient: &Recipient, data: &std::path::Path) -> Self {
+        match recipient {
+            Recipient::ParentRecord => Self::Parents(data.to_path_buf()),
+            Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data.to_path_buf()),
+            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data.to_path_buf()),
+            Recipient::HubStore(_) | Recipient::Record => Self::Nothing,
+        }
+    }
+}
+
+/// One attempt. What may be said is asked again first.
+async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
     let mut sent = None;
-    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
+    // A viewer's messages and the rows of a file are made when they are sent.
+    let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
+    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
         (Ok(event), Some(body)) => {
             let mut key = format!("{}/{}", event.event, event.version);
             let control_id = event.control_id.clone();
-            let ready = match data.map(|data| as_of_now(&data, debt.child, event)) {
-                Some(Err(settlement)) => Err(settlement),
-                Some(Ok(fresh)) if fresh != body => {
-                    // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                    let digest = digest(&fresh);
-                    sent = Some(digest);
-                    key = format!("{key}/{}", hex(&digest));
-                    Ok(fresh)
-                }
-                Some(Ok(_)) | None => Ok(body),
+            let ready = match asked {
+                Asked::Nothing => Ok(body),
+                Asked::Parents(data) => match as_of_now(&data, debt.child, event) {
+                    Err(settlement) => Err(settlement),
+                    Ok(fresh) if fresh != body => {
+                        // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
+                        let digest = digest(&fresh);
+                        sent = Some(digest);
+                        key = format!("{key}/{}", hex(&digest));
+                        Ok(fresh)
+                    }
+                    Ok(_) => Ok(body),
+                },
+                Asked::File(file, data) => viewer::rows_as_of_now(&file, &data, debt.child, event),
+                Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, debt.child, event),
             };
             if let Some(job) = debt.forced_by {
                 key = format!("{key}/again-{job}");

@@ -151,6 +151,8 @@ impl Post {
             kind: match self.config.kind {
                 Kind::Store { .. } => "store",
                 Kind::Fhir { .. } => "fhir",
+                Kind::Mllp(_) => "mllp",
+                Kind::CareplusCsv(_) => "careplus-csv",
             },
             state: match (window_ends, standing.circuit) {
                 (Some(_), _) => "window",
@@ -286,7 +288,7 @@ mod tests {
 
     #[test]
     fn in_a_window_nothing_is_late_and_afterwards_what_waited_has_its_time() {
-        let post = post("window = [{ days = 'sat', from = '22:00', to = '02:00' }]");
+        let post = post("maintenance = [{ days = 'sat', from = '22:00', to = '02:00' }]");
         let oldest = Some(at("2026-11-07T22:00:00Z"));
         for (now, state, is_late) in [
             ("2026-11-07T23:59:00Z", "window", false),

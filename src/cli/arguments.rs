@@ -12,7 +12,9 @@ use super::identity::{ChildCommand, IdentityCommand};
 use crate::observe::LogFormat;
 
 mod due;
+mod listen;
 pub use due::*;
+pub use listen::Listen;
 
 /// Carries HL7 v2 and FHIR messages from hospitals, laboratories and the Spine to the child health hubs.
 #[derive(Debug, Parser)]
@@ -37,6 +39,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Sends messages and prints each answer
     Send(Send),
+    /// Takes messages and answers as it is told, well or badly: a receiver for tests
+    Listen(Listen),
     /// Makes a seeded London of invented families with the truth beside it; plays it to a broker, verifies what the broker made of it
     Gen(Gen),
     /// Takes extracts of old systems into the ledger of a stopped broker, each record once, and says what was held and why

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -21,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::Demo;
 use super::output::{Out, counted};
 use super::send::{self, Answer, Line};
-use super::{Failure, Outcome, exit, files, tables};
+use super::{Failure, Outcome, exit, files, listen, tables};
 use crate::config::{Samples, Settings};
 use crate::console::views;
-use crate::destinations::{Config as DestinationConfig, Kind, Profile};
+use crate::destinations::{Config as DestinationConfig, Kind, MllpConfig, Profile};
 use crate::names::{ChildId, Format, Seq};
 use crate::store::{EntryFilter, LedgerReader, Trace};
 use crate::{broker, clock, console, observe};
@@ -54,6 +55,8 @@ struct Expected {
     withheld: Option<BTreeMap<String, String>>,
     /// Code of a finding that must be among those of the message.
     finding: Option<String>,
+    /// Types of the messages that the viewer was sent of it, in their order.
+    viewer: Option<Vec<String>>,
 }
 
 /// What came of it.
@@ -73,6 +76,8 @@ struct Came {
     findings: BTreeSet<String>,
     /// Codes of the findings that hold it.
     holding: BTreeSet<String>,
+    /// What the viewer was sent.
+    viewer: Vec<String>,
 }
 
 /// Runs the demo.
@@ -121,7 +126,7 @@ fn is_message(name: &str) -> bool {
     !is_expectation && [".hl7", ".xml", ".json"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// The broker, the doors it has, and a parents' record that takes everything.
+/// The broker, the doors it has, and a parents' record and a viewer that take everything.
 struct Stage {
     running: broker::Running,
     mllp: SocketAddr,
@@ -130,6 +135,7 @@ struct Stage {
     data: PathBuf,
     closing: CancellationToken,
     told_parents: Arc<AtomicUsize>,
+    told_viewer: Arc<Mutex<Vec<String>>>,
 }
 
 async fn play(demo: &Demo, samples: &[Sample], folder: &Path, out: &mut Out) -> Outcome {
@@ -156,7 +162,7 @@ async fn play(demo: &Demo, samples: &[Sample], folder: &Path, out: &mut Out) -> 
 }
 
 /// Ctrl-C, or a signal to end: both clear the folder away.
-async fn told_to_end() {
+pub(super) async fn told_to_end() {
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut terminate) => {
             tokio::select! {
@@ -175,10 +181,12 @@ impl Stage {
         let closing = CancellationToken::new();
         let told_parents = Arc::new(AtomicUsize::new(0));
         let parents = open_parents_record(Arc::clone(&told_parents), closing.clone()).await?;
+        let (viewer, told_viewer) = open_viewer(closing.clone()).await?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut settings = Settings::embedded(folder, Some(any), Some(any), Some(any))
             .map_err(|unusable| Failure::new(exit::BUG, unusable.to_string()))?;
         settings.destinations.push(DestinationConfig::new("e-redbook", parents_record(parents)));
+        settings.destinations.push(DestinationConfig::new(VIEWER, viewer_at(viewer)));
         // The children of the samples were born on fixed days: by now nearly everything about them would be late.
         settings.failsafe.watch = false;
         let started = broker::Running::start(settings, Vec::new()).await;
@@ -188,7 +196,7 @@ impl Stage {
         let closed = || Failure::new(exit::BUG, "a door did not open");
         let mllp = running.addresses.mllp.first().copied().ok_or_else(closed)?;
         let http = running.addresses.http.first().copied().ok_or_else(closed)?;
-        Ok(Self { running, mllp, http, admin, data: folder.to_owned(), closing, told_parents })
+        Ok(Self { running, mllp, http, admin, data: folder.to_owned(), closing, told_parents, told_viewer })
     }
 
     /// Sends each sample, and tells. Gives how many came out as expected.
@@ -201,7 +209,9 @@ impl Stage {
                 Format::Hl7v2 => line.ask(&sample.message.body).await?,
                 _ => send::post(&client, &format!("http://{}", self.http), &sample.message).await?,
             };
-            let came = self.what_came(answer).await?;
+            let before = self.viewer().len();
+            let mut came = self.what_came(answer).await?;
+            came.viewer = self.viewer().split_off(before);
             let differences = differences(&sample.expected, &came);
             as_expected += usize::from(differences.is_empty());
             if is_json {
@@ -214,9 +224,10 @@ impl Stage {
             out.table(&["sample", "answer", "standing", "child", "hub", "told", "withheld", ""], &rows)?;
             writeln!(
                 out,
-                "\n{as_expected} of {} as expected; deliveries to the parents' record: {}",
+                "\n{as_expected} of {} as expected; deliveries to the parents' record: {}, messages to the viewer: {}",
                 counted(samples.len(), "sample"),
-                self.told_parents.load(Ordering::Acquire)
+                self.told_parents.load(Ordering::Acquire),
+                self.viewer().len()
             )?;
             for wrong in wrongs {
                 writeln!(out, "different: {wrong}")?;
@@ -242,6 +253,10 @@ impl Stage {
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
+    }
+
+    fn viewer(&self) -> Vec<String> {
+        self.told_viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn account(&self, is_json: bool, out: &mut Out) -> Result<bool, Failure> {
@@ -307,6 +322,7 @@ impl Came {
             withheld: trace.withheld.iter().cloned().collect(),
             findings: codes(""),
             holding: codes("hold"),
+            viewer: Vec::new(),
         }
     }
 
@@ -338,7 +354,7 @@ impl Came {
         json!({
             "sample": name, "answer": self.answer, "standing": self.standing, "mapping": self.mapping, "children": self.children,
             "hub": self.hub, "basis": self.basis, "destinations": self.destinations, "withheld": self.withheld,
-            "findings": self.findings, "as_expected": differences.is_empty(), "differences": differences,
+            "findings": self.findings, "viewer": self.viewer, "as_expected": differences.is_empty(), "differences": differences,
         })
     }
 }
@@ -362,8 +378,13 @@ fn differences(expected: &Expected, came: &Came) -> Vec<String> {
     if let Some(count) = expected.merged.filter(|count| *count != came.merged) {
         found.push(format!("{count} of its children should be merged into another, {} are", came.merged));
     }
-    if let Some(told) = expected.destinations.as_ref().filter(|told| **told != came.destinations) {
-        found.push(format!("told should be {told:?}, is {:?}", came.destinations));
+    // What the viewer was sent is compared by its messages.
+    let others: BTreeSet<String> = came.destinations.iter().filter(|name| *name != VIEWER).cloned().collect();
+    if let Some(told) = expected.destinations.as_ref().filter(|told| **told != others) {
+        found.push(format!("told should be {told:?}, is {others:?}"));
+    }
+    if let Some(told) = expected.viewer.as_ref().filter(|told| **told != came.viewer) {
+        found.push(format!("the viewer should be sent {told:?}, is {:?}", came.viewer));
     }
     found.extend(came.undelivered.iter().map(|debt| format!("not delivered: {debt}")));
     for (destination, rule) in expected.withheld.iter().flatten() {
@@ -414,6 +435,36 @@ fn parents_record(at: SocketAddr) -> Kind {
         timeout_s: None,
         concurrency: None,
     }
+}
+
+/// The viewer's name among the destinations.
+const VIEWER: &str = "viewer";
+
+fn viewer_at(at: SocketAddr) -> Kind {
+    Kind::Mllp(MllpConfig {
+        address: at.to_string(),
+        ca_file: None,
+        certificate_file: None,
+        key_file: None,
+        plain: false,
+        ack_timeout_s: None,
+        window: None,
+        sender: None,
+        receiver: None,
+        processing_id: None,
+        hl7_version: None,
+        templates: None,
+        clear: false,
+    })
+}
+
+/// A viewer on a real socket that takes every message, and the types of what it took.
+async fn open_viewer(closing: CancellationToken) -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>), Failure> {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let types = Arc::clone(&told);
+    let tell = move |message: listen::Seen| types.lock().unwrap_or_else(PoisonError::into_inner).push(message.kind);
+    let receiver = listen::Receiver::new(listen::Conduct::default(), Arc::new(tell), closing)?;
+    Ok((receiver.open_mllp(SocketAddr::from(([127, 0, 0, 1], 0))).await?, told))
 }
 
 /// A parents' record on a real socket that takes every transaction.

@@ -28,6 +28,7 @@ mod hubs;
 mod identity;
 mod import;
 mod lint;
+mod listen;
 mod map;
 mod output;
 mod read;
@@ -175,6 +176,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Config(ConfigCommand::Default) => write!(out, "{}", crate::config::DEFAULT_TOML).map(|()| exit::OK).map_err(Failure::from),
         Command::Gen(order) => city::run(&order, out),
         Command::Send(send) => send::send(&send, out),
+        Command::Listen(listen) => listen::listen(&listen, out),
         Command::Import(import) => import::import(&import, out),
         Command::Map(MapCommand::Check(map)) => map::check(&map, out),
         Command::Map(MapCommand::Test(map)) => map::test(&map, out),

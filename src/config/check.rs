@@ -66,7 +66,39 @@ pub fn check(settings: &Settings) -> Checked {
         Ok(rules) => checked.degraded.extend(rules.degraded(crate::failsafe::day::date_of(clock::now()))),
         Err(errors) => checked.diagnostics.extend(errors.into_iter().map(|error| from_failsafe(error, &prefix))),
     }
+    templates(settings, &mut checked);
     checked
+}
+
+/// The templates of each viewer. A mistake in a shipped file is at the place where a site's own would be.
+fn templates(settings: &Settings, checked: &mut Checked) {
+    for (index, destination) in settings.destinations.iter().enumerate() {
+        let Kind::Mllp(config) = &destination.kind else { continue };
+        let folder = config.templates.as_ref().map(|folder| format!("{}/", folder.display()));
+        for mistake in config.viewer().err().unwrap_or_default() {
+            if mistake.at == (1, 1)
+                && mistake.span == (0..0)
+                && Some(&mistake.file) == config.templates.as_ref().map(|f| f.display().to_string()).as_ref()
+            {
+                let place = settings.destination_places.get(index).cloned().unwrap_or_default();
+                let told = plain("V001", &place.file, mistake.message, &mistake.help);
+                checked.diagnostics.push(Diagnostic { span: place.span, line: place.line, column: place.column, ..told });
+                continue;
+            }
+            let own = folder.as_ref().filter(|folder| Path::new(&format!("{folder}{}", mistake.file)).is_file());
+            let file = format!("{}{}", own.map_or("mappings/viewer/", String::as_str), mistake.file);
+            if let Ok(text) = std::fs::read_to_string(&file) {
+                checked.texts.insert(file.clone(), text);
+            }
+            let (line, column) = mistake.at;
+            checked.diagnostics.push(Diagnostic {
+                span: mistake.span,
+                line,
+                column,
+                ..plain("V001", &file, mistake.message, &mistake.help)
+            });
+        }
+    }
 }
 
 fn compile(settings: &Settings, files: &Files, prefix: &str, checked: &mut Checked) {

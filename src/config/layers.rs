@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::places::{self, Step};
 use super::walk::{self, FilePass, Told};
 use super::{DEFAULT_TOML, Loaded, Place, Settings, rules};
-use crate::destinations::Kind;
+use crate::destinations::{CareplusConfig, Kind, MllpConfig as MllpReceiver};
 use crate::intake::{MllpConfig, TlsConfig};
 use crate::mapping::Diagnostic;
 use crate::observe::LogFormat;
@@ -253,6 +253,12 @@ fn rebase(settings: &mut Settings, folder: &Path) {
                 [ca_file, certificate_file, key_file].into_iter().flatten().for_each(join);
             }
             Kind::Store { password_file, ca_file, .. } => [password_file, ca_file].into_iter().flatten().for_each(join),
+            Kind::Mllp(MllpReceiver { ca_file, certificate_file, key_file, templates, .. }) => {
+                [ca_file, certificate_file, key_file, templates].into_iter().flatten().for_each(join);
+            }
+            Kind::CareplusCsv(CareplusConfig { folder, vaccines, sites, .. }) => {
+                [vaccines, sites].into_iter().flatten().chain([folder]).for_each(join);
+            }
         }
     }
 }

@@ -404,6 +404,7 @@ impl Judge<'_, '_, '_> {
             );
         }
         let mut stores: BTreeMap<String, usize> = BTreeMap::new();
+        let mut folders: BTreeMap<std::path::PathBuf, usize> = BTreeMap::new();
         for (index, destination) in settings.destinations.iter().enumerate() {
             let path = format!("destination[{index}]");
             match &destination.kind {
@@ -425,7 +426,8 @@ impl Judge<'_, '_, '_> {
                         self.pem(&format!("{path}.ca_file"), file, "the server's authorities");
                     }
                 }
-                Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                Kind::Fhir { ca_file, certificate_file, key_file, .. }
+                | Kind::Mllp(destinations::MllpConfig { ca_file, certificate_file, key_file, .. }) => {
                     let files = [
                         ("ca_file", ca_file, "the receiver's authorities"),
                         ("certificate_file", certificate_file, "our certificate"),
@@ -436,6 +438,20 @@ impl Judge<'_, '_, '_> {
                             self.pem(&format!("{path}.{key}"), file, what);
                         }
                     }
+                }
+                Kind::CareplusCsv(config) => {
+                    if let Some(earlier) = folders.get(&config.folder) {
+                        let place = self.origins.name_of(&format!("destination[{earlier}]"));
+                        let help = format!("{place} writes there too: give each a folder of its own");
+                        self.error(
+                            "C006",
+                            &path,
+                            format!("two destinations write into {}", config.folder.display()),
+                            "the same folder",
+                            &help,
+                        );
+                    }
+                    folders.entry(config.folder.clone()).or_insert(index);
                 }
             }
             self.by_its_module(&path, destination);

@@ -21,6 +21,7 @@ const RATE_MAX: u32 = 100_000;
 #[serde(default)]
 pub struct Care {
     /// Times in which nothing is sent and no alarm is raised.
+    #[serde(rename = "maintenance")]
     pub window: Vec<Window>,
     /// Age of the oldest debt at which the log says so. Default [`ALARM_AFTER`].
     #[serde(deserialize_with = "length")]
@@ -56,7 +57,7 @@ impl Window {
 
 impl Care {
     /// Its keys.
-    pub const KEYS: [&'static str; 4] = ["window", "alarm_after", "max_age", "rate"];
+    pub const KEYS: [&'static str; 4] = ["maintenance", "alarm_after", "max_age", "rate"];
 
     /// The window that `now` lies in: when it ends. `today` is the local date of `now`, `local` the moment of a local time.
     pub fn window_ends(&self, (now, today): (Timestamp, Date), local: impl Fn(Date, Time) -> Timestamp) -> Option<Timestamp> {
@@ -81,7 +82,7 @@ impl Care {
         let mut problems = Vec::new();
         problems.extend(self.window.iter().filter_map(|window| weekdays(&window.days).err()));
         for window in self.window.iter().filter(|window| window.from == window.to) {
-            problems.push(format!("`window` from {0} to {0} lasts a whole day: `dest pause` is for that", window.from));
+            problems.push(format!("`maintenance` from {0} to {0} lasts a whole day: `dest pause` is for that", window.from));
         }
         if self.rate.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
             problems.push(format!("`rate` must be from 1 to {RATE_MAX} debts a second"));
@@ -134,10 +135,10 @@ fn weekdays(text: &str) -> Result<Vec<Weekday>, String> {
             "sat" => days.push(Weekday::Saturday),
             "sun" => days.push(Weekday::Sunday),
             "daily" => days.extend(Weekday::Monday.cycle_forward().take(7)),
-            _ => return Err(format!("`days` of a window: {word:?} is no day; {HELP}")),
+            _ => return Err(format!("`days` of `maintenance`: {word:?} is no day; {HELP}")),
         }
     }
-    if days.is_empty() { Err(format!("`days` of a window names no day; {HELP}")) } else { Ok(days) }
+    if days.is_empty() { Err(format!("`days` of `maintenance` names no day; {HELP}")) } else { Ok(days) }
 }
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_window_over_midnight_belongs_to_the_day_on_which_it_begins() {
-        let weekend = care("window = [{ days = 'sat sun', from = '22:00', to = '02:00' }]");
+        let weekend = care("maintenance = [{ days = 'sat sun', from = '22:00', to = '02:00' }]");
         // 7 November 2026 is a Saturday.
         for (now, end) in [
             ("2026-11-06T23:00:00Z", ""),
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn on_the_days_the_clocks_change_a_window_keeps_its_local_times() {
-        let nightly = care("window = [{ days = 'daily', from = '00:30', to = '02:30' }]");
+        let nightly = care("maintenance = [{ days = 'daily', from = '00:30', to = '02:30' }]");
         // 29 March 2026: one hour long. 25 October 2026: three hours.
         for (now, end) in [
             ("2026-03-29T00:29:59Z", ""),
@@ -193,14 +194,14 @@ mod tests {
             assert_eq!(ends(&nightly, now), end, "{now}");
         }
         // 01:30 on the day on which it does not exist is the hour after.
-        let short = care("window = [{ days = 'sun', from = '01:30', to = '03:00' }]");
+        let short = care("maintenance = [{ days = 'sun', from = '01:30', to = '03:00' }]");
         assert_eq!(ends(&short, "2026-03-29T01:29:59Z"), "");
         assert_eq!(ends(&short, "2026-03-29T01:30:00Z"), "2026-03-29T02:00:00Z");
     }
 
     #[test]
     fn what_waited_for_a_window_has_its_time_afterwards() {
-        let nightly = care("window = [{ days = 'daily', from = '22:00', to = '02:00' }]");
+        let nightly = care("maintenance = [{ days = 'daily', from = '22:00', to = '02:00' }]");
         let quarter = Duration::from_secs(900);
         let ended = |now: &str| {
             let now: Timestamp = now.parse().unwrap();
@@ -214,14 +215,16 @@ mod tests {
     #[test]
     fn what_is_written_wrong_is_refused_with_how_to_write_it() {
         let refused = |text: &str| toml::from_str::<Care>(text).unwrap_err().to_string();
-        let wrong = care("window = [{ days = 'saturday', from = '22:00', to = '02:00' }, { days = '', from = '22:00', to = '02:00' }]");
+        let wrong =
+            care("maintenance = [{ days = 'saturday', from = '22:00', to = '02:00' }, { days = '', from = '22:00', to = '02:00' }]");
         let problems = wrong.check();
         assert!(problems[0].contains("\"saturday\" is no day") && problems[1].contains("names no day"), "{problems:?}");
         assert_eq!(ends(&wrong, "2026-11-07T23:00:00Z"), "");
         assert!(refused("alarm_after = 'soon'").contains("15 min"));
         assert!(refused("max_age = '7 weeks'").contains("7 d"));
         assert_eq!(care("alarm_after = '90 s'\nmax_age = '7d'").max_age, Some(PARENTS_MAX_AGE));
-        let wrong = care("window = [{ days = 'sat', from = '02:00', to = '02:00' }]\nrate = 0\nalarm_after = '0 s'").check().join(" | ");
+        let wrong =
+            care("maintenance = [{ days = 'sat', from = '02:00', to = '02:00' }]\nrate = 0\nalarm_after = '0 s'").check().join(" | ");
         for part in ["dest pause", "`rate`", "`alarm_after`"] {
             assert!(wrong.contains(part), "{part} in {wrong}");
         }

@@ -194,7 +194,11 @@ fn record(account: &Mutex<Account>, mut request: Received) -> Answer {
 }
 
 /// One request with a `Content-Length`; `None` where the peer went away or sent something else.
-async fn read_request(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Received>> {
+///
+/// # Errors
+///
+/// Those of the socket.
+pub async fn read_request(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Received>> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -1,8 +1,10 @@
 //! Paying: says a filed event in the receiver's dialect, and hands it over.
 //!
 //!     FiledEvent ──▶ parent.rs   what a parents' account may see, or the rule that withholds it ─┐
-//!                └─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
-//!                    render.rs   codes and conversions both share                                ┘
+//!                ├─▶ record.rs   what a hub is sent                                              ├─▶ bytes ──▶ wire.rs ──▶ Settlement
+//!                │   render.rs   codes and conversions both share                                ┘
+//!                └─▶ viewer/     what a shared-care viewer may see, by templates ──▶ messages ──▶ mllp.rs ──▶ Settlement
+//!                └─▶ careplus/   vaccinations as rows of a file that is handed over whole
 //!     bulk.rs: the same resources, as files of all children and as answers to a query
 //!
 //! # Invariants
@@ -17,10 +19,13 @@
 
 mod bulk;
 mod care;
+mod careplus;
 pub mod fake;
+mod mllp;
 mod parent;
 mod record;
 mod render;
+mod viewer;
 mod wire;
 
 #[cfg(test)]
@@ -30,8 +35,11 @@ mod leaks;
 
 pub use bulk::standing_resources;
 pub use care::{ALARM_AFTER, Care, PARENTS_MAX_AGE, Window, read_length};
+pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, VaccinationFile};
+pub use mllp::{MllpConfig, MllpDestination};
 pub use parent::{RULES, parent_record, parent_record_as_of};
 pub use record::{Audience, whole_record, whole_record_for};
+pub use viewer::{Heading, TemplateFiles, TemplateMistake, Unsaid, VIEWER_RULES, Viewer, template_files};
 pub use wire::FhirDestination;
 
 use serde::Deserialize;
@@ -98,6 +106,10 @@ pub enum Kind {
         /// Lanes in flight at once. Default 8.
         concurrency: Option<usize>,
     },
+    /// HL7 v2 over MLLP: a shared-care viewer.
+    Mllp(MllpConfig),
+    /// The vaccination import file of a CarePlus store.
+    CareplusCsv(CareplusConfig),
 }
 
 /// Which rules guard a FHIR destination.
@@ -167,6 +179,8 @@ impl Config {
                 problems.extend(out_of_range("timeout_s", *timeout_s, 1..=600));
                 problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
             }
+            Kind::Mllp(config) => problems.extend(config.check()),
+            Kind::CareplusCsv(config) => problems.extend(config.check()),
         }
         problems
     }
@@ -195,6 +209,10 @@ pub struct Payment<'a> {
 pub enum Receiver {
     /// FHIR over HTTPS.
     Fhir(FhirDestination),
+    /// HL7 v2 over MLLP.
+    Mllp(MllpDestination),
+    /// Files in a folder.
+    Careplus(CareplusDestination),
 }
 
 impl Receiver {
@@ -204,6 +222,8 @@ impl Receiver {
     pub fn new(kind: &Kind) -> Result<Self, String> {
         match kind {
             Kind::Fhir { .. } => FhirDestination::new(kind).map(Self::Fhir),
+            Kind::Mllp(config) => MllpDestination::new(config).map(Self::Mllp),
+            Kind::CareplusCsv(config) => CareplusDestination::new(config).map(Self::Careplus),
             Kind::Store { .. } => Err("a destination of kind `store` is written in batches, not paid one by one".to_owned()),
         }
     }
@@ -212,6 +232,8 @@ impl Receiver {
     pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
         match self {
             Self::Fhir(receiver) => receiver.pay(payment).await,
+            Self::Mllp(receiver) => receiver.pay(payment).await,
+            Self::Careplus(receiver) => receiver.pay(payment).await,
         }
     }
 
@@ -220,6 +242,9 @@ impl Receiver {
     pub async fn probe(&self, tick: fn() -> std::time::Instant) -> Vec<ProbeStep> {
         match self {
             Self::Fhir(receiver) => receiver.probe(tick).await,
+            Self::Mllp(receiver) => receiver.probe(tick).await,
+            // There is no connection; whoever asks looks whether the folder is there.
+            Self::Careplus(_) => Vec::new(),
         }
     }
 }
@@ -263,9 +288,10 @@ mod tests {
         assert!(config("name = 'hub-ne'\nkind = 'store'\nhub = 'NE'\nbase = 'x'").is_err());
         assert_eq!((read.alarm_after(), read.max_age()), (ALARM_AFTER, Some(PARENTS_MAX_AGE)));
         assert_eq!(store.max_age(), None);
-        let patient = config(&format!("{fhir}\nmax_age = '2 d'\nwindow = [{{ days = 'sat', from = '22:00', to = '02:00' }}]")).unwrap();
+        let patient =
+            config(&format!("{fhir}\nmax_age = '2 d'\nmaintenance = [{{ days = 'sat', from = '22:00', to = '02:00' }}]")).unwrap();
         assert_eq!((patient.care.window.len(), patient.max_age()), (1, Some(std::time::Duration::from_secs(2 * 86_400))));
-        assert!(config(&format!("{fhir}\nwindow = [{{ days = 'sat', from = '22:00' }}]")).is_err());
+        assert!(config(&format!("{fhir}\nmaintenance = [{{ days = 'sat', from = '22:00' }}]")).is_err());
     }
 
     #[test]

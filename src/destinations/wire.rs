@@ -177,7 +177,7 @@ fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// 0 to 1000, the same for the same key and attempt: lanes that failed together do not come back together.
-fn jitter(key: &str, attempts: u32) -> u32 {
+pub(super) fn jitter(key: &str, attempts: u32) -> u32 {
     let mut hasher = DefaultHasher::new();
     (key, attempts).hash(&mut hasher);
     u32::try_from(hasher.finish() % 1001).unwrap_or_default()
@@ -210,7 +210,7 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
 }
 
-fn tls_failure(error: &rustls::Error) -> &'static str {
+pub(super) fn tls_failure(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(_) => "TLS: the receiver's certificate is not trusted",
         rustls::Error::AlertReceived(_) => "TLS: the receiver refused our handshake",
@@ -237,7 +237,7 @@ pub(super) fn transaction_url(base: &str) -> Result<Url, String> {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

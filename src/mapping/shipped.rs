@@ -5,7 +5,7 @@
 //! - The hash covers names and bytes of every file that says what messages mean, each with its length, so that no two
 //!   bundles share one by moving text. Directories of postcodes and practices are not among them: they say where a
 //!   child belongs, may be very large, and are read by routing.
-//! - Hidden files and what is neither TOML nor CSV is left out.
+//! - Hidden files and what is neither TOML nor CSV is left out, and so are the templates and tables of destinations (`viewer/`, `careplus/`).
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ const DEPTH_MAX: usize = 6;
 
 /// The shipped files, with the small directory files that routing begins with.
 pub(super) fn files() -> Files {
-    let wanted = Shipped::iter().filter(|name| is_ours(name));
+    let wanted = Shipped::iter().filter(|name| is_ours(name) && !is_outbound(name));
     wanted.filter_map(|name| Some((name.to_string(), Shipped::get(&name)?.data.into_owned()))).collect()
 }
 
@@ -48,7 +48,7 @@ fn collect(dir: &Path, prefix: &str, depth: usize, files: &mut Files) -> std::io
         let path = entry.path();
         // Through links too: sites keep their own files elsewhere and link them in.
         if path.is_dir() {
-            if depth < DEPTH_MAX && name != DIRECTORIES {
+            if depth < DEPTH_MAX && name != DIRECTORIES && !is_outbound(&format!("{prefix}{name}/")) {
                 collect(&path, &format!("{prefix}{name}/"), depth + 1, files)?;
             }
         } else if is_ours(&name) {
@@ -56,6 +56,11 @@ fn collect(dir: &Path, prefix: &str, depth: usize, files: &mut Files) -> std::io
         }
     }
     Ok(())
+}
+
+/// What says how messages go out is read by its destination, and no message means anything else because of it.
+fn is_outbound(name: &str) -> bool {
+    ["viewer/", "careplus/"].iter().any(|folder| name.starts_with(folder))
 }
 
 fn is_ours(name: &str) -> bool {

@@ -62,7 +62,8 @@ impl LedgerReader {
         Ok(Some(KeptDocument { document, content, count }))
     }
 
-    fn content(&self, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The content of this hash, where the ledger has it.
+    pub fn content(&self, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
         // A ledger that an older program made has no such table until a newer one opened it for writing.
         let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'document_body'";
         if self.read(|c| c.query_row(sql, [], |row| row.get::<_, i64>(0)))? == 0 {

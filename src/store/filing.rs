@@ -151,6 +151,10 @@ pub enum Recipient {
     Record,
     /// What parents may see.
     ParentRecord,
+    /// What a shared-care viewer may see, said by its templates when it is paid.
+    Viewer(Arc<destinations::Viewer>),
+    /// Vaccinations, as rows of a file.
+    VaccinationFile(Arc<destinations::VaccinationFile>),
 }
 
 /// What filing decides by; the directory is swapped whole at reload.
@@ -668,6 +672,15 @@ impl One<'_> {
                 Recipient::ParentRecord => match self.for_parents(event, child)? {
                     Ok(body) => owed.debts.push((destination.name.clone(), Some(body))),
                     Err(rule) => {
+                        metrics::counter!("chis_messages_withheld_total", "rule" => rule).increment(1);
+                        owed.withheld.insert(destination.name.as_str().to_owned(), rule);
+                    }
+                },
+                Recipient::VaccinationFile(file) if file.wants(event) => owed.debts.push((destination.name.clone(), None)),
+                Recipient::VaccinationFile(_) => {}
+                Recipient::Viewer(viewer) => match viewer.withholds(event) {
+                    None => owed.debts.push((destination.name.clone(), None)),
+                    Some(rule) => {
                         metrics::counter!("chis_messages_withheld_total", "rule" => rule).increment(1);
                         owed.withheld.insert(destination.name.as_str().to_owned(), rule);
                     }

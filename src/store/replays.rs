@@ -349,8 +349,11 @@ impl LedgerReader {
         let is_taken = |debt: &&&OwedBefore| debt.state == "delivered" || debt.state == "superseded";
         let stored = last.and_then(|debt| debt.body.clone());
         let body = match recipient {
-            Recipient::HubStore(_) if last.is_none() => return Ok(Verdict::Forbidden),
-            Recipient::HubStore(_) => stored,
+            // Who is told is decided when an event is filed; what a viewer or a file is told, when it is paid.
+            Recipient::HubStore(_) | Recipient::Viewer(_) | Recipient::VaccinationFile(_) if last.is_none() => {
+                return Ok(Verdict::Forbidden);
+            }
+            Recipient::HubStore(_) | Recipient::Viewer(_) | Recipient::VaccinationFile(_) => stored,
             Recipient::Record if stored.is_some() && !order.fresh => stored,
             Recipient::Record => match serde_json::from_slice::<FiledEvent>(&of.body) {
                 Ok(event) => Some(destinations::whole_record(&event)),

@@ -280,7 +280,7 @@ async fn held_debts_are_listed_by_cause_and_released_in_the_order_of_their_lane_
     settings.destinations.push(Config::new("region", kind(&region)));
     let mut windowed = Config::new("quiet", kind(&quiet));
     // Two windows that are a whole day together.
-    let window = "window = [{ days = 'daily', from = '00:00', to = '12:00' }, { days = 'daily', from = '12:00', to = '00:00' }]";
+    let window = "maintenance = [{ days = 'daily', from = '00:00', to = '12:00' }, { days = 'daily', from = '12:00', to = '00:00' }]";
     windowed.care = toml::from_str(window).unwrap();
     settings.destinations.push(windowed);
     for _ in 0..CHILDREN {

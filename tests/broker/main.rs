@@ -27,5 +27,6 @@ mod kill;
 mod merges;
 mod resources;
 mod store_on_server;
+mod viewer;
 mod whole;
 mod world;
