@@ -405,7 +405,7 @@ impl Message {
             self.index_line(&line);
         }
         self.text = text;
-        self.subs = self.delimiters.sub.map_or(self.subs, |sub| self.from_first_to_last(sub));
+        self.subs = self.delimiters.sub.map_or(self.subs, |sub| self.first_to_last(sub));
         self.look_at_escapes();
     }
 
@@ -441,7 +441,7 @@ impl Message {
     }
 
     /// From the first of these bytes behind MSH-2 to behind the last of them; nothing where there is none.
-    fn from_first_to_last(&self, byte: u8) -> Span {
+    fn first_to_last(&self, byte: u8) -> Span {
         // In MSH-2 itself a delimiter is at most the eighth byte of the message.
         let after = self.text.as_bytes().get(8..).unwrap_or_default();
         let found = memchr(byte, after).zip(memrchr(byte, after));
@@ -451,7 +451,7 @@ impl Message {
     /// Whether there are any, and which is the first that is none.
     fn look_at_escapes(&mut self) {
         let Some(escape) = self.delimiters.escape else { return };
-        self.escapes = self.from_first_to_last(escape);
+        self.escapes = self.first_to_last(escape);
         if self.escapes.is_empty() {
             return;
         }

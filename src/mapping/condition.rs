@@ -96,7 +96,7 @@ pub(super) struct Column {
 #[derive(Clone, Debug)]
 pub(super) enum Day {
     /// The first value of a path.
-    Path(Path),
+    Path(Box<Path>),
     /// When the message came, where that is known.
     Received,
 }
@@ -506,7 +506,7 @@ impl<'p> Parser<'p> {
             self.closes()?;
             return Ok(Day::Received);
         }
-        self.path().map(Day::Path)
+        self.path().map(|path| Day::Path(Box::new(path)))
     }
 
     /// `path, column(…))` after `distinct(`.

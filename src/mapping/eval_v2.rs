@@ -131,6 +131,14 @@ struct Selection {
     found: Segments,
 }
 
+/// What a record found in a scope that others go over too.
+struct Known {
+    /// The scope, and the first of these records.
+    place: (u32, usize),
+    scopes: Range<u32>,
+    cleared: bool,
+}
+
 /// What all views of a message share.
 struct Shared {
     index: Rc<Index>,
@@ -159,7 +167,7 @@ pub(super) struct V2View<'m, 'l> {
     sharer: Option<u32>,
     sharers: Rc<Cell<u32>>,
     /// What records that go over the same found in a scope.
-    entered: RefCell<Vec<((u32, usize), Range<u32>, bool)>>,
+    entered: RefCell<Vec<Known>>,
     received: Option<Date>,
 }
 
@@ -805,7 +813,7 @@ impl<'m> View<'m> for V2View<'m, '_> {
         let place = record.like.map(|like| (scope.number, like));
         if let Some(place) = place {
             let entered = self.entered.borrow();
-            if let Some((_, scopes, cleared)) = entered.iter().find(|(known, ..)| *known == place) {
+            if let Some(Known { scopes, cleared, .. }) = entered.iter().find(|known| known.place == place) {
                 return Entered { scopes: Scopes(scopes.clone()), orphans: Vec::new(), cleared: *cleared };
             }
         }
@@ -815,7 +823,7 @@ impl<'m> View<'m> for V2View<'m, '_> {
             Some(Over::Nodes(_)) | None => Entered::default(),
         };
         if let Some(place) = place.filter(|_| entered.orphans.is_empty()) {
-            self.entered.borrow_mut().push((place, entered.scopes.0.clone(), entered.cleared));
+            self.entered.borrow_mut().push(Known { place, scopes: entered.scopes.0.clone(), cleared: entered.cleared });
         }
         entered
     }
