@@ -26,7 +26,7 @@ mod parse;
 
 pub use check::{Scope, Types, check_names, check_types};
 pub use find::Tree;
-pub(crate) use find::{Spot, any_spot, spots};
+pub(crate) use find::{Spot, any_spot};
 
 use super::Item;
 use parse::{Head, Operand, Step, StepKind};
@@ -101,6 +101,16 @@ impl Path {
         let mut names = Vec::new();
         self.collect_lets(&mut names);
         names
+    }
+
+    /// True where it finds the same wherever in a Bundle it is asked: it begins with the Bundle or a let-name, and nothing in it says [`RECORD`].
+    pub(crate) fn is_of_whole(&self) -> bool {
+        let begins = match (&self.head, self.steps.first()) {
+            (Head::Let(_), _) => true,
+            (Head::Tree, Some(first)) => matches!(&first.kind, StepKind::Name(name) if name == "Bundle"),
+            (Head::Tree | Head::This, _) => false,
+        };
+        begins && !self.lets().contains(&RECORD)
     }
 
     fn collect_lets<'p>(&'p self, names: &mut Vec<&'p str>) {

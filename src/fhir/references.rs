@@ -88,10 +88,21 @@ fn plain(url: &str) -> Cow<'_, str> {
 /// The UUID, in lower case, of `urn:uuid:…` or of a UUID alone.
 fn uuid(text: &str) -> Option<Cow<'_, str>> {
     let bare = text.strip_prefix("urn:uuid:").unwrap_or(text);
-    let dashes = |(at, byte): (usize, u8)| if matches!(at, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() };
-    let is_uuid = bare.len() == 36 && bare.bytes().enumerate().all(dashes);
+    // Without branches: every entry of a Bundle is asked, and most are.
+    let is_shaped = |bytes: &[u8; 36]| {
+        let dash_or_digit = bytes.iter().fold(true, |all, byte| all & (byte.is_ascii_hexdigit() | (*byte == b'-')));
+        let dashes: u8 = bytes.iter().map(|byte| u8::from(*byte == b'-')).sum();
+        dash_or_digit && dashes == 4 && [8, 13, 18, 23].into_iter().all(|at| bytes.get(at) == Some(&b'-'))
+    };
+    let is_uuid = bare.as_bytes().try_into().is_ok_and(is_shaped);
     // Samples use `urn:uuid:h`; what follows the prefix is the name all the same.
-    let lower = || if bare.bytes().any(|byte| byte.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { Cow::Borrowed(bare) };
+    let lower = || {
+        if bare.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase()) {
+            bare.to_ascii_lowercase().into()
+        } else {
+            Cow::Borrowed(bare)
+        }
+    };
     (is_uuid || bare.len() < text.len()).then(lower)
 }
 

@@ -173,6 +173,9 @@ impl Cuts {
 pub(crate) fn has_further_sub_components(message: &Message, first: Span) -> bool {
     let delimiters = message.delimiters();
     let rest = Span { start: first.end, end: narrow(message.text().len()) };
+    if !message.may_have_subs(rest) {
+        return false;
+    }
     let rest = message.text_of(rest).as_bytes();
     let Some((next, rest)) = rest.split_first().filter(|_| delimiters.sub.is_some()) else { return false };
     if Some(*next) != delimiters.sub {
@@ -185,7 +188,7 @@ pub(crate) fn has_further_sub_components(message: &Message, first: Span) -> bool
 /// Sub-component `number` (from 1) of a component.
 #[inline]
 pub(crate) fn sub_component(message: &Message, component: Span, number: usize) -> Option<Span> {
-    if component.is_delimiters() {
+    if component.is_delimiters() || !message.may_have_subs(component) {
         return (number == 1).then_some(component);
     }
     nth(message, component, message.delimiters().sub, number)

@@ -15,11 +15,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr3, memrchr};
 
 use super::Header;
 use super::charset::Charset;
-use super::cuts::Span;
+use super::cuts::{Span, narrow};
 use super::escape;
 use super::field;
 use super::header::Delimiters;
@@ -69,8 +69,10 @@ pub struct Message {
     starts: Vec<u32>,
     /// Each segment name and how many there are.
     names: Vec<([u8; 3], usize)>,
-    /// Some segment after MSH has an escape character.
-    is_escaped: bool,
+    /// From the first escape character after MSH-2 to behind the last one: nothing that lies outside has one.
+    escapes: Span,
+    /// The same of the delimiters of sub-components.
+    subs: Span,
     warnings: Vec<Warning>,
 }
 
@@ -124,7 +126,8 @@ impl Message {
             segments: vec![],
             starts: vec![],
             names: vec![],
-            is_escaped: false,
+            escapes: Span { start: 0, end: 0 },
+            subs: Span { start: 0, end: 0 },
             warnings: vec![],
         };
         if decoded.is_doubtful {
@@ -231,7 +234,7 @@ impl Message {
     #[inline]
     pub(crate) fn unescaped(&self, span: Span) -> Cow<'_, str> {
         let text = self.text_of(span);
-        if !self.is_escaped || span.is_delimiters() {
+        if !self.may_be_escaped(span.start, span.end) || span.is_delimiters() {
             return Cow::Borrowed(text);
         }
         escape::unescape(text, &self.delimiters, self.charset)
@@ -299,7 +302,8 @@ impl Message {
 
     /// The text of a piece with escapes undone once (protocol rules, section 7).
     pub fn unescape<'m>(&'m self, piece: Piece<'m>) -> Cow<'m, str> {
-        if !self.is_escaped || self.is_delimiters(piece.start) {
+        let (start, end) = (narrow(piece.start), narrow(piece.start + piece.text.len()));
+        if !self.may_be_escaped(start, end) || self.is_delimiters(piece.start) {
             return Cow::Borrowed(piece.text);
         }
         escape::unescape(piece.text, &self.delimiters, self.charset)
@@ -308,6 +312,18 @@ impl Message {
     /// A text made ready to stand in a field of this message.
     pub fn escape<'t>(&self, text: &'t str) -> Cow<'t, str> {
         escape::escape(text, &self.delimiters)
+    }
+
+    /// Whether an escape character can stand between two bytes of the text.
+    #[inline]
+    fn may_be_escaped(&self, start: u32, end: u32) -> bool {
+        start < self.escapes.end && self.escapes.start < end
+    }
+
+    /// Whether a delimiter of sub-components can stand in a span behind MSH-2.
+    #[inline]
+    pub(crate) fn may_have_subs(&self, span: Span) -> bool {
+        span.start < self.subs.end && self.subs.start < span.end
     }
 
     fn piece(&self, range: &Range<usize>) -> Option<Piece<'_>> {
@@ -389,6 +405,7 @@ impl Message {
             self.index_line(&line);
         }
         self.text = text;
+        self.subs = self.delimiters.sub.map_or(self.subs, |sub| self.first_to_last(sub));
         self.look_at_escapes();
     }
 
@@ -423,12 +440,19 @@ impl Message {
         (Some(self.names.len() - 1), 1)
     }
 
+    /// From the first of these bytes behind MSH-2 to behind the last of them; nothing where there is none.
+    fn first_to_last(&self, byte: u8) -> Span {
+        // In MSH-2 itself a delimiter is at most the eighth byte of the message.
+        let after = self.text.as_bytes().get(8..).unwrap_or_default();
+        let found = memchr(byte, after).zip(memrchr(byte, after));
+        found.map_or(Span { start: 0, end: 0 }, |(first, last)| Span { start: narrow(8 + first), end: narrow(8 + last + 1) })
+    }
+
     /// Whether there are any, and which is the first that is none.
     fn look_at_escapes(&mut self) {
         let Some(escape) = self.delimiters.escape else { return };
-        // In MSH-2 itself the escape character is at most the eighth byte of the message.
-        self.is_escaped = memchr(escape, self.text.as_bytes().get(8..).unwrap_or_default()).is_some();
-        if !self.is_escaped {
+        self.escapes = self.first_to_last(escape);
+        if self.escapes.is_empty() {
             return;
         }
         let unpaired = self.segments.iter().enumerate().skip(1).find_map(|(index, segment)| {

@@ -22,8 +22,10 @@
 //! - Numbers are compared as numbers where both sides are numbers, else as texts.
 //! - The cell of a code that its table does not know is the empty text, as an empty cell is.
 
+mod days;
+mod seen;
+
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use jiff::civil::Date;
@@ -32,6 +34,8 @@ use super::diagnostic::{CONDITION, Mistake, did_you_mean};
 use super::path::Path;
 use super::pattern::Pattern;
 use super::table::Table;
+use days::{day_month_year, day_of};
+use seen::Seen;
 
 /// How deep parentheses may nest.
 const DEPTH_MAX: usize = 40;
@@ -92,7 +96,7 @@ pub(super) struct Column {
 #[derive(Clone, Debug)]
 pub(super) enum Day {
     /// The first value of a path.
-    Path(Path),
+    Path(Box<Path>),
     /// When the message came, where that is known.
     Received,
 }
@@ -182,10 +186,10 @@ impl Operand {
             }
             Self::Text(text) => such(text),
             Self::Number(number) => such(&number.to_string()),
-            Self::Count(path) => such(&message.count(path).to_string()),
-            Self::Length(path) => such(&length(message, path).to_string()),
+            Self::Count(path) => with_digits(message.count(path), such),
+            Self::Length(path) => with_digits(length(message, path), such),
             Self::Days(dates) => such(days(message, dates).map(|days| days.to_string()).as_deref().unwrap_or_default()),
-            Self::Distinct(values) => such(&distinct(message, values).to_string()),
+            Self::Distinct(values) => with_digits(distinct(message, values), such),
             Self::Column(path, column) => {
                 let mut none = true;
                 let found = message.any(path, &mut |code| {
@@ -245,16 +249,26 @@ impl Day {
 
 /// How many different values some operands find together; what is empty is none.
 fn distinct(message: &dyn Ask, values: &[Operand]) -> usize {
-    let mut seen = BTreeSet::new();
+    let mut seen = Seen::default();
     for value in values {
         value.any(message, &mut |text| {
             if !text.is_empty() {
-                seen.insert(text.to_owned());
+                seen.add(text);
             }
             false
         });
     }
-    seen.len()
+    seen.count
+}
+
+/// A number as text.
+fn with_digits(number: usize, such: &mut dyn FnMut(&str) -> bool) -> bool {
+    // Most are lengths and counts of one digit.
+    const DIGITS: &str = "0123456789";
+    match DIGITS.get(number..number.saturating_add(1)).filter(|digit| !digit.is_empty()) {
+        Some(digit) => such(digit),
+        None => such(&number.to_string()),
+    }
 }
 
 /// The day that the first value of a path says; of a year or month its first day.
@@ -270,37 +284,6 @@ fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
         true
     });
     day
-}
-
-fn day_of(text: &str) -> Option<jiff::civil::Date> {
-    // What a year and a month do not say is the first.
-    let (mut digits, mut count) = (*b"00000101", 0);
-    let said = text.bytes().take_while(|byte| *byte != b'T').filter(u8::is_ascii_digit);
-    for (slot, digit) in digits.iter_mut().zip(said) {
-        *slot = digit;
-        count += 1;
-    }
-    if !matches!(count, 4 | 6 | 8) {
-        let odd = digits.get(..count).and_then(|odd| std::str::from_utf8(odd).ok())?;
-        return jiff::civil::Date::strptime("%Y%m%d", odd).ok();
-    }
-    let number = |digits: &[u8]| digits.iter().fold(0_i16, |number, digit| number * 10 + i16::from(digit - b'0'));
-    let (year, rest) = digits.split_at(4);
-    let (month, day) = rest.split_at(2);
-    let small = |digits: &[u8]| i8::try_from(number(digits)).ok();
-    jiff::civil::Date::new(number(year), small(month)?, small(day)?).ok()
-}
-
-/// `05/01/2026`, `5.1.2026`, as extracts write days; `None` for a text that begins with a year, `Some(None)` for no such day.
-fn day_month_year(text: &str) -> Option<Option<Date>> {
-    let mut parts = text.split(['/', '.', '-', ' ']);
-    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
-    let fits = |part: &str, length: std::ops::RangeInclusive<usize>| {
-        length.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let number = |part: &str| part.parse::<i8>().ok();
-    let said = || Date::new(year.parse().ok()?, number(month)?, number(day)?).ok();
-    (fits(day, 1..=2) && fits(month, 1..=2) && fits(year, 4..=4)).then(said)
 }
 
 /// How many characters the first value of a path has.
@@ -523,7 +506,7 @@ impl<'p> Parser<'p> {
             self.closes()?;
             return Ok(Day::Received);
         }
-        self.path().map(Day::Path)
+        self.path().map(|path| Day::Path(Box::new(path)))
     }
 
     /// `path, column(…))` after `distinct(`.
@@ -738,7 +721,11 @@ mod tests {
         let known = text.chars().all(|c| c.is_ascii_alphanumeric() || "-.[]\" =$".contains(c));
         let mistake = Mistake::new("M031", 0..text.len(), "no path");
         let root = Root::Segment(text.to_owned(), None);
-        if known { Ok(Path::V2(V2Path { root, field: None, component: None, sub: None, text: text.to_owned() })) } else { Err(mistake) }
+        if known {
+            Ok(Path::V2(V2Path { root, field: None, component: None, sub: None, text: text.to_owned(), number: 0, choice: 0 }))
+        } else {
+            Err(mistake)
+        }
     }
 
     fn table(name: &str) -> Result<Table, Mistake> {

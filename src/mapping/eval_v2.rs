@@ -15,6 +15,10 @@
 //! - HL7 null is null in all its parts: where PD1-3 is `""`, PD1-3.3 is null too.
 //! - Work is counted; a message that repeats itself into millions of steps finds nothing more and says so.
 
+mod index;
+mod memory;
+mod only;
+
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -30,12 +34,11 @@ use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
 use crate::hl7::{
     Condition, Cuts, Message, Repetition, Span, field_bit, has_further_sub_components, narrow, repetitions, sub_component, wide,
 };
+use index::{Index, Segments, number_of};
+use memory::{Memory, SCOPE_BITS};
 
 /// Segments and repetitions that reading one message may touch.
 const WORK_MAX: u64 = 3_000_000;
-
-/// Different segment names in one message; no version of the standard has so many.
-const IDS_MAX: usize = 1_000;
 
 /// A place in a message, before somebody keeps it. Small, because most are thrown away.
 #[derive(Clone, Copy, Debug)]
@@ -56,25 +59,6 @@ pub(super) struct Spot {
 
 /// Scopes that most messages need.
 const SCOPES_ROOM: usize = 32;
-
-/// Segments of one name in the order of the message: a slice of the index, or of a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Segments {
-    /// Which group, from 1; 0 for the index.
-    group: u32,
-    from: u32,
-    to: u32,
-}
-
-impl Segments {
-    fn len(self) -> usize {
-        wide(self.to - self.from)
-    }
-
-    fn is_empty(self) -> bool {
-        self.to <= self.from
-    }
-}
 
 /// What a record owns of one segment name (by its place in the index).
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +91,14 @@ struct Inside {
     name: u32,
     /// It stands on a repetition, or a scope around it does.
     has_current: bool,
+    /// Of which segment names it owns some, as bits of [`name_bit`].
+    owns: u64,
+}
+
+/// The bit of a segment name by its place in the index; names that come late in a message share the last.
+#[inline]
+fn name_bit(known: usize) -> u64 {
+    1 << known.min(63)
 }
 
 /// Scopes that were entered together.
@@ -118,54 +110,6 @@ impl Iterator for Scopes {
 
     fn next(&mut self) -> Option<Scope> {
         self.0.next().map(|number| Scope { number, bare: false })
-    }
-}
-
-/// A segment name that the message has.
-#[derive(Clone, Copy, Debug)]
-struct Name {
-    /// As [`number_of`] gives it.
-    number: u32,
-    segments: Segments,
-    /// The fields in which one of its segments holds something, as bits of [`field_bit`]. Most rules ask for a field that is empty:
-    /// one look here answers them, before scopes, repetitions and components are asked.
-    filled: u64,
-}
-
-/// Segment names with the places of their segments.
-#[derive(Debug, Default)]
-struct Index {
-    names: Vec<Name>,
-    places: Vec<u32>,
-}
-
-/// The name of a segment as one number; 0 for what is no name.
-#[inline]
-fn number_of(id: &str) -> u32 {
-    match id.as_bytes() {
-        [a, b, c] => u32::from_be_bytes([0, *a, *b, *c]),
-        _ => 0,
-    }
-}
-
-impl Index {
-    fn of(message: &Message) -> Self {
-        let mut next = 0;
-        let names = message.names().iter().take(IDS_MAX).map(|([a, b, c], count)| {
-            let from = narrow(next);
-            next += count;
-            Name { number: u32::from_be_bytes([0, *a, *b, *c]), segments: Segments { group: 0, from, to: from }, filled: 0 }
-        });
-        let mut index = Self { names: names.collect(), places: vec![0; next] };
-        for (at, name) in message.segment_names().enumerate() {
-            let Some(name) = name.and_then(|name| index.names.get_mut(name)) else { continue };
-            name.filled |= message.filled_fields(at);
-            if let Some(place) = index.places.get_mut(wide(name.segments.to)) {
-                *place = narrow(at);
-                name.segments.to += 1;
-            }
-        }
-        index
     }
 }
 
@@ -182,8 +126,25 @@ const SELECTIONS_MAX: usize = 32;
 /// Which of some segments fulfil a condition.
 struct Selection {
     among: Segments,
-    condition: Condition,
+    /// [`V2Path::choice`].
+    choice: u32,
     found: Segments,
+}
+
+/// What a record found in a scope that others go over too.
+struct Known {
+    /// The scope, and the first of these records.
+    place: (u32, usize),
+    scopes: Range<u32>,
+    cleared: bool,
+}
+
+/// What all views of a message share.
+struct Shared {
+    index: Rc<Index>,
+    cuts: Rc<RefCell<Cuts>>,
+    memory: Rc<RefCell<Memory>>,
+    sharers: Rc<Cell<u32>>,
 }
 
 /// A message, ready to be asked.
@@ -200,21 +161,39 @@ pub(super) struct V2View<'m, 'l> {
     chosen: RefCell<Vec<(Chosen, usize, Option<Repetition>)>>,
     /// Shared by all mappings that ask this message.
     cuts: Rc<RefCell<Cuts>>,
+    /// Shared likewise; what is known of a scope is known to one of them only.
+    memory: Rc<RefCell<Memory>>,
+    /// Which of those that share the memory this is, in the upper bits of a number of 32.
+    sharer: Option<u32>,
+    sharers: Rc<Cell<u32>>,
+    /// What records that go over the same found in a scope.
+    entered: RefCell<Vec<Known>>,
     received: Option<Date>,
 }
 
 impl<'m, 'l> V2View<'m, 'l> {
     /// The same message for another mapping.
     pub fn with<'n>(&self, lets: &'n [Let]) -> V2View<'m, 'n> {
-        V2View::of(self.message, lets, (Rc::clone(&self.index), Rc::clone(&self.cuts)))
+        let sharer = self.sharers.get();
+        self.sharers.set(sharer.saturating_add(1));
+        V2View { sharer: sharer.checked_mul(1 << SCOPE_BITS), ..V2View::of(self.message, lets, self.shared()) }
     }
 
     /// Indexes a message by segment names.
     pub fn new(message: &'m Message, lets: &'l [Let]) -> Self {
-        Self::of(message, lets, (Rc::new(Index::of(message)), Rc::default()))
+        Self::of(
+            message,
+            lets,
+            Shared { index: Rc::new(Index::of(message)), cuts: Rc::default(), memory: Rc::default(), sharers: Rc::new(Cell::new(1)) },
+        )
     }
 
-    fn of(message: &'m Message, lets: &'l [Let], (index, cuts): (Rc<Index>, Rc<RefCell<Cuts>>)) -> Self {
+    fn shared(&self) -> Shared {
+        let Self { index, cuts, memory, sharers, .. } = self;
+        Shared { index: Rc::clone(index), cuts: Rc::clone(cuts), memory: Rc::clone(memory), sharers: Rc::clone(sharers) }
+    }
+
+    fn of(message: &'m Message, lets: &'l [Let], Shared { index, cuts, memory, sharers }: Shared) -> Self {
         Self {
             message,
             lets,
@@ -226,6 +205,10 @@ impl<'m, 'l> V2View<'m, 'l> {
             selections: RefCell::default(),
             chosen: RefCell::default(),
             cuts,
+            memory,
+            sharer: Some(0),
+            sharers,
+            entered: RefCell::default(),
             received: None,
         }
     }
@@ -293,9 +276,14 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn visible_of(&self, scope: Scope, known: usize) -> Segments {
         if scope.number != 0 {
             let (scopes, owned) = (self.scopes.borrow(), self.owned.borrow());
+            let bit = name_bit(known);
             let known = narrow(known);
             let mut at = scope.number;
             while let Some(inside) = at.checked_sub(1).and_then(|at| scopes.get(wide(at))) {
+                if inside.owns & bit == 0 {
+                    at = inside.around;
+                    continue;
+                }
                 let here = owned.get(wide(inside.owned.0)..wide(inside.owned.1)).unwrap_or_default();
                 if let Some(owned) = here.iter().rev().find(|owned| owned.name == known) {
                     return owned.segments;
@@ -328,13 +316,9 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     /// Shows the segments that a path means until one is such.
-    fn any_segment(
-        &self,
-        scope: Scope,
-        id: &str,
-        (selector, every): (Option<&Selector>, bool),
-        such: &mut impl FnMut(usize) -> bool,
-    ) -> bool {
+    fn any_segment(&self, scope: Scope, path: &V2Path, every: bool, such: &mut impl FnMut(usize) -> bool) -> bool {
+        let Root::Segment(id, selector) = &path.root else { return false };
+        let selector = selector.as_ref();
         let all = self.visible(scope, number_of(id));
         if !self.spend(1 + if selector.is_some() || every { all.len() } else { 0 }) {
             return false;
@@ -345,7 +329,7 @@ impl<'m, 'l> V2View<'m, 'l> {
             Some(Selector::All) | None => self.each(all).any(such),
             Some(Selector::Last) => all.len().checked_sub(1).and_then(nth).is_some_and(such),
             Some(Selector::Number(number)) => number.checked_sub(1).and_then(nth).is_some_and(such),
-            Some(Selector::Where(condition)) => match self.selected(all, condition) {
+            Some(Selector::Where(condition)) => match self.selected(all, (path.choice, condition)) {
                 Some(selected) => self.each(selected).any(such),
                 None => self.each(all).any(|segment| self.segment_fits(segment, condition) && such(segment)),
             },
@@ -353,24 +337,24 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     /// Those of some segments that fulfil a condition; `None` where too much is remembered already.
-    fn selected(&self, among: Segments, condition: &Condition) -> Option<Segments> {
-        let known = |one: &&Selection| one.among == among && one.condition == *condition;
+    fn selected(&self, among: Segments, (choice, condition): (u32, &Condition)) -> Option<Segments> {
+        let known = |one: &&Selection| one.choice == choice && one.among == among;
         if let Some(known) = self.selections.borrow().iter().find(known).map(|one| one.found) {
             return Some(known);
         }
-        if SELECTIONS_MAX <= self.selections.borrow().len() {
+        if choice == 0 || SELECTIONS_MAX <= self.selections.borrow().len() {
             return None;
         }
         let found: Vec<usize> = self.each(among).filter(|segment| self.segment_fits(*segment, condition)).collect();
         let found = if found.is_empty() { Segments::default() } else { self.group(found) };
-        self.selections.borrow_mut().push(Selection { among, condition: condition.clone(), found });
+        self.selections.borrow_mut().push(Selection { among, choice, found });
         Some(found)
     }
 
     /// The segments that a path means.
-    fn segments(&self, scope: Scope, id: &str, selector: Option<&Selector>) -> Vec<usize> {
+    fn segments(&self, scope: Scope, path: &V2Path) -> Vec<usize> {
         let mut segments = Vec::new();
-        self.any_segment(scope, id, (selector, true), &mut |segment| {
+        self.any_segment(scope, path, true, &mut |segment| {
             segments.push(segment);
             false
         });
@@ -493,42 +477,13 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn any_whole(&self, scope: Scope, path: &V2Path, every: bool, such: &mut dyn FnMut(&Repetition) -> bool) -> bool {
         match (&path.root, &path.field) {
             (Root::Let(index), _) => self.chosen(scope, *index).is_some_and(|repetition| such(&repetition)),
-            (Root::Segment(id, selector), Some((field, among))) if self.filled(number_of(id), *field).is_some() => {
+            (Root::Segment(id, _), Some((field, among))) if self.filled(number_of(id), *field).is_some() => {
                 let asked = (*field, among.as_ref(), every);
-                self.any_segment(scope, id, (selector.as_ref(), every), &mut |segment| {
+                self.any_segment(scope, path, every, &mut |segment| {
                     self.any_repetition(scope, segment, asked, &mut |repetition| such(repetition))
                 })
             }
             (Root::Segment(..), _) => false,
-        }
-    }
-
-    /// The repetition that a field of the first segment with this name means in a scope.
-    #[inline]
-    fn first_of_first(&self, scope: Scope, name: u32, field: usize) -> Option<Repetition> {
-        let stands = self.inside(scope).filter(|inside| inside.name == name);
-        let segment = match stands {
-            // Most fields that are asked for inside a repetition are parts of it.
-            Some(Inside { current: Some(current), .. }) if !scope.bare && wide(current.field) == field => {
-                return Some(current).filter(|_| self.spend(1));
-            }
-            Some(inside) => wide(inside.on),
-            None => self.segment(self.visible_of(scope, self.filled(name, field)?), 0)?,
-        };
-        if !self.spend(1) {
-            return None;
-        }
-        self.current(scope, segment, field).or_else(|| self.first_repetition(segment, field))
-    }
-
-    /// The only repetition that a path without a selector can mean; the outer `None`: it may mean several.
-    #[expect(clippy::option_option, reason = "`nothing is there` and `look further` are different answers")]
-    #[inline]
-    fn only(&self, scope: Scope, path: &V2Path) -> Option<Option<Repetition>> {
-        match (&path.root, &path.field) {
-            (Root::Segment(id, None), Some((field, None))) => Some(self.first_of_first(scope, number_of(id), *field)),
-            (Root::Let(index), _) => Some(self.chosen(scope, *index)),
-            (Root::Segment(..), _) => None,
         }
     }
 
@@ -598,11 +553,14 @@ impl<'m, 'l> V2View<'m, 'l> {
     fn inner(&self, scope: Scope, owned: (u32, u32), current: Option<Repetition>, on: usize) {
         let has_current = current.is_some() || self.inside(scope).is_some_and(|around| around.has_current);
         let name = self.message.segment_name(on).map_or(0, |[a, b, c]| u32::from_be_bytes([0, a, b, c]));
+        let all = self.owned.borrow();
+        let owns =
+            all.get(wide(owned.0)..wide(owned.1)).unwrap_or_default().iter().fold(0, |bits, owned| bits | name_bit(wide(owned.name)));
         let mut scopes = self.scopes.borrow_mut();
         if scopes.is_empty() {
             scopes.reserve(SCOPES_ROOM);
         }
-        scopes.push(Inside { around: scope.number, owned, current, on: narrow(on), name, has_current });
+        scopes.push(Inside { around: scope.number, owned, current, on: narrow(on), name, has_current, owns });
     }
 
     /// The number of the next scope.
@@ -638,9 +596,9 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     fn enter_segments(&self, scope: Scope, record: &Record, path: &V2Path) -> Entered<Scopes> {
-        let Root::Segment(id, selector) = &path.root else { return Entered::default() };
+        let Root::Segment(id, _) = &path.root else { return Entered::default() };
         let anchors = self.visible(scope, number_of(id));
-        let taken = self.segments(scope, id, selector.as_ref());
+        let taken = self.segments(scope, path);
         let orphans = self.orphans(scope, record, (id, anchors));
         let begin = self.next_scope();
         let Some(known) = self.known(number_of(id)) else { return Entered { orphans, ..Entered::default() } };
@@ -720,11 +678,11 @@ impl<'m, 'l> V2View<'m, 'l> {
     }
 
     fn enter_repetitions(&self, scope: Scope, path: &V2Path) -> Entered<Scopes> {
-        let (Root::Segment(id, selector), Some((field, among))) = (&path.root, &path.field) else { return Entered::default() };
+        let (Root::Segment(id, _), Some((field, among))) = (&path.root, &path.field) else { return Entered::default() };
         let Some(known) = self.filled(number_of(id), *field) else { return Entered::default() };
         let begin = self.next_scope();
         let mut cleared = false;
-        self.any_segment(scope, id, (selector.as_ref(), true), &mut |segment| {
+        self.any_segment(scope, path, true, &mut |segment| {
             let mut owned = None;
             self.any_repetition(scope, segment, (*field, among.as_ref(), true), &mut |repetition| {
                 if self.is_null(repetition.span) {
@@ -790,10 +748,8 @@ impl<'m> View<'m> for V2View<'m, '_> {
 
     fn any(&self, scope: &Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'m, Spot>) -> bool) -> bool {
         let Path::V2(path) = path else { return false };
-        if path.field.is_none()
-            && let Root::Segment(id, selector) = &path.root
-        {
-            return self.any_segment(*scope, id, (selector.as_ref(), true), &mut |segment| {
+        if path.field.is_none() && matches!(path.root, Root::Segment(..)) {
+            return self.any_segment(*scope, path, true, &mut |segment| {
                 let Some(span) = self.message.segment_span(segment) else { return false };
                 let text = Cow::Borrowed(self.message.segment_id(segment));
                 let segment = narrow(segment);
@@ -810,15 +766,9 @@ impl<'m> View<'m> for V2View<'m, '_> {
     }
 
     fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        let mode = Mode { scalar: true, every: false };
         let Path::V2(plain) = path else { return false };
-        let Some(found) = self.only(*scope, plain) else {
-            return self.any(scope, path, mode, &mut |hit| such(trimmed(&hit.text)));
-        };
-        let Some(part) = found.and_then(|repetition| self.part(&repetition, plain, true)) else { return false };
-        let text = self.text(part);
-        let text = trimmed(&text);
-        !text.is_empty() && such(text)
+        self.any_remembered(*scope, (plain, path), such)
+            .unwrap_or_else(|| self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text))))
     }
 
     fn first(&self, scope: &Scope, path: &Path, mode: Mode) -> Option<Hit<'m, Spot>> {
@@ -840,10 +790,14 @@ impl<'m> View<'m> for V2View<'m, '_> {
         if plain.field.is_none() && matches!(plain.root, Root::Segment(..)) {
             return self.any(scope, path, Mode { scalar: false, every: true }, &mut |_| true);
         }
-        self.any_whole(*scope, plain, true, &mut |repetition| {
+        let mut says = |repetition: &Repetition| {
             let part = self.part(repetition, plain, false).filter(|(_, null)| !null);
             part.is_some_and(|part| !is_blank(&self.text(part)))
-        })
+        };
+        match self.single(*scope, plain) {
+            Some(found) => found.is_some_and(|repetition| says(&repetition)),
+            None => self.any_whole(*scope, plain, true, &mut says),
+        }
     }
 
     fn count(&self, scope: &Scope, path: &Path) -> usize {
@@ -856,11 +810,22 @@ impl<'m> View<'m> for V2View<'m, '_> {
     }
 
     fn enter(&self, scope: &Scope, record: &Record) -> Entered<Scopes> {
-        match &record.over {
+        let place = record.like.map(|like| (scope.number, like));
+        if let Some(place) = place {
+            let entered = self.entered.borrow();
+            if let Some(Known { scopes, cleared, .. }) = entered.iter().find(|known| known.place == place) {
+                return Entered { scopes: Scopes(scopes.clone()), orphans: Vec::new(), cleared: *cleared };
+            }
+        }
+        let entered = match &record.over {
             Some(Over::Segment(path)) => self.enter_segments(*scope, record, path),
             Some(Over::Field(path)) => self.enter_repetitions(*scope, path),
             Some(Over::Nodes(_)) | None => Entered::default(),
+        };
+        if let Some(place) = place.filter(|_| entered.orphans.is_empty()) {
+            self.entered.borrow_mut().push(Known { place, scopes: entered.scopes.0.clone(), cleared: entered.cleared });
         }
+        entered
     }
 
     fn place(&self, spot: &Spot) -> String {

@@ -257,7 +257,8 @@ struct Seen<'s> {
 }
 
 fn ways(path: &Path, seen: &Seen<'_>, found: &mut HashSet<Way>) -> Vec<Way> {
-    let Path::Fhir(_, text) = path else { return Vec::new() };
+    let Path::Fhir(path) = path else { return Vec::new() };
+    let text = &path.text;
     Words { rest: text, seen, found }.path(seen.this)
 }
 

@@ -28,7 +28,7 @@ use super::diagnostic::{
 use super::document::{Section, Text, entries, texts_of};
 use super::explain::Legend;
 use super::inline_test::{self, InlineTest};
-use super::path::{self, Dialect, Names, Path};
+use super::path::{self, Dialect, Names, Numbers, Path};
 use super::record::{self, RawRecord, Record};
 use super::rule::{Defaults, ON_ERROR, Origin, Terms, parse_unmapped};
 use super::table::{self, Sheet, Table};
@@ -215,7 +215,8 @@ pub(super) fn compile<'a>(parsed: &'a [Parsed<'a>], sheets: &Sheets<'a>, report:
             report.error(raw.source, mistake.help("give every file an id of its own"));
         }
     }
-    raws.iter().filter_map(|raw| effective(raw, &raws, sheets, report)).collect()
+    let numbers = Numbers::default();
+    raws.iter().filter_map(|raw| effective(raw, &raws, (sheets, &numbers), report)).collect()
 }
 
 fn read<'a>(file: &'a Parsed<'a>, report: &Report) -> Option<Raw<'a>> {
@@ -277,9 +278,9 @@ fn lets<'a>(section: &Section<'a>, report: &Report) -> Vec<RawLet<'a>> {
 }
 
 /// What a file is after it took over what it extends.
-fn effective<'a>(raw: &Raw<'a>, raws: &[Raw<'a>], sheets: &Sheets<'a>, report: &Report) -> Option<Mapping> {
+fn effective<'a>(raw: &Raw<'a>, raws: &[Raw<'a>], shared: (&Sheets<'a>, &Numbers), report: &Report) -> Option<Mapping> {
     let bases = bases(raw, raws, report)?;
-    assemble(raw, &bases, &parts(raw, &bases, report), sheets, report)
+    assemble(raw, &bases, &parts(raw, &bases, report), shared, report)
 }
 
 /// Everything of the files below, changed by what `raw` says of it. What a file below says wrongly is said where that file is compiled.
@@ -445,7 +446,13 @@ struct Parts<'a> {
     ignores: Vec<Section<'a>>,
 }
 
-fn assemble<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], parts: &Parts<'a>, sheets: &Sheets<'a>, report: &Report) -> Option<Mapping> {
+fn assemble<'a>(
+    raw: &Raw<'a>,
+    bases: &[&Raw<'a>],
+    parts: &Parts<'a>,
+    (sheets, numbers): (&Sheets<'a>, &Numbers),
+    report: &Report,
+) -> Option<Mapping> {
     let head = &raw.head;
     head.needed("version", "\"2026.04.1\"", report);
     schema_number(head, report);
@@ -483,7 +490,7 @@ fn assemble<'a>(raw: &Raw<'a>, bases: &[&Raw<'a>], parts: &Parts<'a>, sheets: &S
     };
     let (lets, types) = compile_lets(&parts.lets, dialect, report);
     let let_names: Vec<String> = lets.iter().map(|one| one.name.clone()).collect();
-    let path_names = Names { dialect, lets: &let_names, types: &types, columns: &columns };
+    let path_names = Names { dialect, lets: &let_names, types: &types, columns: &columns, numbers: Some((numbers, raw.id.value)) };
     let terms = Terms { names: path_names, table: &find_table, table_names: &names, report, in_table: &in_table };
     let mut records = record::compile(&parts.records, &terms);
     let legend = Arc::new(Legend::of(&mut records));
@@ -620,7 +627,7 @@ fn compile_lets(raws: &[RawLet<'_>], dialect: Dialect, report: &Report) -> (Vec<
         let mut found = Vec::new();
         let mut sources = Vec::new();
         for text in &raw.texts {
-            match path::compile(text.value, Names { dialect, lets: &above, types: &types, columns: &[] }) {
+            match path::compile(text.value, Names { dialect, lets: &above, types: &types, columns: &[], numbers: None }) {
                 Ok((path, kinds)) if path.v2().is_none_or(|path| path.field.is_some() && path.component.is_none()) => {
                     found.push(kinds);
                     sources.push(path);

@@ -120,6 +120,8 @@ pub(super) struct Record {
     pub room: usize,
     /// One for each of these; else one.
     pub over: Option<Over>,
+    /// The first record that goes over the same, where several do.
+    pub like: Option<usize>,
     /// Segments that each one owns from the one before it on.
     pub lead: Vec<String>,
     /// Segments that each one owns up to the next.
@@ -321,6 +323,7 @@ pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> 
         let members = members.len();
         records.get_mut(index).into_iter().for_each(|record| record.room += members);
     }
+    share(&mut records);
     for (index, raw) in raws.iter().enumerate() {
         let key = keys(raw, index, &records, &names, terms.report);
         ownership(raw, index, &records, terms.report);
@@ -329,6 +332,21 @@ pub(super) fn compile(raws: &[RawRecord<'_>], terms: &Terms<'_>) -> Vec<Record> 
         }
     }
     records
+}
+
+/// Says of records that go over the same which is the first of them: their instances need be found only once.
+fn share(records: &mut [Record]) {
+    let way = |record: &Record| match &record.over {
+        Some(Over::Segment(path) | Over::Field(path)) => {
+            Some((path.text.clone(), record.lead.clone(), record.span.clone(), record.group_by.as_ref().map(|path| path.text.clone())))
+        }
+        Some(Over::Nodes(_)) | None => None,
+    };
+    let ways: Vec<_> = records.iter().map(way).collect();
+    for (record, way) in records.iter_mut().zip(&ways) {
+        let mut same = ways.iter().enumerate().filter(|(_, other)| way.is_some() && *other == way).map(|(index, _)| index);
+        record.like = same.next().filter(|_| same.next().is_some());
+    }
 }
 
 /// What `$this` can be inside a record: what the nearest `over` on the way up finds.
@@ -396,6 +414,7 @@ fn one(raw: &RawRecord<'_>, (parent, raws): (Option<usize>, &[RawRecord<'_>]), o
         goes: goes(raw.kind, owner, member),
         room: rules.iter().filter_map(|rule| rule.slots.first()).map(|(slot, _)| *slot).collect::<BTreeSet<_>>().len(),
         over,
+        like: None,
         lead,
         span,
         group_by,

@@ -19,6 +19,8 @@ pub struct Tree<'t> {
     steps_left: Cell<u64>,
     /// How each node was reached that somebody may still hold. The first is the root.
     links: RefCell<Vec<Link<'t>>>,
+    /// The place of the last node whose place was asked without its own step, and which node that is: neighbours are asked together.
+    around: RefCell<(u32, String)>,
 }
 
 impl<'t> Tree<'t> {
@@ -31,7 +33,14 @@ impl<'t> Tree<'t> {
     pub fn with_steps(root: &'t Item<'t>, steps_max: u64) -> Self {
         let mut links = Vec::with_capacity(256);
         links.push(Link { parent: None, value: Some(root), name: Name::Root(root_name(root)) });
-        Self { root, references: OnceCell::new(), resources: OnceCell::new(), steps_left: Cell::new(steps_max), links: RefCell::new(links) }
+        Self {
+            root,
+            references: OnceCell::new(),
+            resources: OnceCell::new(),
+            steps_left: Cell::new(steps_max),
+            links: RefCell::new(links),
+            around: RefCell::default(),
+        }
     }
 
     fn root_node(&self) -> Node<'t> {
@@ -40,7 +49,18 @@ impl<'t> Tree<'t> {
 
     /// Where a node is: `Bundle.entry[3].resource.name[0].family`.
     pub(crate) fn location(&self, spot: Spot<'t>, out: &mut String) {
-        self.write_way(&self.links.borrow(), spot.0.link, out);
+        let links = self.links.borrow();
+        let Some(link) = links.get(index(spot.0.link)) else { return };
+        if let Some(parent) = link.parent {
+            let around = &mut *self.around.borrow_mut();
+            if around.0 != parent || around.1.is_empty() {
+                around.0 = parent;
+                around.1.clear();
+                self.write_way(&links, parent, &mut around.1);
+            }
+            out.push_str(&around.1);
+        }
+        self.write_step(link, out);
     }
 
     fn write_way(&self, links: &[Link<'t>], link: u32, out: &mut String) {
@@ -48,6 +68,10 @@ impl<'t> Tree<'t> {
         if let Some(parent) = link.parent {
             self.write_way(links, parent, out);
         }
+        self.write_step(link, out);
+    }
+
+    fn write_step(&self, link: &Link<'t>, out: &mut String) {
         match &link.name {
             Name::Root(text) => out.push_str(text),
             Name::Text(text) => out.push_str(text),
@@ -109,20 +133,15 @@ impl<'t> Spot<'t> {
         self.0.value.unwrap_or(&Item::Null)
     }
 
+    /// Its number: no two nodes that are kept have the same.
+    pub(crate) fn number(self) -> u32 {
+        self.0.link
+    }
+
     /// The node as a path begins at it.
     fn entered(self) -> Node<'t> {
         Node { chosen: None, ..self.0 }
     }
-}
-
-/// All nodes that a path finds, in document order; none, when the steps of the tree are used up.
-pub(crate) fn spots<'t>(path: &Path, tree: &Tree<'t>, base: Option<Spot<'t>>, lets: &Named<'_, 't>) -> Vec<Spot<'t>> {
-    let mut spots = Vec::new();
-    any_spot(path, tree, (base, lets), &mut |spot| {
-        spots.push(spot);
-        false
-    });
-    if tree.is_exhausted() { Vec::new() } else { spots }
 }
 
 /// Shows the nodes that a path finds, in document order, until one is such; none, when the steps of the tree are used up.
@@ -152,7 +171,12 @@ pub(super) fn find<'t>(path: &Path, tree: &Tree<'t>, base: Option<&Found<'t>>, l
         tree.location(spot, &mut location);
         Found { value: spot.value(), location }
     };
-    spots(path, tree, base, &lets).into_iter().map(located).collect()
+    let mut spots = Vec::new();
+    any_spot(path, tree, (base, &lets), &mut |spot| {
+        spots.push(spot);
+        false
+    });
+    if tree.is_exhausted() { Vec::new() } else { spots.into_iter().map(located).collect() }
 }
 
 /// What a location begins with: the type of the document.

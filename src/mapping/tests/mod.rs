@@ -6,6 +6,7 @@ mod files;
 mod groups;
 mod inline;
 mod limits;
+mod memory;
 mod remarks;
 mod rules;
 mod selection;

@@ -1,0 +1,210 @@
+//! What paths found in a message, so that it is looked for once: conditions ask the same few paths again and again.
+//!
+//! # Invariants
+//!
+//! - An answer is kept for a path (by its number) and a scope. A place keeps the last answer that belongs to it; one that was lost is
+//!   looked for again, never guessed.
+
+use std::ops::Range;
+
+use super::super::path::{Path, Root, V2Path};
+use super::super::view::{Mode, View, is_blank, trimmed};
+use super::index::number_of;
+use super::{Scope, V2View, name_bit};
+use crate::hl7::{Span, narrow, wide};
+
+/// How many bits of a scope's number in the memory are its own; above them stands whose it is.
+pub(super) const SCOPE_BITS: u32 = 24;
+
+/// Places, each for one answer.
+const PLACES: u32 = 256;
+/// How far apart the places of two scopes lie: the paths of a file have numbers that follow each other.
+const APART: u32 = 61;
+
+/// A part of a message, and whether it is null.
+pub(super) type Part = (Span, bool);
+
+/// What a path found.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// One part.
+    One(Part),
+    /// Several: which of the parts that are kept.
+    Several(Range<usize>),
+}
+
+/// The answers.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Number of the path, scope, kind of the answer, and two numbers of it.
+    places: Vec<[u32; 5]>,
+    parts: Vec<Part>,
+}
+
+const NOTHING: u32 = 0;
+const ONE: u32 = 1;
+const ONE_NULL: u32 = 2;
+const SEVERAL: u32 = 3;
+
+impl Memory {
+    fn place(number: u32, scope: u32) -> usize {
+        wide(number.wrapping_add(scope.wrapping_mul(APART)) % PLACES)
+    }
+
+    /// What a path is known to find in a scope.
+    #[inline]
+    pub(super) fn known(&self, number: u32, scope: u32) -> Option<Found> {
+        let [known, asked, kind, a, b] = *self.places.get(Self::place(number, scope))?;
+        if (known, asked) != (number, scope) {
+            return None;
+        }
+        Some(match kind {
+            NOTHING => Found::Nothing,
+            SEVERAL => Found::Several(wide(a)..wide(b)),
+            kind => Found::One((Span { start: a, end: b }, kind == ONE_NULL)),
+        })
+    }
+
+    /// Keeps one more part of the answer that [`Memory::keep`] ends.
+    pub(super) fn add(&mut self, part: Part) {
+        self.parts.push(part);
+    }
+
+    /// How many parts there are.
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// One of the parts.
+    pub(super) fn part(&self, at: usize) -> Option<Part> {
+        self.parts.get(at).copied()
+    }
+
+    /// Keeps an answer: the parts from `first` on.
+    pub(super) fn keep(&mut self, number: u32, scope: u32, first: usize) -> Found {
+        let found = match self.parts.get(first..) {
+            None | Some([]) => Found::Nothing,
+            Some([one]) => {
+                let one = *one;
+                self.parts.truncate(first);
+                Found::One(one)
+            }
+            Some(_) => Found::Several(first..self.parts.len()),
+        };
+        if self.places.is_empty() {
+            self.places = vec![[0; 5]; wide(PLACES)];
+        }
+        let (kind, a, b) = match &found {
+            Found::Nothing => (NOTHING, 0, 0),
+            Found::One((span, false)) => (ONE, span.start, span.end),
+            Found::One((span, true)) => (ONE_NULL, span.start, span.end),
+            Found::Several(parts) => (SEVERAL, narrow(parts.start), narrow(parts.end)),
+        };
+        if let Some(place) = self.places.get_mut(Self::place(number, scope)) {
+            *place = [number, scope, kind, a, b];
+        }
+        found
+    }
+}
+
+impl V2View<'_, '_> {
+    /// The innermost scope that owns segments of a name, or may: a path to that name finds the same in all scopes inside it. `None`
+    /// where the field is empty in all segments of this name.
+    #[inline]
+    fn owner(&self, scope: Scope, name: u32, field: usize) -> Option<u32> {
+        let scopes = self.scopes.borrow();
+        let mut at = scope.number;
+        let inside = |at: u32| at.checked_sub(1).and_then(|at| scopes.get(wide(at)));
+        if inside(at).is_some_and(|inside| inside.name == name) {
+            return Some(at);
+        }
+        let bit = name_bit(self.filled(name, field)?);
+        while let Some(inside) = inside(at).filter(|inside| inside.owns & bit == 0) {
+            at = inside.around;
+        }
+        Some(at)
+    }
+
+    /// What a path that can be remembered finds in a scope, as conditions compare it; `None` where it is none of these.
+    #[inline]
+    fn found(&self, scope: Scope, path: &V2Path, whole: &Path) -> Option<Found> {
+        let at = match (&path.root, &path.field) {
+            (Root::Let(_), _) => self.sharer? | scope.number,
+            (Root::Segment(..), None) => return None,
+            (Root::Segment(id, _), Some((field, _))) => match self.owner(scope, number_of(id), *field) {
+                // The whole message is the same for all views of it.
+                Some(0) => 0,
+                Some(at) => self.sharer? | at,
+                None => return Some(Found::Nothing),
+            },
+        };
+        if path.number == 0 || scope.number >> SCOPE_BITS != 0 {
+            return None;
+        }
+        let known = self.memory.borrow().known(path.number, at);
+        Some(known.unwrap_or_else(|| self.find(scope, path, whole, at)))
+    }
+
+    /// Looks for what [`V2View::found`] does not know yet.
+    fn find(&self, scope: Scope, path: &V2Path, whole: &Path, at: u32) -> Found {
+        let mut memory = self.memory.borrow_mut();
+        let first = memory.len();
+        match self.only(scope, path) {
+            Some(repetition) => {
+                let part = repetition.and_then(|repetition| self.part(&repetition, path, true));
+                part.filter(|part| !is_blank(&self.text(*part))).into_iter().for_each(|part| memory.add(part));
+            }
+            None => {
+                self.any(&scope, whole, Mode { scalar: true, every: false }, &mut |hit| {
+                    memory.add((hit.place.span, hit.null));
+                    false
+                });
+            }
+        }
+        memory.keep(path.number, at, first)
+    }
+
+    /// Shows the texts that a path finds, as conditions compare them, until one is such; `None` where they cannot be remembered.
+    #[inline]
+    pub(super) fn any_remembered(&self, scope: Scope, (path, whole): (&V2Path, &Path), such: &mut dyn FnMut(&str) -> bool) -> Option<bool> {
+        let mut is_such = |part: Part| such(trimmed(&self.text(part)));
+        Some(match self.found(scope, path, whole)? {
+            Found::Nothing => false,
+            Found::One(part) => is_such(part),
+            // Asking may remember more: nothing stays borrowed.
+            Found::Several(mut parts) => parts.any(|at| {
+                let part = self.memory.borrow().part(at);
+                part.is_some_and(&mut is_such)
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(memory: &mut Memory, number: u32, scope: u32, parts: &[Part]) -> String {
+        let first = memory.len();
+        parts.iter().for_each(|part| memory.add(*part));
+        format!("{:?}", memory.keep(number, scope, first))
+    }
+
+    #[test]
+    fn an_answer_is_known_until_another_takes_its_place() {
+        let (a, b) = ((Span { start: 3, end: 5 }, false), (Span { start: 7, end: 9 }, true));
+        let mut memory = Memory::default();
+        assert!(memory.known(1, 0).is_none());
+        for (number, scope, parts) in [(1, 0, vec![]), (2, 0, vec![a]), (3, 0, vec![b]), (4, 0, vec![a, b]), (1, 7, vec![b, a])] {
+            let said = kept(&mut memory, number, scope, &parts);
+            assert_eq!(memory.known(number, scope).map(|found| format!("{found:?}")), Some(said), "{number} in {scope}");
+        }
+        assert!(matches!(memory.known(4, 0), Some(Found::Several(parts)) if parts.clone().filter_map(|at| memory.part(at)).eq([a, b])));
+        assert!(memory.known(1, 0).is_some() && memory.known(2, 7).is_none());
+        // Another number has the place of number 1 in scope 0 too.
+        kept(&mut memory, 1 + PLACES, 0, &[]);
+        assert!(memory.known(1, 0).is_none() && memory.known(1 + PLACES, 0).is_some());
+    }
+}
