@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Present;
+use super::terms::Terms;
 use crate::clock;
-use crate::destinations::{Payment, Receiver, parent_record_as_of};
+use crate::destinations::{ParentRules, Payment, Receiver, Told};
 use crate::names::{DestinationName, HubName};
 use crate::outbox::{FiledEvent, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -179,14 +180,17 @@ pub struct Paid {
     pub recipient: Recipient,
     /// Lanes in flight at once.
     pub concurrency: usize,
+    /// How fast, and how long.
+    pub terms: Terms,
 }
 
 /// Pays such a receiver until `drain` is cancelled; attempts under way are waited for.
 pub async fn pay_lanes(paid: Paid, ledger: Ledger, drain: CancellationToken) {
-    let Paid { name, receiver, recipient, concurrency } = paid;
+    let Paid { name, receiver, recipient, concurrency, terms } = paid;
     let mut lanes = Lanes {
         name,
         receiver: Arc::new(receiver),
+        terms: Arc::new(terms),
         recipient,
         concurrency,
         ledger,
@@ -222,6 +226,14 @@ struct Flight {
     child: i64,
     attempts: u32,
     settlement: Settlement,
+    /// What a parents' record was sent, where it may have arrived.
+    told: Option<Told>,
+}
+
+/// What is asked again before parents are told.
+struct Asked {
+    data: PathBuf,
+    rules: Arc<ParentRules>,
 }
 
 type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
@@ -229,6 +241,7 @@ type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
 struct Lanes {
     name: DestinationName,
     receiver: Arc<Receiver>,
+    terms: Arc<Terms>,
     recipient: Recipient,
     concurrency: usize,
     ledger: Ledger,
@@ -256,9 +269,10 @@ impl Lanes {
         }
         for debt in self.eligible(room - self.flying.len()).await? {
             let child = debt.child;
-            let receiver = Arc::clone(&self.receiver);
-            let data = (self.recipient == Recipient::ParentRecord).then(|| self.ledger.data().to_path_buf());
-            let flight = self.flights.spawn(async move { fly(&receiver, debt, data).await });
+            let (receiver, terms) = (Arc::clone(&self.receiver), Arc::clone(&self.terms));
+            let asked = || Asked { data: self.ledger.data().to_path_buf(), rules: self.ledger.parents() };
+            let asked = (self.recipient == Recipient::ParentRecord).then(asked);
+            let flight = self.flights.spawn(async move { fly(&receiver, debt, asked, &terms).await });
             self.flying.insert(child, flight.id());
         }
         Ok(())
@@ -288,7 +302,15 @@ impl Lanes {
         while let Some(next) = self.flights.try_join_next_with_id() {
             landed.push(next);
         }
-        let flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
+        let mut flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
+        let told: Vec<(i64, Told)> = flights.iter_mut().filter_map(|flight| Some((flight.child, flight.told.take()?))).collect();
+        // Noted before the debt is settled: a crash between the two sends it again, and what was sent is never forgotten.
+        if !told.is_empty() && self.ledger.note_told(told, clock::now()).await.is_err() {
+            for flight in &flights {
+                self.flying.remove(&flight.child);
+            }
+            return;
+        }
         let children: Vec<i64> = flights.iter().map(|flight| flight.child).collect();
         // Only a noted outcome settles a debt; otherwise it is found again and paid under the same key.
         let _noted =
@@ -369,40 +391,43 @@ fn choose(debts: &LedgerReader, name: &DestinationName, seen: &mut HashSet<i64>,
     Ok(chosen)
 }
 
-/// One attempt. With `data`, what parents may see is asked again first: a consent may have ended since, or a child died.
-async fn fly(receiver: &Receiver, debt: OwedDebt, data: Option<PathBuf>) -> Flight {
+/// One attempt. With `asked`, what parents may see is asked again first: a consent may have ended since, or a child died.
+async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Option<Asked>, terms: &Terms) -> Flight {
     let attempts = debt.attempts + 1;
-    let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
+    let (settlement, told) = match (serde_json::from_slice::<FiledEvent>(&debt.event), debt.body) {
         (Ok(event), Some(body)) => {
             let key = format!("{}/{}", event.event, event.version);
             let control_id = event.control_id.clone();
-            let ready = match data.map(|data| as_of_now(&data, debt.child, event)) {
+            let ready = match asked.map(|asked| as_of_now(&asked, debt.child, event, &body)) {
                 Some(Err(settlement)) => Err(settlement),
                 // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                Some(Ok(fresh)) if fresh != body => Ok((format!("{key}/{}", digest(&fresh)), fresh)),
-                Some(Ok(_)) | None => Ok((key, body)),
+                Some(Ok(told)) if told.body != body => Ok((format!("{key}/{}", digest(&told.body)), told.body.clone(), Some(told))),
+                Some(Ok(told)) => Ok((key, body, Some(told))),
+                None => Ok((key, body, None)),
             };
             match ready {
-                Ok((key, body)) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,
-                Err(settlement) => settlement,
+                Ok((key, body, told)) => {
+                    let now = clock::now();
+                    let payment = Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts, now };
+                    terms.pace.turn().await;
+                    let settlement = terms.too_old(receiver.pay(payment).await, debt.made_us, now);
+                    let told = told.filter(|_| settlement.may_have_arrived());
+                    (settlement, told)
+                }
+                Err(settlement) => (settlement, None),
             }
         }
-        _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
+        _ => (Settlement::Held { why: "the filed event or its rendering cannot be read".into() }, None),
     };
-    Flight { debt: debt.id, child: debt.child, attempts, settlement }
+    Flight { debt: debt.id, child: debt.child, attempts, settlement, told }
 }
 
-/// What parents may be told of this event as the child and the consents are now.
-fn as_of_now(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
+/// What parents may be told of this event as the child, its results and the consents are now.
+fn as_of_now(asked: &Asked, child: i64, event: FiledEvent, body: &[u8]) -> Result<Told, Settlement> {
     let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
-    let reader = LedgerReader::open(data).map_err(|error| unread(error.text))?;
-    if let Some(rule) = reader.forbidden_to_parents(child, &event).map_err(|error| unread(error.text))? {
-        return Err(Settlement::Withdrawn { rule });
-    }
-    let now = reader.child_now(child).map_err(|error| unread(error.text))?;
-    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
-    parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now())
-        .map_err(|withheld| Settlement::Withdrawn { rule: withheld.rule })
+    let reader = LedgerReader::open(&asked.data).map_err(|error| unread(error.text))?;
+    let told = reader.told_now((child, event), body, (&asked.rules, clock::now())).map_err(|error| unread(error.text))?;
+    told.map_err(|rule| Settlement::Withdrawn { rule })
 }
 
 /// Tells bodies apart; no secret.

@@ -413,6 +413,9 @@ fn parents_record(at: SocketAddr) -> Kind {
         key_file: None,
         timeout_s: None,
         concurrency: None,
+        oauth2: None,
+        rate_per_s: None,
+        max_age_days: None,
     }
 }
 

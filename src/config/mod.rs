@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use check::{Checked, Samples, check, directory, failsafe, last_directory, last_failsafe, samples_beside};
+pub use check::{Checked, Samples, check, directory, failsafe, last_directory, last_failsafe, last_parents, parents, samples_beside};
 pub use layers::{Arguments, environment};
 
 use crate::mapping::Diagnostic;

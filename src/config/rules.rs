@@ -423,7 +423,10 @@ impl Judge<'_, '_, '_> {
                         self.pem(&format!("{path}.ca_file"), file, "the server's authorities");
                     }
                 }
-                Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
+                Kind::Fhir { ca_file, certificate_file, key_file, oauth2, .. } => {
+                    if let Some(oauth2) = oauth2 {
+                        self.pem(&format!("{path}.oauth2.key_file"), &oauth2.key_file, "the key that signs for tokens");
+                    }
                     let files = [
                         ("ca_file", ca_file, "the receiver's authorities"),
                         ("certificate_file", certificate_file, "our certificate"),

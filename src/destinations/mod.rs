@@ -20,22 +20,34 @@ pub mod fake;
 mod parent;
 mod record;
 mod render;
+mod token;
 mod wire;
 
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod leaks;
+#[cfg(test)]
+mod tests_parent;
 
 pub use bulk::standing_resources;
-pub use parent::{RULES, parent_record, parent_record_as_of};
+pub use parent::{
+    CLASSES, ELEMENTS, Item, Known, PARENTS_FILE, ParentRules, ParentsError, RULES, Showing, Standing, Told, gone, take_back, takes_back,
+    tell,
+};
 pub use record::{Audience, whole_record, whole_record_for};
+pub use token::OAuth2;
 pub use wire::FhirDestination;
 
 use serde::Deserialize;
 
 use crate::names::HubName;
 use crate::outbox::{FiledEvent, Settlement};
+
+/// True where a result has an outcome that a person tells the parents first (destination rules, section 3).
+pub fn is_told_by_a_person(said: &crate::canon::Statement) -> bool {
+    parent::is_told_by_a_person(said)
+}
 
 /// An event as a hub that is not responsible may have it: nothing by which another person is identified (destination rules, section 5).
 pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
@@ -91,6 +103,12 @@ pub enum Kind {
         timeout_s: Option<u64>,
         /// Lanes in flight at once. Default 8.
         concurrency: Option<usize>,
+        /// Client credentials with a signed JWT, where the receiver asks for a token.
+        oauth2: Option<OAuth2>,
+        /// Requests in a second at most.
+        rate_per_s: Option<u32>,
+        /// What could not be delivered for so many days is held for a person. Default 7 for a parents' record, else never.
+        max_age_days: Option<u32>,
     },
 }
 
@@ -124,7 +142,7 @@ impl Config {
                     problems.push("`password_file` and `ca_file` are for `postgres`; name it, or leave them out".to_owned());
                 }
             }
-            Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {
+            Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, oauth2, rate_per_s, max_age_days, .. } => {
                 match wire::transaction_url(base) {
                     Err(problem) => problems.push(problem),
                     Ok(url) if url.scheme() == "https" && ca_file.is_none() => {
@@ -140,6 +158,9 @@ impl Config {
                 }
                 problems.extend(out_of_range("timeout_s", *timeout_s, 1..=600));
                 problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
+                problems.extend(out_of_range("rate_per_s", rate_per_s.map(u64::from), 1..=10_000));
+                problems.extend(out_of_range("max_age_days", max_age_days.map(u64::from), 1..=3_650));
+                problems.extend(oauth2.iter().flat_map(|oauth2| oauth2.check(base.starts_with("https://"))));
             }
         }
         problems
@@ -162,6 +183,8 @@ pub struct Payment<'a> {
     pub body: &'a [u8],
     /// Attempts before this one; they choose the wait.
     pub attempts: u32,
+    /// The moment; a token is good until one.
+    pub now: jiff::Timestamp,
 }
 
 /// A receiver that takes debts one by one.

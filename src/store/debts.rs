@@ -18,3 +18,9 @@ pub(super) fn owe(
         "INSERT INTO debt(destination, child, event, state, attempts, why, made_us, body) VALUES(?1, ?2, ?3, 'pending', 0, '', ?4, ?5)";
     connection.prepare_cached(sql)?.execute(params![destination, child, event, made_us, body]).map(drop)
 }
+
+/// True while something of a child is not settled at a destination.
+pub(super) fn is_owed(connection: &Connection, destination: &DestinationName, child: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND child = ?2 AND state IN ('pending', 'held')";
+    connection.prepare_cached(sql)?.exists(params![destination.as_str(), child])
+}

@@ -49,6 +49,8 @@ pub struct OwedDebt {
     pub child: i64,
     /// Tried so often.
     pub attempts: u32,
+    /// When it was made, microseconds since 1970.
+    pub made_us: i64,
     /// The filed event, JSON.
     pub event: Vec<u8>,
     /// What is to be sent, where it was rendered when the debt was made.
@@ -301,7 +303,7 @@ impl LedgerReader {
 
     /// Debts of a destination that wait after `after`, oldest first, at most `limit`.
     pub fn owed(&self, destination: &str, after: i64, limit: usize) -> Result<Vec<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us FROM debt d JOIN event v ON v.id = d.event
             WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'pending' AND d.id > ?2
             ORDER BY d.id LIMIT ?3";
         self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], owed_debt)
@@ -317,7 +319,7 @@ impl LedgerReader {
 
     /// One debt that waits, with what is to be sent.
     pub fn owed_debt(&self, debt: i64) -> Result<Option<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body FROM debt d JOIN event v ON v.id = d.event WHERE d.id = ?1 AND d.state = 'pending'";
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us FROM debt d JOIN event v ON v.id = d.event WHERE d.id = ?1 AND d.state = 'pending'";
         Ok(self.list(sql, [debt], owed_debt)?.pop())
     }
 
@@ -401,7 +403,8 @@ impl LedgerReader {
 }
 
 fn owed_debt(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwedDebt> {
-    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, event: row.get(3)?, body: row.get(4)? })
+    let (event, body, made_us) = (row.get(3)?, row.get(4)?, row.get(5)?);
+    Ok(OwedDebt { id: row.get(0)?, child: row.get(1)?, attempts: row.get(2)?, made_us, event, body })
 }
 
 fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {

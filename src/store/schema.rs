@@ -25,6 +25,7 @@
 //!     hub_override, job, job_unread  what people decided, and work that goes through all children
 //!     newborn    children in their first 28 days, by the day on which these have ended
 //!     waiting, waits_for, waits_like  held entries that are tried again, and the identifiers and details that they wait for (`retry.rs`)
+//!     parents_told, parents_informed  what accounts were sent, and of which results the parents were told by a person (`parents.rs`)
 //!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
 //!     decision, identity_item, two_children, before_merge, detached  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
@@ -148,6 +149,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
     connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::parents::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
     let today = crate::failsafe::day::date_of(crate::clock::now());

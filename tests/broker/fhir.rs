@@ -24,6 +24,9 @@ async fn a_receiver_that_fails_gets_every_event_once_and_each_childs_in_order() 
         key_file: None,
         timeout_s: Some(5),
         concurrency: Some(4),
+        oauth2: None,
+        rate_per_s: None,
+        max_age_days: None,
     };
     settings.destinations.push(Config { name: "region".into(), kind });
     for answer in [Answer::Status(503), Answer::Dropped, Answer::Garbage, Answer::Status(429)] {
