@@ -227,7 +227,7 @@ struct Flight {
     attempts: u32,
     settlement: Settlement,
     /// What a parents' record was sent, where it may have arrived.
-    told: Option<Told>,
+    told: Option<(Told, bool)>,
 }
 
 /// What is asked again before parents are told.
@@ -303,7 +303,8 @@ impl Lanes {
             landed.push(next);
         }
         let mut flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
-        let told: Vec<(i64, Told)> = flights.iter_mut().filter_map(|flight| Some((flight.child, flight.told.take()?))).collect();
+        let taken = |flight: &mut Flight| flight.told.take().map(|(told, sure)| (flight.child, told, sure));
+        let told: Vec<(i64, Told, bool)> = flights.iter_mut().filter_map(taken).collect();
         // Noted before the debt is settled: a crash between the two sends it again, and what was sent is never forgotten.
         if !told.is_empty() && self.ledger.note_told(told, clock::now()).await.is_err() {
             for flight in &flights {
@@ -411,7 +412,8 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Option<Asked>, terms: &
                     let payment = Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts, now };
                     terms.pace.turn().await;
                     let settlement = terms.too_old(receiver.pay(payment).await, debt.made_us, now);
-                    let told = told.filter(|_| settlement.may_have_arrived());
+                    let sure = matches!(settlement, Settlement::Delivered | Settlement::Superseded);
+                    let told = told.filter(|_| settlement.may_have_arrived()).map(|told| (told, sure));
                     (settlement, told)
                 }
                 Err(settlement) => (settlement, None),

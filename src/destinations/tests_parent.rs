@@ -164,6 +164,24 @@ fn each_kind_on_the_list_says_what_the_list_names_and_not_more() {
 }
 
 #[test]
+fn a_hearing_screen_of_which_only_the_code_was_said_is_judged_by_its_code() {
+    let coded = |sct: &str| {
+        let mut event = hearing("x");
+        event.statement.hearing_screens[0].summary_status = None;
+        event.statement.hearing_screens[0].summary = code(sct);
+        event
+    };
+    assert!(text(&known(&coded("276781000000109"))).contains("clear response, no follow-up required"));
+    for held in ["276791000000106", "276801000000105", "276811000000107", "276851000000106", "1"] {
+        assert_eq!(told(&coded(held), &[], &[]).unwrap_err(), "hold-back", "{held}");
+    }
+    let informed = told(&event(EventKind::ProxyConsent), &[standing(coded("276801000000105"), true)], &[]).unwrap();
+    assert_eq!(informed.items.len(), 2);
+    let dead = told(&event(EventKind::ProxyConsent), &[standing(coded("276851000000106"), true)], &[]).unwrap();
+    assert_eq!(dead.items.len(), 1, "incomplete as the baby died");
+}
+
+#[test]
 fn a_vaccination_that_was_not_given_is_told_only_where_nobody_came() {
     let mut declined = vaccinated(ImmunisationStatus::NotDone);
     for reason in ["310376006", "266758009", "213257006", "4", "5", "7"] {

@@ -2,14 +2,14 @@
 //!
 //! # In the ledger
 //!
-//!     parents_told      what each account was sent last, by what it says; empty where it was taken back
+//!     parents_told      what each account was sent last, by what it says; empty where it was taken back; `sure` where the receiver said so
 //!     parents_informed  results of which a hub noted that a person told the parents; one version of one result each
 //!
 //! # What always holds
 //!
 //! - It is asked when an event is filed and again before it is sent, by the same code.
 //! - What a hub released is one version of one result: a correction waits for a person again.
-//! - What may have arrived counts as sent: a deletion is then sent too.
+//! - What may have arrived counts as sent where it is taken back, and as not sent where it is news: it is said again, in the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::outbox::FiledEvent;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS parents_told(child INTEGER NOT NULL, account TEXT NOT NULL, what TEXT NOT NULL, resource TEXT NOT NULL, text TEXT NOT NULL,
-    at_us INTEGER NOT NULL, PRIMARY KEY(child, account, what, resource)) STRICT, WITHOUT ROWID;
+    sure INTEGER NOT NULL, at_us INTEGER NOT NULL, PRIMARY KEY(child, account, what, resource)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parents_informed(kind TEXT NOT NULL, publisher TEXT NOT NULL, key TEXT NOT NULL, event INTEGER NOT NULL,
     at_us INTEGER NOT NULL, PRIMARY KEY(kind, publisher, key)) STRICT, WITHOUT ROWID;
 ";
@@ -101,23 +101,29 @@ pub(super) fn owing(connection: &Connection, of: Of<'_>, rules: &ParentRules, is
         return Ok(Owing::Withheld(rule));
     }
     let Some(consents) = consents(connection, child)? else { return Ok(Owing::Withheld("consent-unreadable")) };
+    if event.statement.event.kind == EventKind::Merge {
+        // Two records that are two again: what is the other child's is taken back.
+        let debts = owing_back(connection, of)?;
+        return Ok(if debts.is_empty() {
+            Owing::Withheld(alone(event, &consents, rules).err().unwrap_or("not-on-allow-list"))
+        } else {
+            Owing::Debts(debts)
+        });
+    }
     if !destinations::takes_back(&event.statement) {
         return Ok(match tell(connection, of, &consents, (rules, event.filed))? {
             Ok(told) => Owing::Debts(vec![told.body]),
             Err(rule) => Owing::Withheld(rule),
         });
     }
-    let none = BTreeMap::new();
-    let bare = Known { rules, consents: &consents, now: event.filed, so_far: &[], told: &none };
-    // Everything that stands before a delivery stands before a deletion; the rule it ends with is the one of the event.
-    let rule = match destinations::tell(event, bare) {
-        Err(withheld) => withheld.rule,
-        Ok(_) => "delete-not-sent",
-    };
-    if !matches!(rule, "delete-not-sent" | "no-code") {
-        return Ok(Owing::Withheld(rule));
-    }
     let mut debts = Vec::new();
+    // Everything that stands before a delivery stands before a deletion; the rule it ends with is the one of the event.
+    match alone(event, &consents, rules) {
+        // Beside what is taken back something is said.
+        Ok(()) => debts.extend(tell(connection, of, &consents, (rules, event.filed))?.map(|told| told.body)),
+        Err("delete-not-sent" | "no-code") => {}
+        Err(rule) => return Ok(Owing::Withheld(rule)),
+    }
     for consent in consents.iter().filter(|consent| consent.status == "active") {
         if is_owed_more || !gone(connection, of, &consent.account_id)?.is_empty() {
             debts.push(serde_json::to_vec(&TakeBack { take_back_from: consent.account_id.clone() }).unwrap_or_default());
@@ -135,6 +141,13 @@ pub(super) fn owing_back(connection: &Connection, of: Of<'_>) -> rusqlite::Resul
         }
     }
     Ok(debts)
+}
+
+/// The rule that forbids an event by itself, whatever else is on record.
+fn alone(event: &FiledEvent, consents: &[ProxyConsent], rules: &ParentRules) -> Result<(), &'static str> {
+    let none = BTreeMap::new();
+    let bare = Known { rules, consents, now: event.filed, so_far: &[], told: &none };
+    destinations::tell(event, bare).map(drop).map_err(|withheld| withheld.rule)
 }
 
 /// The delivery of an event as everything is now.
@@ -180,7 +193,8 @@ fn sent(connection: &Connection, child: i64, account: &str) -> rusqlite::Result<
 }
 
 fn told(connection: &Connection, child: i64) -> rusqlite::Result<BTreeMap<(String, String), String>> {
-    let mut statement = connection.prepare_cached("SELECT account, what, text FROM parents_told WHERE child = ?1 ORDER BY at_us")?;
+    let mut statement =
+        connection.prepare_cached("SELECT account, what, text FROM parents_told WHERE child = ?1 AND sure = 1 ORDER BY at_us")?;
     let rows = statement.query_map([child], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
     rows.collect()
 }
@@ -382,18 +396,20 @@ impl Ledger {
         self.shared.rules.parents.load_full()
     }
 
-    /// Notes what accounts were sent, or may have been. Resolves after the commit.
+    /// Notes what accounts were sent: child, delivery, and whether the receiver said that it has it. Resolves after the commit.
     ///
     /// # Errors
     ///
     /// The ledger cannot be written.
-    pub async fn note_told(&self, told: Vec<(i64, Told)>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_told(&self, told: Vec<(i64, Told, bool)>, now: Timestamp) -> Result<(), StoreError> {
         self.act(Box::new(move |connection| {
-            let sql = "INSERT INTO parents_told(child, account, what, resource, text, at_us) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
-                ON CONFLICT DO UPDATE SET text = excluded.text, at_us = excluded.at_us";
-            for (child, told) in &told {
-                for (account, item) in told.accounts.iter().flat_map(|account| told.items.iter().map(move |item| (account, item))) {
-                    let row = params![child, account, item.what, item.resource, item.text, now.as_microsecond()];
+            // What is known to be there stays known where the same may have come once more.
+            let sql = "INSERT INTO parents_told(child, account, what, resource, text, sure, at_us) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                ON CONFLICT DO UPDATE SET text = excluded.text, at_us = excluded.at_us, sure = max(excluded.sure, sure AND text = excluded.text)";
+            for (child, told, sure) in &told {
+                let items = told.items.iter().filter(|item| *sure || !item.text.is_empty());
+                for (account, item) in items.flat_map(|item| told.accounts.iter().map(move |account| (account, item))) {
+                    let row = params![child, account, item.what, item.resource, item.text, sure, now.as_microsecond()];
                     connection.prepare_cached(sql)?.execute(row)?;
                 }
             }
@@ -401,6 +417,12 @@ impl Ledger {
         }))
         .await
     }
+}
+
+/// What an account was sent goes back with it to the record that it follows again.
+pub(super) fn give_back(connection: &Connection, (survivor, gone): (i64, i64), account: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE OR REPLACE parents_told SET child = ?2 WHERE child = ?1 AND account = ?3";
+    connection.prepare_cached(sql)?.execute(params![survivor, gone, account]).map(drop)
 }
 
 /// What the accounts of a record that became a part of another one were sent goes over with them.

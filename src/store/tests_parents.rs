@@ -141,7 +141,7 @@ impl Site {
             let told = self.told_now(&debt, &ParentRules::default());
             let settlement = match &told {
                 Ok(told) => {
-                    self.ledger.note_told(vec![(debt.child, told.clone())], clock::now()).await.unwrap();
+                    self.ledger.note_told(vec![(debt.child, told.clone(), true)], clock::now()).await.unwrap();
                     self.sent.push(told.clone());
                     Settlement::Delivered
                 }
@@ -347,8 +347,10 @@ async fn paid_again_it_is_the_same_and_a_narrower_file_holds_for_what_waits() {
     let debt = site.reader().owed("parents", 0, 10).unwrap().pop().unwrap();
     let first = site.told_now(&debt, &ParentRules::default()).unwrap();
     assert_eq!(Some(&first.body), debt.body.as_ref(), "the bytes that were rendered first");
-    site.ledger.note_told(vec![(debt.child, first.clone())], clock::now()).await.unwrap();
-    assert_eq!(site.told_now(&debt, &ParentRules::default()).unwrap().body, first.body, "a repeat after a crash is the same");
+    for sure in [false, true] {
+        site.ledger.note_told(vec![(debt.child, first.clone(), sure)], clock::now()).await.unwrap();
+        assert_eq!(site.told_now(&debt, &ParentRules::default()).unwrap().body, first.body, "a repeat is the same");
+    }
     let text = include_str!("../../mappings/parents-record.toml")
         .replace("\"immunisation.given\" = \"send\"", "\"immunisation.given\" = \"never\"");
     assert_eq!(site.told_now(&debt, &ParentRules::load(&text, "p.toml").unwrap()), Err("not-on-allow-list"));
@@ -462,4 +464,46 @@ async fn after_a_merge_the_account_follows_the_record_that_goes_on_and_what_it_w
     let texts = site.sent_text();
     assert!(texts.contains("entered-in-error"), "{texts}");
     assert!(!texts.contains(&format!("{A}\"")) || site.sent.iter().all(|told| told.accounts == ["ACC-B"]));
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_is_said_again_in_the_same_bytes_and_is_taken_back_later() {
+    let mut site = Site::new().await;
+    let vaccination = given(A, "V-1", "08T09:00", "AB1");
+    site.file(vaccination.clone()).await;
+    site.file(consent(A, "ACC-1", "09T00:00", "active")).await;
+    let owed = |site: &Site| site.reader().owed("parents", 0, 10).unwrap();
+    let so_far = owed(&site).pop().unwrap();
+    let first = site.told_now(&so_far, &ParentRules::default()).unwrap();
+    // No answer came: the record so far is news still.
+    site.ledger.note_told(vec![(so_far.child, first.clone(), false)], clock::now()).await.unwrap();
+    assert_eq!(site.told_now(&so_far, &ParentRules::default()).unwrap().body, first.body);
+    assert!(site.ledger.settle(vec![(so_far.id, 1, Settlement::Withdrawn { rule: "restricted" })]).await);
+    // It may be there all the same: the deletion is sent, and again until an answer comes.
+    site.file(deleted(vaccination, "10T09:00")).await;
+    let back = owed(&site).pop().unwrap();
+    let gone = site.told_now(&back, &ParentRules::default()).unwrap();
+    assert!(String::from_utf8_lossy(&gone.body).contains("entered-in-error"));
+    site.ledger.note_told(vec![(back.child, gone.clone(), false)], clock::now()).await.unwrap();
+    assert_eq!(site.told_now(&back, &ParentRules::default()).unwrap(), gone);
+    site.ledger.note_told(vec![(back.child, gone, true)], clock::now()).await.unwrap();
+    assert_eq!(site.told_now(&back, &ParentRules::default()), Err("delete-not-sent"));
+}
+
+#[tokio::test]
+async fn what_an_account_was_sent_of_another_child_is_taken_back_when_the_two_are_two_again() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-A", "07T00:00", "active")).await;
+    site.file(given(B, "V-B", "08T09:00", "BB1")).await;
+    let (a, b) = (site.child(A), site.child(B));
+    site.ledger
+        .decide(DeskAct::Link { survivor: a, other: b, although_numbers_differ: true }, "one child", false, clock::now())
+        .await
+        .unwrap();
+    site.file(said(A, "person", "09T09:00", json!({}))).await;
+    site.pay().await;
+    assert!(site.has("ACC-A").values().any(|words| words.contains("BB1")), "{:?}", site.has("ACC-A"));
+    site.ledger.decide(DeskAct::Unlink { other: b }, "two children after all", false, clock::now()).await.unwrap();
+    site.pay().await;
+    assert_eq!(site.has("ACC-A").values().collect::<Vec<_>>(), ["entered-in-error"]);
 }

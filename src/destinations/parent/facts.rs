@@ -118,18 +118,20 @@ pub(super) fn facts(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, W
 pub(in crate::destinations) fn is_told_by_a_person(said: &Statement) -> bool {
     let first = |class: &str| CLASSES.iter().any(|(known, most)| *known == class && *most == Showing::AfterInformed);
     let spots = said.blood_spots.iter().flat_map(|spot| &spot.outcomes).filter(|outcome| !outcome.result_status.takes_back());
-    let hears = said.hearing_screens.iter().filter_map(|screen| screen.summary_status.as_deref());
+    let unclassified = |screen: &canon::HearingScreen| screen.summary_status.as_deref() == Some("unclassified");
     let exams = said.nipe_exams.iter().flat_map(organs);
     spots.filter_map(|outcome| outcome.nbs_status.as_deref()).any(|nbs| nbs == "unclassified" || first(&format!("blood-spot.{nbs}")))
-        || hears.into_iter().any(|said| said == "unclassified" || first(heard(said).2))
+        || said.hearing_screens.iter().any(|screen| unclassified(screen) || first(heard(screen).2))
         || exams.into_iter().any(|(_, _, found)| found.status.as_deref() == Some("unclassified") || first(found_class(found)))
 }
 
 /// True where a statement takes back what it said before.
 pub fn takes_back(said: &Statement) -> bool {
     said.event.action == Action::Delete
-        || said.blood_spots.iter().flat_map(|spot| &spot.outcomes).any(|outcome| outcome.result_status.takes_back())
-        || said.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError)
+        || said.event.kind == EventKind::BloodSpot
+            && said.blood_spots.iter().flat_map(|spot| &spot.outcomes).any(|outcome| outcome.result_status.takes_back())
+        || said.event.kind == EventKind::Immunisation
+            && said.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError)
 }
 
 /// Whatever a standing result says, shown or not: what stays on record is not taken back from an account.
@@ -262,20 +264,21 @@ fn blood_spot(outcome: &canon::ConditionOutcome, on: Option<When>, judge: Judge<
 /// An account sees one outcome of the hearing screen, the last.
 const HEARING_WHAT: &str = "hearing";
 
-/// SNOMED CT, words and class of an outcome of the hearing screen.
-fn heard(said: &str) -> (&'static str, &'static str, &'static str) {
-    let known = HEARING.iter().find(|(word, ..)| *word == said);
+/// SNOMED CT, words and class of the outcome of a hearing screen: by our word for it, where no sender's mapping gives one by its code.
+fn heard(screen: &canon::HearingScreen) -> (&'static str, &'static str, &'static str) {
+    let coded = screen.summary.as_ref().filter(|code| code.system.as_deref() == Some(url::SNOMED)).map(|code| code.code.as_str());
+    let known = match screen.summary_status.as_deref() {
+        Some(said) => HEARING.iter().find(|(word, ..)| *word == said),
+        None => HEARING.iter().find(|(_, code, ..)| Some(*code) == coded),
+    };
     known.map_or(("", "", "hearing.other"), |(_, code, words, class)| (code, words, class))
 }
 
 fn hearing(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, Withheld> {
     let mut facts = Vec::new();
     for screen in &event.statement.hearing_screens {
-        let (code, words, class) = heard(screen.summary_status.as_deref().unwrap_or_default());
-        // A test that was not clear is news also where the whole was.
-        let unclear = screen.tests.iter().any(|test| test.status.as_deref().is_some_and(|status| status != "clear"));
+        let (code, words, class) = heard(screen);
         judge.admits(class)?;
-        refuse_if(unclear && !judge.informed, "hold-back")?;
         let on = render::day(screen.summary_at.as_ref().or(screen.at.as_ref()));
         let outcome = render::snomed("276771000000107", "newborn hearing screening outcome");
         facts.push(measured(HEARING_WHAT.to_owned(), class, outcome, Measured::Concept(render::snomed(code, words)), on));
@@ -348,7 +351,8 @@ fn immunisations(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, With
     for given in &event.statement.immunisations {
         let missed = given.reason_not_given.as_ref().is_some_and(|reason| DID_NOT_ATTEND.contains(&reason.code.as_str()));
         let (class, status) = match given.status {
-            ImmunisationStatus::EnteredInError => return Err(withheld("delete-not-sent")),
+            // Taken back by a delivery of its own.
+            ImmunisationStatus::EnteredInError => continue,
             ImmunisationStatus::Completed => ("immunisation.given", ProcedureStatus::Completed),
             ImmunisationStatus::NotDone if missed => ("immunisation.not-attended", ProcedureStatus::NotDone),
             ImmunisationStatus::NotDone => ("immunisation.not-given", ProcedureStatus::NotDone),
@@ -378,6 +382,8 @@ fn immunisations(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, With
         let what = keyed(event, "immunisation", given.publisher.as_deref(), given.key.as_deref());
         facts.push(Fact { what, class, says: Says::Immunisation(Box::new(shown)) });
     }
+    let gone = event.statement.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError);
+    refuse_if(facts.is_empty() && gone, "delete-not-sent")?;
     refuse_if(facts.is_empty() && !event.statement.immunisations.is_empty(), "not-on-allow-list")?;
     Ok(facts)
 }
