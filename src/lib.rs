@@ -4,7 +4,7 @@
 //!
 //! What everyone shares: [`names`], [`clock`]. What is pure: [`hl7`], [`fhir`], [`canon`], [`mapping`]. The way of a message:
 //! [`intake`], [`journal`], [`mapping`], [`identity`], [`routing`], [`failsafe`], [`outbox`], [`destinations`]; [`store`] keeps all of it.
-//! Beside it: [`conformance`]. Around it: [`config`], [`broker`], [`console`], [`city`], [`cli`], and [`observe`] for all that is said aloud.
+//! Beside it: [`conformance`]. Around it: [`config`], [`broker`], [`console`], [`door`], [`city`], [`cli`], and [`observe`] for all that is said aloud.
 
 pub mod names;
 pub mod clock;
@@ -25,5 +25,6 @@ pub mod store;
 pub mod config;
 pub mod broker;
 pub mod console;
+pub mod door;
 pub mod city;
 pub mod cli;

@@ -215,6 +215,11 @@ impl Running {
         })
     }
 
+    /// The certificates of a door that is not this broker's own are read again with those of its own, all or none.
+    pub fn watch_tls(&mut self, door: Arc<crate::intake::TlsDoor>) {
+        self.controls.watch_tls(door);
+    }
+
     /// Loads mappings, directories and certificates anew, all or nothing. Gives the hash of what is active.
     pub async fn reload(&self) -> Result<String, bundle::Refused> {
         self.reloader().reload().await

@@ -117,6 +117,9 @@ pub struct HubShow {
     /// Our id of the child
     #[arg(value_name = "CHILD")]
     pub child: uuid::Uuid,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reason,
@@ -175,6 +178,9 @@ pub struct HubExport {
     /// New folder for the files of --format fhir
     #[arg(long, value_name = "DIR", required_if_eq("format", "fhir"))]
     pub to: Option<PathBuf>,
+    /// Show where a restricted child is, too; written down
+    #[arg(long, requires = "reveal")]
+    pub location: bool,
     /// Masked or not.
     #[command(flatten)]
     pub reveal: Reason,

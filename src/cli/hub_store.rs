@@ -14,8 +14,9 @@ use super::output::{Out, counted, text};
 use super::read::private;
 use super::tables::items;
 use super::{Failure, Outcome, exit, source};
+use crate::canon::Child;
 use crate::config::{self, Settings};
-use crate::console::mask;
+use crate::console::{mask, sight};
 use crate::destinations::{Audience, standing_resources};
 use crate::names::{ChildId, HubName};
 use crate::store::{ChildFile, FindBy, HubReader, Read, StoreAt};
@@ -77,6 +78,57 @@ fn masked(value: &mut Value, reveal: Option<&str>, kept: &[&str]) {
     }
 }
 
+/// What is read, as it is written down.
+fn with_place(what: &'static str, location: bool) -> &'static str {
+    match (what, location) {
+        ("show", true) => "show, with where a restricted child is",
+        ("export", true) => "export, with where restricted children are",
+        ("export as FHIR", true) => "export as FHIR, with where restricted children are",
+        (what, _) => what,
+    }
+}
+
+/// Hides where a restricted child is, unless it was asked for: what its messages said goes as a whole, for they say it too.
+fn hide_place(child: &mut Value, location: bool) {
+    if location || !child.get("record").is_some_and(sight::is_restricted) {
+        return;
+    }
+    sight::hide_place(child);
+    for event in child.get_mut("events").and_then(Value::as_array_mut).into_iter().flatten() {
+        mask::mask(event, &KEPT);
+    }
+    if let Some(transfers) = child.get_mut("transfers") {
+        mask::mask(transfers, &KEPT);
+    }
+}
+
+/// The same of a record before it is said in FHIR.
+fn without_place(mut child: ChildFile, location: bool) -> ChildFile {
+    if location || !child.record.flags.is_restricted() {
+        return child;
+    }
+    let strip = |record: &mut Child| {
+        record.addresses.clear();
+        record.telecoms.clear();
+        record.relations.clear();
+        record.gp_history.clear();
+        record.gp = None;
+        let birth = &mut record.birth;
+        (birth.place_ods, birth.place_type, birth.place_text) = (None, None, None);
+        (birth.registering_authority, birth.responsible_cho, birth.partner_cho) = (None, None, None);
+    };
+    strip(&mut child.record);
+    for event in &mut child.standing {
+        strip(&mut event.record);
+        let said = &mut event.statement;
+        said.appointments.clear();
+        said.documents.clear();
+        said.episodes.clear();
+        strip(&mut said.child);
+    }
+    child
+}
+
 /// `hub find`: exit code 1 where there is none.
 pub fn find(find: &HubFind, out: &mut Out) -> Outcome {
     let by = match (&find.nhs_number, &find.identifier, &find.family, &find.born) {
@@ -105,8 +157,10 @@ fn no_child(hub: &str, child: uuid::Uuid) -> Failure {
 
 /// `hub show`.
 pub fn show(show: &HubShow, out: &mut Out) -> Outcome {
-    let mut opened = Opened::of(&show.hub, &show.stores, ("show", Some(show.child)), show.reveal.reveal.as_deref())?;
+    let mut opened =
+        Opened::of(&show.hub, &show.stores, (with_place("show", show.location), Some(show.child)), show.reveal.reveal.as_deref())?;
     let mut child = opened.reader.show(ChildId(show.child))?.ok_or_else(|| no_child(&show.hub, show.child))?;
+    hide_place(&mut child, show.location);
     masked(&mut child, show.reveal.reveal.as_deref(), &KEPT);
     if show.stores.json {
         out.json(&child)?;
@@ -158,8 +212,9 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
             return Err(Failure::new(exit::USAGE, "--to is for --format fhir; this format goes to standard output"));
         }
         (ExportFormat::Ndjson, None) => {
-            let mut opened = Opened::of(&export.hub, &export.stores, ("export", None), reveal)?;
+            let mut opened = Opened::of(&export.hub, &export.stores, (with_place("export", export.location), None), reveal)?;
             opened.reader.export(&mut |mut child| {
+                hide_place(&mut child, export.location);
                 masked(&mut child, reveal, &KEPT);
                 out.json_line(&child)
             })?;
@@ -169,9 +224,9 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
                 let text = "FHIR is not written with values hidden: say why by --reveal REASON, or take the other format";
                 return Err(Failure::new(exit::USAGE, text));
             }
-            let mut opened = Opened::of(&export.hub, &export.stores, ("export as FHIR", None), reveal)?;
+            let mut opened = Opened::of(&export.hub, &export.stores, (with_place("export as FHIR", export.location), None), reveal)?;
             let mut files = Files::new(folder)?;
-            let children = opened.reader.files(&mut |child| files.add(&child))?;
+            let children = opened.reader.files(&mut |child| files.add(&without_place(child, export.location)))?;
             let written = files.end(&export.hub)?;
             if export.stores.json {
                 out.json(&written)?;

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::Run;
 use super::{Failure, Outcome, exit, source};
 use crate::config::{Arguments, Settings};
+use crate::door::Door;
 use crate::{broker, clock, console, observe};
 
 /// Runs a broker until it is told to stop; gives its exit code.
@@ -34,7 +35,9 @@ pub fn run(run: &Run) -> Outcome {
 async fn serve(settings: Settings, signals: broker::Signals) -> Outcome {
     let listen = settings.admin.listen;
     let start_failed = |error: broker::StartError| Failure::new(error.exit, error.text);
-    let running = broker::Running::start(settings, broker::opened_sockets()).await.map_err(start_failed)?;
+    let doors = hub_doors(&settings).await?;
+    let mut running = broker::Running::start(settings, broker::opened_sockets()).await.map_err(start_failed)?;
+    doors.iter().filter_map(Door::tls).for_each(|tls| running.watch_tls(tls));
     let closing = CancellationToken::new();
     let opened = console::open(listen, running.operations(), closing.clone()).await;
     let (admin, door) = match opened {
@@ -47,11 +50,25 @@ async fn serve(settings: Settings, signals: broker::Signals) -> Outcome {
             ));
         }
     };
+    let hub_doors: Vec<_> = doors.into_iter().map(|door| tokio::spawn(door.serve(closing.clone()))).collect();
     let code = broker::serve(running, signals, admin).await.map_err(start_failed)?;
     closing.cancel();
+    for door in hub_doors {
+        let _closed = tokio::time::timeout(std::time::Duration::from_secs(1), door).await;
+    }
     // A client that holds its connection open does not hold up the end.
     let _closed = tokio::time::timeout(std::time::Duration::from_secs(1), door).await;
     Ok(code)
+}
+
+/// The hubs' doors, bound before the broker starts: what is wrong with one is said at once.
+async fn hub_doors(settings: &Settings) -> Result<Vec<Door>, Failure> {
+    let mut doors = Vec::new();
+    for config in &settings.hub_doors {
+        let door = Door::bind(config, settings).await;
+        doors.push(door.map_err(|error| Failure::new(exit::SYSTEM, error.to_string()))?);
+    }
+    Ok(doors)
 }
 
 /// From here on this process lives by the test clock of its settings, where they name one.

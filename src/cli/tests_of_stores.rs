@@ -131,6 +131,37 @@ fn an_export_as_fhir_has_each_resource_once_in_the_file_of_its_type_and_every_re
     assert_ne!(ran(&format!("{export} --reveal a-test")).0, exit::OK, "a folder that is there is not written over");
 }
 
+/// Ada, who is restricted.
+const ADA: &str = "213e926a-0230-5aff-a546-9e185c8783d2";
+
+#[test]
+fn where_a_restricted_child_is_is_shown_and_exported_to_whoever_asks_for_it_by_name() {
+    let folder = folder();
+    let data = folder.path().display().to_string();
+    let show = format!("hub show SW {ADA} --data {data} --json");
+    let place = |shown: &Value| shown["record"]["gp"]["practice_ods"].as_str().unwrap().to_owned();
+    let practice = place(&json(&format!("{show} --reveal a-test --location")));
+    assert_eq!(practice.len(), 6, "{practice}");
+    assert_eq!(place(&json(&format!("{show} --reveal a-test"))), "***");
+    assert_eq!(ran(&format!("{show} --location")).0, exit::USAGE, "without a reason there is no right");
+    let of_ada = |text: &str| text.lines().find(|line| line.starts_with(&format!("{{\"child\":\"{ADA}"))).unwrap().to_owned();
+    let export = |more: &str| of_ada(&ran(&format!("hub export SW --data {data} --reveal a-test{more}")).1);
+    assert!(export(" --location").contains(&practice) && !export("").contains(&practice) && export("").contains("9990070032"));
+    let fhir = |to: &str, more: &str| {
+        let to = folder.path().join(to);
+        json(&format!("hub export SW --data {data} --format fhir --to {} --json --reveal a-test{more}", to.display()));
+        let patients = std::fs::read_to_string(to.join("Patient.ndjson")).unwrap();
+        patients.lines().find(|line| line.contains(ADA)).unwrap().to_owned()
+    };
+    assert!(fhir("with", " --location").contains(&practice) && !fhir("without", "").contains(&practice));
+    let reads = json(&format!("hub reads SW --data {data} --json")).to_string();
+    for what in
+        ["show, with where a restricted child is", "export, with where restricted children are", "export as FHIR, with where restricted"]
+    {
+        assert!(reads.contains(what), "{what}");
+    }
+}
+
 #[test]
 fn caseload_and_uptake_come_as_tables_and_as_json() {
     let folder = folder();

@@ -61,7 +61,7 @@ pub struct Origins<'l, 't> {
 }
 
 /// The lists that add up over the files.
-const LISTS: [&str; 5] = ["intake.mllp", "intake.http", "intake.drop", "source", "destination"];
+const LISTS: [&str; 6] = ["intake.mllp", "intake.http", "intake.drop", "source", "destination", "hub_door"];
 
 pub fn load(file: Option<&Path>, environment: &[(String, String)], arguments: &Arguments) -> Loaded {
     let mut loaded = Loaded { exit: crate::config::EXIT_CONFIG, ..Loaded::default() };
@@ -188,8 +188,7 @@ fn default_scalars(is_alone: bool) -> toml::Table {
 }
 
 fn drop_lists(table: &mut toml::Table) {
-    table.remove("source");
-    table.remove("destination");
+    ["source", "destination", "hub_door"].iter().for_each(|list| drop(table.remove(*list)));
     if let Some(toml::Value::Table(intake)) = table.get_mut("intake") {
         intake.remove("mllp");
         intake.remove("http");
@@ -220,7 +219,8 @@ fn lists<'l, 't>(layers: &'l [Layer<'t>], texts: &'l BTreeMap<String, String>, s
             rebase(&mut said, folder);
         }
         let intake = &said.intake;
-        let counts = [intake.mllp.len(), intake.http.len(), intake.drop.len(), said.sources.len(), said.destinations.len()];
+        let counts =
+            [intake.mllp.len(), intake.http.len(), intake.drop.len(), said.sources.len(), said.destinations.len(), said.hub_doors.len()];
         for (list, count) in LISTS.into_iter().zip(counts) {
             origins.lists.entry(list).or_default().extend((0..count).map(|index| (number, index)));
         }
@@ -229,6 +229,7 @@ fn lists<'l, 't>(layers: &'l [Layer<'t>], texts: &'l BTreeMap<String, String>, s
         settings.intake.drop.append(&mut said.intake.drop);
         settings.sources.append(&mut said.sources);
         settings.destinations.append(&mut said.destinations);
+        settings.hub_doors.append(&mut said.hub_doors);
     }
     origins
 }
@@ -243,6 +244,8 @@ fn rebase(settings: &mut Settings, folder: &Path) {
     };
     settings.intake.mllp.iter_mut().filter_map(|listener| listener.tls.as_mut()).for_each(tls);
     settings.intake.http.iter_mut().filter_map(|listener| listener.tls.as_mut()).for_each(tls);
+    settings.hub_doors.iter_mut().filter_map(|door| door.tls.as_mut()).for_each(tls);
+    settings.hub_doors.iter_mut().flat_map(|door| &mut door.readers).filter_map(|reader| reader.token_key_file.as_mut()).for_each(join);
     settings.intake.drop.iter_mut().for_each(|drop| join(&mut drop.folder));
     for destination in &mut settings.destinations {
         match &mut destination.kind {

@@ -18,6 +18,7 @@
 //! What a setting means: that is said beside the `Config` it belongs to, and in `config/default.toml`.
 
 mod check;
+mod door;
 mod layers;
 mod places;
 mod rules;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use check::{Checked, Samples, check, directory, failsafe, last_directory, last_failsafe, last_parents, parents, samples_beside};
+pub use door::{DoorConfig, ReaderConfig};
 pub use layers::{Arguments, environment};
 
 use crate::mapping::Diagnostic;
@@ -63,6 +65,9 @@ pub struct Settings {
     /// `[[destination]]`: who is told.
     #[serde(rename = "destination")]
     pub destinations: Vec<destinations::Config>,
+    /// `[[hub_door]]`: who may read the hubs' stores as FHIR.
+    #[serde(rename = "hub_door")]
+    pub hub_doors: Vec<DoorConfig>,
     /// `[births]`: the lists at the end of each day.
     pub births: BirthsConfig,
     /// `[hubs]`.

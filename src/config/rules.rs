@@ -25,6 +25,7 @@ pub fn judge(settings: &Settings, origins: &Origins<'_, '_>) -> Vec<Diagnostic> 
     judge.sources(settings);
     judge.drops(settings);
     judge.destinations(settings);
+    judge.hub_doors(settings);
     judge.folders(settings);
     judge.test_clock(settings);
     judge.found
@@ -93,6 +94,7 @@ impl Judge<'_, '_, '_> {
         let mut places: Vec<(String, SocketAddr)> = Vec::new();
         places.extend(settings.intake.mllp.iter().enumerate().map(|(index, one)| (format!("intake.mllp[{index}].listen"), one.listen)));
         places.extend(settings.intake.http.iter().enumerate().map(|(index, one)| (format!("intake.http[{index}].listen"), one.listen)));
+        places.extend(settings.hub_doors.iter().enumerate().map(|(index, one)| (format!("hub_door[{index}].listen"), one.listen)));
         places.push(("admin.listen".to_owned(), settings.admin.listen));
         for (number, (path, address)) in places.iter().enumerate() {
             let Some((earlier, other)) = places.iter().take(number).find(|(_, other)| collide(*address, *other)) else { continue };
@@ -440,6 +442,54 @@ impl Judge<'_, '_, '_> {
                 }
             }
             self.by_its_module(&path, destination);
+        }
+    }
+
+    fn hub_doors(&mut self, settings: &Settings) {
+        let mut first: BTreeMap<&str, String> = BTreeMap::new();
+        for (number, door) in settings.hub_doors.iter().enumerate() {
+            let path = format!("hub_door[{number}]");
+            if door.tls.is_none() && !door.listen.ip().is_loopback() {
+                let message = "HTTP without TLS is for loopback: anyone could read it".to_owned();
+                let help = "add [hub_door.tls], or listen on 127.0.0.1 behind a proxy";
+                self.error("C008", &format!("{path}.listen"), message, "reachable from elsewhere, not encrypted", help);
+            }
+            if door.base.as_deref().is_some_and(|base| !base.starts_with("https://") && !base.starts_with("http://")) {
+                let help = "write it like \"https://chis.example.nhs.uk\"";
+                self.error("C010", &format!("{path}.base"), "`base` is no URL".to_owned(), "not a URL", help);
+            }
+            self.tls(&path, door.tls.as_ref());
+            let asks = door.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+            for (index, reader) in door.readers.iter().enumerate() {
+                let path = format!("{path}.reader[{index}]");
+                if !is_kebab(&reader.name) {
+                    let help = format!("write it like \"{}\"", as_kebab(&reader.name));
+                    let message = "a reader's name has lower-case letters, digits and hyphens only".to_owned();
+                    self.error("C005", &format!("{path}.name"), message, "not such a name", &help);
+                }
+                if let Some(earlier) = first.insert(&reader.name, path.clone()) {
+                    let place = self.origins.name_of(&earlier);
+                    let message = format!("two readers are called \"{}\"", reader.name);
+                    self.error("C006", &format!("{path}.name"), message, "said before", &format!("the first is at {place}"));
+                }
+                if settings.hub_store(reader.hub.as_str()).is_none() {
+                    let message = format!("hub {} has no store here", reader.hub);
+                    let help = "name a hub for which there is a [[destination]] of kind \"store\"";
+                    self.error("C012", &format!("{path}.hub"), message, "nothing to read", help);
+                }
+                if reader.certificates.is_empty() && reader.token_key_file.is_none() {
+                    let help = "add certificates = [\"urn:nhs:ods:…\"], or token_key_file = \"reader.pem\"";
+                    self.error("C012", &path, "nobody can be known as this reader".to_owned(), "neither certificates nor a key", help);
+                }
+                if !reader.certificates.is_empty() && !asks {
+                    let help = "add client_ca_file to [hub_door.tls], or leave certificates out and name token_key_file";
+                    let message = "this door asks for no certificates".to_owned();
+                    self.error("C012", &format!("{path}.certificates"), message, "never seen", help);
+                }
+                if let Some(file) = &reader.token_key_file {
+                    self.pem(&format!("{path}.token_key_file"), file, "the reader's public key");
+                }
+            }
         }
     }
 

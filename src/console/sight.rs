@@ -217,7 +217,8 @@ pub(super) fn sealed(child: ChildId) -> Value {
     json!({ "child": child.to_string(), "sealed": true })
 }
 
-fn is_restricted(record: &Value) -> bool {
+/// True for a record whose flags hide where its child is.
+pub(crate) fn is_restricted(record: &Value) -> bool {
     let flags = record.get("flags").cloned().unwrap_or_default();
     flags.is_object() && serde_json::from_value::<Flags>(flags).is_ok_and(|flags| flags.is_restricted())
 }
@@ -232,7 +233,7 @@ pub(super) fn is_place(field: &str) -> bool {
 }
 
 /// Hides where a child is, in its record and in what stands beside it.
-pub(super) fn hide_place(view: &mut Value) {
+pub(crate) fn hide_place(view: &mut Value) {
     if let Some(record) = view.get_mut("record") {
         for key in HOME {
             if let Some(field) = record.get_mut(key) {
@@ -243,7 +244,9 @@ pub(super) fn hide_place(view: &mut Value) {
             mask::hide(birth, BIRTH);
         }
     }
-    for aggregate in view.get_mut("aggregates").and_then(Value::as_array_mut).into_iter().flatten() {
+    // As the ledger tells it, and as a hub's store does.
+    let beside = if view.get("stands").is_some() { "stands" } else { "aggregates" };
+    for aggregate in view.get_mut(beside).and_then(Value::as_array_mut).into_iter().flatten() {
         if aggregate.get("kind").and_then(Value::as_str).is_some_and(|kind| BESIDE.contains(&kind)) {
             let seqs = aggregate.get("seqs").cloned();
             mask::mask(aggregate, &["kind", "publisher", "deleted"]);

@@ -21,6 +21,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -106,16 +107,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let caller = Arc::new(Caller { guest, generation: AtomicU64::new(desk.generation.load(Ordering::Acquire)) });
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+    let answer = move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&caller));
         router.clone().oneshot(request.map(Body::new))
-    });
+    };
+    serve_requests(stream, desk.patience.head, drain, answer).await
+}
+
+/// Answers the requests of one connection until either side is done: heads bounded in size and time. Returns why it ended.
+pub(crate) async fn serve_requests<S, F, A>(stream: S, head: Duration, drain: CancellationToken, answer: F) -> &'static str
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(hyper::Request<Incoming>) -> A,
+    A: Future<Output = Result<Response, std::convert::Infallible>>,
+{
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(desk.patience.head)
+        .header_read_timeout(head)
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -121,6 +121,11 @@ impl Controls {
         self.folders.iter().filter_map(|note| note.load().as_ref().clone()).collect()
     }
 
+    /// Also another door's certificates are read again from now on.
+    pub fn watch_tls(&mut self, door: Arc<TlsDoor>) {
+        self.tls.push(door);
+    }
+
     /// Reads certificates, keys, CAs and revocation lists of all listeners again. New connections use the new ones; the peers of
     /// open ones are looked at again at their next message.
     ///

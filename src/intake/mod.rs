@@ -38,7 +38,11 @@ mod tls;
 
 pub use admission::*;
 pub use desk::{Clock, Patience};
+pub(crate) use http::serve_requests;
 pub use listener::{Addresses, Controls, Intake, IntakeError, OpenedSocket, Opening, TlsRead};
 pub use refusal::*;
 pub use settings::*;
+pub(crate) use sources::san_key;
 pub use sources::*;
+pub(crate) use tls::Credentials;
+pub use tls::TlsDoor;

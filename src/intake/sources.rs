@@ -310,7 +310,7 @@ fn mistake(config: &SourceConfig, what: &str, remedy: &str) -> IntakeError {
 }
 
 /// DNS names compare without case; URIs do not.
-fn san_key(name: &str) -> String {
+pub(crate) fn san_key(name: &str) -> String {
     if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() }
 }
 

@@ -42,7 +42,7 @@ struct Material {
 }
 
 /// TLS of one listener.
-pub(super) struct TlsDoor {
+pub struct TlsDoor {
     config: TlsConfig,
     protocol: Option<&'static [u8]>,
     place: String,
@@ -54,14 +54,14 @@ pub(super) struct TlsDoor {
 pub(super) struct Fresh(Material);
 
 /// The certificates that a peer showed, to be looked at again when rules change.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     door: Arc<TlsDoor>,
     chain: Vec<CertificateDer<'static>>,
 }
 
 impl Credentials {
     /// Would these certificates be accepted now?
-    pub(super) fn are_still_good(&self, now: Timestamp) -> bool {
+    pub(crate) fn are_still_good(&self, now: Timestamp) -> bool {
         let material = self.door.material.load();
         let (Some(verifier), Some((own, issuers))) = (&material.verifier, self.chain.split_first()) else {
             return false;
@@ -71,15 +71,15 @@ impl Credentials {
 }
 
 /// A peer after its handshake.
-pub(super) struct Greeted {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) peer: Peer,
-    pub(super) credentials: Option<Credentials>,
+pub(crate) struct Greeted {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) peer: Peer,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl TlsDoor {
     /// Reads the material of a listener. `protocol`: what is agreed on by ALPN.
-    pub(super) fn open(config: &TlsConfig, protocol: Option<&'static [u8]>, place: &str, clock: Clock) -> Result<Arc<Self>, IntakeError> {
+    pub(crate) fn open(config: &TlsConfig, protocol: Option<&'static [u8]>, place: &str, clock: Clock) -> Result<Arc<Self>, IntakeError> {
         let material = load(config, protocol, place, clock)?;
         let (config, place) = (config.clone(), place.to_owned());
         Ok(Arc::new(Self { config, protocol, place, clock, material: ArcSwap::from_pointee(material) }))
@@ -96,7 +96,7 @@ impl TlsDoor {
     }
 
     /// `mutual` or `server`.
-    pub(super) fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         if self.asks_for_certificates() { "mutual" } else { "server" }
     }
 
@@ -105,7 +105,7 @@ impl TlsDoor {
     }
 
     /// Shakes hands. An error is the reason in one word.
-    pub(super) async fn greet(self: &Arc<Self>, stream: TcpStream, address: IpAddr, patience: Duration) -> Result<Greeted, &'static str> {
+    pub(crate) async fn greet(self: &Arc<Self>, stream: TcpStream, address: IpAddr, patience: Duration) -> Result<Greeted, &'static str> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.material.load().server));
         let stream = match tokio::time::timeout(patience, acceptor.accept(stream)).await {
             Err(_) => return Err("handshake_timeout"),

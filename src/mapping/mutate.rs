@@ -397,7 +397,12 @@ fn edit_tree(tree: &mut Value, edit: &Edit) -> Result<(), String> {
         Edit::DropNode(text) => (text, None),
         _ => return Ok(()),
     };
-    let found = locations(tree, text);
+    let mut found = locations(tree, text);
+    // A path finds the members of a list; a list goes in the place of the list, not into each of its members.
+    if value.is_some_and(Value::is_array) && !text.ends_with(']') {
+        found.iter_mut().for_each(|location| drop(location.pop_if(|last| matches!(last, Step::Index(_)))));
+        found.dedup();
+    }
     if let (true, Some(value)) = (found.is_empty(), value) {
         return add_node(tree, text, value);
     }
@@ -428,7 +433,7 @@ fn add_node(tree: &mut Value, text: &str, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Step {
     Name(String),
     Index(usize),
@@ -456,4 +461,25 @@ fn node<'t>(tree: &'t mut Value, steps: &[Step]) -> Option<&'t mut Value> {
         Step::Name(name) => node.get_mut(name),
         Step::Index(index) => node.get_mut(*index),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn changed(path: &str, value: Value) -> Value {
+        let mut tree = json!({ "resourceType": "Bundle", "entry": [{ "code": { "coding": [{ "code": "a" }, { "code": "b" }] } }] });
+        edit_tree(&mut tree, &Edit::SetNode(path.to_owned(), value)).unwrap();
+        tree["entry"][0]["code"]["coding"].take()
+    }
+
+    #[test]
+    fn a_list_goes_in_the_place_of_a_list_and_a_value_into_each_member_that_the_path_finds() {
+        assert_eq!(changed("Bundle.entry.code.coding", json!([{ "code": "c" }])), json!([{ "code": "c" }]));
+        assert_eq!(changed("Bundle.entry.code.coding", json!({ "code": "c" })), json!([{ "code": "c" }, { "code": "c" }]));
+        assert_eq!(changed("Bundle.entry.code.coding[2]", json!({ "code": "c" })), json!([{ "code": "a" }, { "code": "c" }]));
+        assert_eq!(changed("Bundle.entry.code.coding.code", json!("c")), json!([{ "code": "c" }, { "code": "c" }]));
+    }
 }

@@ -17,6 +17,7 @@ use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::routing::Directory;
 
 mod triplets;
+mod turns;
 
 /// Ranks of the sources by name.
 fn rank(source: &str) -> u8 {

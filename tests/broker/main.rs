@@ -4,6 +4,9 @@
 #![allow(clippy::print_stderr, reason = "what did not run is said aloud")]
 #![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
 
+#[path = "../support/authority.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod authority;
 #[path = "../support/folders.rs"]
 mod folders;
 #[path = "../support/postgres.rs"]
@@ -15,6 +18,7 @@ mod documents;
 mod failsafe;
 mod fhir;
 mod files;
+mod hub_door;
 mod hubs;
 mod identity;
 mod import;

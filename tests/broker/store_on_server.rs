@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use chis_broker::broker::Running;
@@ -132,6 +133,7 @@ async fn after_all_samples_of_hospitals_what_stands_in_each_hubs_store_is_what_s
     let folder = data.path().to_owned();
     let (compared, pieces) = waiting(move || {
         let _server = server;
+        commands_read(&folder, &connection, &stores[2]);
         let ledger = LedgerReader::open(&folder).unwrap();
         let (mut compared, mut pieces) = (0, 0);
         for at in &stores {
@@ -150,4 +152,40 @@ async fn after_all_samples_of_hospitals_what_stands_in_each_hubs_store_is_what_s
     })
     .await;
     assert!(4 <= compared && 20 <= pieces, "{compared} children with {pieces} pieces");
+}
+
+/// The commands read the store on the server as they read a file, and their reads stand in it.
+fn commands_read(data: &Path, connection: &str, at: &StoreAt) {
+    let file = data.join("chis-broker.toml");
+    let store = format!("[[destination]]\nname = \"hub-se\"\nkind = \"store\"\nhub = \"SE\"\npostgres = \"{connection}\"\n");
+    std::fs::write(&file, format!("allow_test_numbers = true\n[store]\ndata = \"{}\"\n{store}", data.display())).unwrap();
+    let ask = |arguments: &str| {
+        let asked = Command::new(env!("CARGO_BIN_EXE_chis-broker")).args(arguments.split(' ')).arg("--config").arg(&file).output().unwrap();
+        assert_eq!(asked.status.code(), Some(0), "{arguments}: {}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8(asked.stdout).unwrap()
+    };
+    let lines = ask("hub export SE --reveal a-test");
+    let children: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stored = stored(at);
+    assert_eq!(
+        children.iter().map(|child| child["child"].as_str().unwrap()).collect::<BTreeSet<_>>(),
+        stored.keys().map(String::as_str).collect()
+    );
+    let (child, events) = stored.iter().max_by_key(|(_, events)| events.len()).unwrap();
+    let shown: Value = serde_json::from_str(&ask(&format!("hub show SE {child} --json --reveal a-test"))).unwrap();
+    assert!(events.len() as i64 <= shown["events"].as_i64().unwrap() && !shown["stands"].as_array().unwrap().is_empty());
+    let timeline: Value = serde_json::from_str(&ask(&format!("hub timeline {child} --hub SE --json"))).unwrap();
+    assert!(events.len() <= timeline.as_array().unwrap().len());
+    let number = children.iter().find_map(|child| {
+        child["record"]["identifiers"].as_array()?.iter().find(|id| id["system"].as_str().unwrap().ends_with("nhs-number"))
+    });
+    let found = ask(&format!("hub find SE --nhs-number {}", number.unwrap()["value"].as_str().unwrap()));
+    assert_eq!(found.lines().count(), 2, "a head and one child: {found}");
+    let caseload: Value = serde_json::from_str(&ask("hub caseload SE --json")).unwrap();
+    let counted: i64 = caseload["lines"].as_array().unwrap().iter().map(|line| line["children"].as_i64().unwrap()).sum();
+    assert!(0 < counted && counted <= children.len() as i64, "{caseload}");
+    assert!(ask("hub uptake SE").lines().count() > 1);
+    let reads: Value = serde_json::from_str(&ask("hub reads SE --json")).unwrap();
+    let words: Vec<&str> = reads.as_array().unwrap().iter().rev().map(|read| read["what"].as_str().unwrap()).collect();
+    assert_eq!(words, ["export", "show", "timeline", "find", "caseload", "uptake", "reads"]);
 }

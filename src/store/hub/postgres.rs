@@ -23,7 +23,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::runtime::Runtime;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, ToSql, Type, WrongType, to_sql_checked};
 use tokio_postgres::{Client, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -263,6 +263,9 @@ fn dollars(sql: &str) -> String {
 fn told(name: &str, error: &tokio_postgres::Error) -> StoreError {
     let (what, exit) = match error.as_db_error() {
         None if error.is_closed() => ("the connection was lost".to_owned(), 74),
+        None if std::error::Error::source(error).is_some_and(|cause| cause.is::<WrongType>()) => {
+            ("a value does not fit the statement; this is a fault of the program, report it".to_owned(), 70)
+        }
         None => ("the server cannot be reached, or the connection was lost".to_owned(), 74),
         Some(refused) => {
             let code = refused.code();

@@ -134,11 +134,15 @@ impl HubReader {
     ///
     /// The store cannot be read.
     pub fn reads(&mut self, child: Option<ChildId>, limit: i64) -> Result<Vec<Value>, StoreError> {
-        let (child, any) = (child.map(|child| child.to_string()).unwrap_or_default(), i64::from(child.is_none()));
-        let sql = "SELECT at, who, what, child_id, reason FROM read_log WHERE ?2 = 1 OR child_id = ?1 OR child_id IS NULL ORDER BY at DESC, id DESC LIMIT ?3";
+        let (of_child, mut values) = match child {
+            Some(child) => ("WHERE child_id = ?2 OR child_id IS NULL", vec![Val::from(child.to_string())]),
+            None => ("", Vec::new()),
+        };
+        values.insert(0, limit.into());
+        let sql = format!("SELECT at, who, what, child_id, reason FROM read_log {of_child} ORDER BY at DESC, id DESC LIMIT ?1");
         let read =
             |row: &Row| json!({ "at": row.text(0), "who": row.text(1), "what": row.text(2), "child": row.maybe(3), "reason": row.text(4) });
-        Ok(self.db.rows(sql, &[child.into(), any.into(), limit.into()])?.iter().map(read).collect())
+        Ok(self.db.rows(&sql, &values)?.iter().map(read).collect())
     }
 
     /// Children, one JSON value each with its events and transfers, in the order of their ids. Gives how many.
@@ -310,6 +314,17 @@ impl HubReader {
             WHERE child_id = ?1 AND coalesce(status, '') <> 'sealed' AND merged_into IS NULL";
         let row = self.db.rows(sql, &[child.to_string().into()])?.pop();
         row.map_or(Ok(None), |row| self.file_of(&row))
+    }
+
+    /// The record as which a merged one goes on. None where it was not merged, or is not here.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub fn goes_on(&mut self, child: ChildId) -> Result<Option<ChildId>, StoreError> {
+        let sql = "SELECT goes_on FROM v_goes_on WHERE child_id = ?1 AND goes_on <> ?1";
+        let row = self.db.rows(sql, &[child.to_string().into()])?.pop();
+        Ok(row.and_then(|row| row.text(0).parse().ok()).map(ChildId))
     }
 
     fn file_of(&mut self, row: &Row) -> Result<Option<ChildFile>, StoreError> {
