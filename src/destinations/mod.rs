@@ -49,6 +49,11 @@ pub fn is_told_by_a_person(said: &crate::canon::Statement) -> bool {
     parent::is_told_by_a_person(said)
 }
 
+/// True where other results of its kind wait for such a result too.
+pub fn keeps_others_back(said: &crate::canon::Statement) -> bool {
+    parent::keeps_others_back(said)
+}
+
 /// An event as a hub that is not responsible may have it: nothing by which another person is identified (destination rules, section 5).
 pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
     let said = event.statement.child.relations.iter_mut();

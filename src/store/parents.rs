@@ -219,7 +219,7 @@ fn so_far(connection: &Connection, of: Of<'_>) -> rusqlite::Result<Vec<Standing>
             if lists == Statement::default() {
                 continue;
             }
-            if destinations::is_told_by_a_person(&lists) && !informed {
+            if destinations::keeps_others_back(&lists) && !informed {
                 waiting.push(kind);
             }
             lists.event = header.clone();
@@ -329,7 +329,7 @@ pub(super) fn forbids(connection: &Connection, child: i64, row: i64, event: &Fil
         let Some((_, said)) = read(connection, &other, newest.unwrap_or(row), Of { child, row, event })? else {
             return Ok(Some("hold-back"));
         };
-        if destinations::is_told_by_a_person(&said) && !is_informed(connection, &other)? {
+        if destinations::keeps_others_back(&said) && !is_informed(connection, &other)? {
             return Ok(Some("hold-back"));
         }
         let told = time(&said).or_else(|| Timestamp::from_microsecond(other.at_us).ok());

@@ -507,3 +507,18 @@ async fn what_an_account_was_sent_of_another_child_is_taken_back_when_the_two_ar
     site.pay().await;
     assert_eq!(site.has("ACC-A").values().collect::<Vec<_>>(), ["entered-in-error"]);
 }
+
+#[tokio::test]
+async fn a_repeat_that_was_asked_for_waits_for_a_person_and_does_not_keep_back_the_sample_that_answers_it() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    let first = site.file(spot(A, "26N1", "10T09:00", &[("PKU", "04"), ("CF", "03")])).await;
+    assert_eq!(site.withheld(first).as_deref(), Some("hold-back"));
+    site.file(spot(A, "26N2", "20T09:00", &[("CF", "04")])).await;
+    site.pay().await;
+    assert_eq!(spots(&site.has("ACC-1")), [("blood-spot/CF", "final 04")]);
+    // Once the parents were told, the rest of the first card comes, and not the outcome that the second one answered.
+    site.inform(A, About::BloodSpot, false).await.unwrap();
+    site.pay().await;
+    assert_eq!(spots(&site.has("ACC-1")), [("blood-spot/CF", "final 04"), ("blood-spot/PKU", "final 04")]);
+}

@@ -114,9 +114,19 @@ pub(super) fn facts(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, W
     Ok(shown)
 }
 
-/// True where a result has an outcome that a person tells first: other results of its kind wait for it too.
+/// True where a result has an outcome that a person tells first.
 pub(in crate::destinations) fn is_told_by_a_person(said: &Statement) -> bool {
-    let first = |class: &str| CLASSES.iter().any(|(known, most)| *known == class && *most == Showing::AfterInformed);
+    has_news(said, |_| true)
+}
+
+/// True where other results of its kind wait for such a result too. A repeat that was asked for (03) keeps nothing else back: the next sample
+/// answers it.
+pub(in crate::destinations) fn keeps_others_back(said: &Statement) -> bool {
+    has_news(said, |class| class != "blood-spot.03")
+}
+
+fn has_news(said: &Statement, counts: impl Fn(&str) -> bool) -> bool {
+    let first = |class: &str| counts(class) && CLASSES.iter().any(|(known, most)| *known == class && *most == Showing::AfterInformed);
     let spots = said.blood_spots.iter().flat_map(|spot| &spot.outcomes).filter(|outcome| !outcome.result_status.takes_back());
     let unclassified = |screen: &canon::HearingScreen| screen.summary_status.as_deref() == Some("unclassified");
     let exams = said.nipe_exams.iter().flat_map(organs);

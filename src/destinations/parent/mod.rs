@@ -41,7 +41,7 @@ use crate::canon::{self, ChildStatus, EventKind, ProxyConsent};
 use crate::outbox::FiledEvent;
 
 pub use facts::takes_back;
-pub(super) use facts::{gestation, is_told_by_a_person};
+pub(super) use facts::{gestation, is_told_by_a_person, keeps_others_back};
 #[cfg(test)]
 pub(super) use list::leaves_of;
 pub use list::{CLASSES, ELEMENTS, PARENTS_FILE, ParentRules, ParentsError, Showing};
