@@ -19,6 +19,7 @@
 mod bundle;
 mod parts;
 mod resources;
+mod services;
 mod when;
 
 pub use bundle::{Entry, transaction};
@@ -30,6 +31,10 @@ pub use resources::{
     Consent, Deceased, DiagnosticReport, Gender, Immunization, Measured, MultipleBirth, Observation, Patient, Procedure, ProcedureStatus,
     Provenance, RelatedPerson, ReportStatus, consent, diagnostic_report, immunization, observation, patient, procedure, provenance,
     related_person,
+};
+pub use services::{
+    Appointment, AppointmentStatus, DocumentReference, DocumentStatus, EpisodeOfCare, EpisodeStatus, Task, TaskStatus, appointment,
+    document_reference, episode_of_care, task,
 };
 pub use when::When;
 

@@ -194,6 +194,8 @@ pub struct Meta {
     pub source: Option<String>,
     /// Security labels.
     pub security: Vec<Coding>,
+    /// Profiles that it meets.
+    pub profile: Vec<String>,
 }
 
 /// Each list of FHIR's may hold gaps; ours do not.
@@ -359,7 +361,7 @@ pub(crate) fn meta(value: &Meta) -> Result<Option<sdk::Meta>, NotBuilt> {
     if *value == Meta::default() {
         return Ok(None);
     }
-    let mut built = sdk::Meta::builder().security(each(&value.security, coding)?);
+    let mut built = sdk::Meta::builder().security(each(&value.security, coding)?).profile(some(value.profile.clone()));
     if let Some(version) = value.version {
         built = built.version_id(version.to_string());
     }

@@ -669,7 +669,7 @@ fn notes(texts: &[String]) -> Result<Vec<Option<Annotation>>, NotBuilt> {
 }
 
 /// The only place where fhir-sdk serialises: one type, one serialiser, compiled once.
-fn tree(resource: sdk::Resource) -> Result<Value, NotBuilt> {
+pub(crate) fn tree(resource: sdk::Resource) -> Result<Value, NotBuilt> {
     serde_json::to_value(&resource).map_err(not_built)
 }
 

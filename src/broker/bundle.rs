@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::failsafe::Watching;
 use crate::config::{self, Settings};
+use crate::destinations::ParentRules;
 use crate::failsafe::Rules;
 use crate::intake::Controls;
 use crate::mapping::{Bundle, Diagnostic, Files};
@@ -25,6 +26,8 @@ pub struct Loaded {
     pub directory: Directory,
     /// What the failsafe watches.
     pub failsafe: Rules,
+    /// What a parents' record may hold.
+    pub parents: ParentRules,
 }
 
 /// Why the files of the configuration cannot become active: each mistake on a line of its own.
@@ -45,7 +48,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, Refused> {
     let bundle = compile(&files, dir)?;
     let directory = config::directory(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
     let failsafe = config::failsafe(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
-    Ok(Loaded { bundle, files, directory, failsafe })
+    let parents = config::parents(settings).map_err(|errors| Refused { mistakes: errors.iter().map(ToString::to_string).collect() })?;
+    Ok(Loaded { bundle, files, directory, failsafe, parents })
 }
 
 fn compile(files: &Files, dir: Option<&Path>) -> Result<Bundle, Refused> {
@@ -79,6 +83,8 @@ pub struct Active {
     pub directory: Arc<ArcSwap<Directory>>,
     /// What the failsafe watches.
     pub failsafe: Arc<ArcSwap<Rules>>,
+    /// What a parents' record may hold.
+    pub parents: Arc<ArcSwap<ParentRules>>,
     /// Why the files on disk are not active; empty when they are.
     pub stale: ArcSwap<Vec<String>>,
     /// Held by the reload that is under way: an older reading never goes over a newer one.
@@ -122,6 +128,7 @@ impl Active {
         self.bundle.store(Arc::new(loaded.bundle));
         self.directory.store(Arc::new(loaded.directory));
         self.failsafe.store(Arc::new(loaded.failsafe));
+        self.parents.store(Arc::new(loaded.parents));
         Ok(hash.to_string())
     }
 }

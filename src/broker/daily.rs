@@ -250,8 +250,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             let directory = Arc::new(ArcSwap::from_pointee(read(hubs)));
-            let rules =
-                FilingRules { directory: Arc::clone(&directory), destinations: Arc::new(Vec::new()), zone: crate::failsafe::day::london() };
+            let rules = FilingRules {
+                directory: Arc::clone(&directory),
+                destinations: Arc::new(Vec::new()),
+                zone: crate::failsafe::day::london(),
+                parents: Arc::default(),
+            };
             let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
             let ledger = runtime.block_on(async { Ledger::open(&config, rules).unwrap() });
             let births = BirthsConfig { folder: births.map(|name| folder.path().join(name)), ..BirthsConfig::default() };

@@ -29,6 +29,7 @@ pub async fn decide(settings: &Settings, act: DeskAct, reason: &str, is_trial: b
         directory: Arc::new(ArcSwap::from_pointee(loaded.directory)),
         destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
         zone: crate::failsafe::day::london(),
+        parents: Arc::new(ArcSwap::from_pointee(loaded.parents)),
     };
     let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules).map_err(|error| {
         let text = match error.exit {

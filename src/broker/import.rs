@@ -103,6 +103,7 @@ impl Importer {
             directory: Arc::new(ArcSwap::from_pointee(loaded.directory)),
             destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
             zone: crate::failsafe::day::london(),
+            parents: Arc::new(ArcSwap::from_pointee(loaded.parents)),
         };
         let data = settings.store.data.clone();
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules).map_err(|error| {

@@ -135,6 +135,7 @@ impl Running {
             directory: Arc::clone(&active.directory),
             destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
             zone: crate::failsafe::day::london(),
+            parents: Arc::clone(&active.parents),
         };
         let recipients = Arc::clone(&rules.destinations);
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
@@ -279,16 +280,17 @@ impl Running {
 }
 
 fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
-    let active = |bundle, (directory, failsafe), stale: &[String]| Active {
+    let active = |bundle, (directory, failsafe, parents), stale: &[String]| Active {
         bundle: Arc::new(ArcSwap::from_pointee(bundle)),
         directory: Arc::new(ArcSwap::from_pointee(directory)),
         failsafe: Arc::new(ArcSwap::from_pointee(failsafe)),
+        parents: Arc::new(ArcSwap::from_pointee(parents)),
         stale: ArcSwap::from_pointee(stale.to_vec()),
         turn: tokio::sync::Mutex::default(),
     };
     let told = |mistakes: Vec<String>| StartError { text: mistakes.join("\n"), exit: 78 };
     match bundle::load(settings) {
-        Ok(loaded) => Ok((active(loaded.bundle, (loaded.directory, loaded.failsafe), &[]), loaded.files, Vec::new())),
+        Ok(loaded) => Ok((active(loaded.bundle, (loaded.directory, loaded.failsafe, loaded.parents), &[]), loaded.files, Vec::new())),
         Err(refused) => {
             // A feed on yesterday's mapping at night is safer than none.
             let Some((last, files)) = bundle::last_good(&settings.store.data) else {
@@ -302,7 +304,9 @@ fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, V
             let failsafe = crate::config::last_failsafe(&files)
                 .or_else(|_| crate::config::failsafe(&Settings::default()))
                 .map_err(|errors| told(errors.iter().map(ToString::to_string).collect()))?;
-            Ok((active(last, (directory, failsafe), &refused.mistakes), files, refused.mistakes))
+            // What parents may see is never more than the last good file said.
+            let parents = crate::config::last_parents(&files).map_err(|errors| told(errors.iter().map(ToString::to_string).collect()))?;
+            Ok((active(last, (directory, failsafe, parents), &refused.mistakes), files, refused.mistakes))
         }
     }
 }

@@ -22,7 +22,7 @@ use super::ahead::{Ahead, Owed};
 use super::receivers::Post;
 use super::{Present, viewer};
 use crate::clock;
-use crate::destinations::{Payment, Receiver, VaccinationFile, Viewer, parent_record_as_of};
+use crate::destinations::{ParentRules, Payment, Receiver, Told, VaccinationFile, Viewer};
 use crate::names::HubName;
 use crate::outbox::{Breaker, Circuit, FiledEvent, REST_MAX, Settled, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -309,6 +309,8 @@ struct Flight {
     settlement: Settlement,
     /// Digest of what was sent, where it is not what stands with the debt.
     sent: Option<[u8; 32]>,
+    /// What a parents' record was sent, where it may have arrived.
+    told: Option<(Told, bool)>,
 }
 
 type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
@@ -386,7 +388,7 @@ impl Lanes {
         for debt in debts {
             let child = debt.child;
             let receiver = Arc::clone(&self.receiver);
-            let asked = Asked::of(&self.recipient, self.ledger.data());
+            let asked = Asked::of(&self.recipient, &self.ledger);
             let flight = self.flights.spawn(async move { fly(&receiver, debt, asked).await });
             self.flying.insert(child, flight.id());
         }
@@ -437,7 +439,17 @@ impl Lanes {
         while let Some(next) = self.flights.try_join_next_with_id() {
             landed.push(next);
         }
-        let flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
+        let mut flights: Vec<Flight> = landed.into_iter().filter_map(|landed| self.land(landed)).collect();
+        let taken = |flight: &mut Flight| flight.told.take().map(|(told, sure)| (flight.child, told, sure));
+        let told: Vec<(i64, Told, bool)> = flights.iter_mut().filter_map(taken).collect();
+        // Noted before the debt is settled: a crash between the two sends it again, and what was sent is never forgotten.
+        if !told.is_empty() && self.ledger.note_told(told, clock::now()).await.is_err() {
+            for flight in &flights {
+                self.flying.remove(&flight.child);
+                self.ahead.rest(flight.child, later(UNNOTED));
+            }
+            return;
+        }
         let lanes: Vec<(i64, Option<Duration>)> = flights.iter().map(|flight| (flight.child, rest_of(&flight.settlement))).collect();
         let settled = flights.into_iter().map(|flight| Settled {
             debt: flight.debt,
@@ -574,17 +586,18 @@ fn choose(debts: &LedgerReader, name: &str, ahead: &mut Ahead, room: usize, now:
 /// What is asked again before an attempt: a consent may have ended since, a child died or became hidden.
 enum Asked {
     Nothing,
-    Parents(PathBuf),
+    Parents(PathBuf, Arc<ParentRules>),
     Viewer(Arc<Viewer>, PathBuf),
     File(Arc<VaccinationFile>, PathBuf),
 }
 
 impl Asked {
-    fn of(recipient: &Recipient, data: &std::path::Path) -> Self {
+    fn of(recipient: &Recipient, ledger: &Ledger) -> Self {
+        let data = || ledger.data().to_path_buf();
         match recipient {
-            Recipient::ParentRecord => Self::Parents(data.to_path_buf()),
-            Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data.to_path_buf()),
-            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data.to_path_buf()),
+            Recipient::ParentRecord => Self::Parents(data(), ledger.parents()),
+            Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data()),
+            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data()),
             Recipient::HubStore(_) | Recipient::Record => Self::Nothing,
         }
     }
@@ -593,7 +606,7 @@ impl Asked {
 /// One attempt. What may be said is asked again first.
 async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
-    let mut sent = None;
+    let (mut sent, mut told) = (None, None);
     // A viewer's messages and the rows of a file are made when they are sent.
     let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
@@ -602,17 +615,15 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
             let control_id = event.control_id.clone();
             let ready = match asked {
                 Asked::Nothing => Ok(body),
-                Asked::Parents(data) => match as_of_now(&data, debt.child, event) {
-                    Err(settlement) => Err(settlement),
-                    Ok(fresh) if fresh != body => {
+                Asked::Parents(data, rules) => as_of_now((&data, &rules), debt.child, event, &body).map(|fresh| {
+                    if fresh.body != body {
                         // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
-                        let digest = digest(&fresh);
+                        let digest = digest(&fresh.body);
                         sent = Some(digest);
                         key = format!("{key}/{}", hex(&digest));
-                        Ok(fresh)
                     }
-                    Ok(_) => Ok(body),
-                },
+                    told.insert(fresh).body.clone()
+                }),
                 Asked::File(file, data) => viewer::rows_as_of_now(&file, &data, debt.child, event),
                 Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, debt.child, event),
             };
@@ -620,26 +631,29 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
                 key = format!("{key}/again-{job}");
             }
             match ready {
-                Ok(body) => receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts }).await,
-                Err(settlement) => settlement,
+                Ok(body) => {
+                    let now = clock::now();
+                    receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts, now }).await
+                }
+                Err(settlement) => {
+                    told = None;
+                    settlement
+                }
             }
         }
         _ => Settlement::Held { why: "the filed event or its rendering cannot be read".into() },
     };
-    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, sent }
+    let is_sure = matches!(settlement, Settlement::Delivered | Settlement::Superseded);
+    let told = told.filter(|_| settlement.may_have_arrived()).map(|told| (told, is_sure));
+    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, sent, told }
 }
 
-/// What parents may be told of this event as the child and the consents are now.
-fn as_of_now(data: &std::path::Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
+/// What parents may be told of this event as the child, its results and the consents are now.
+fn as_of_now((data, rules): (&std::path::Path, &ParentRules), child: i64, event: FiledEvent, body: &[u8]) -> Result<Told, Settlement> {
     let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
     let reader = LedgerReader::open(data).map_err(|error| unread(error.text))?;
-    if let Some(rule) = reader.forbidden_to_parents(child, &event).map_err(|error| unread(error.text))? {
-        return Err(Settlement::Withdrawn { rule });
-    }
-    let now = reader.child_now(child).map_err(|error| unread(error.text))?;
-    let (record, consents) = now.ok_or_else(|| unread("the child's record cannot be read".into()))?;
-    parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now())
-        .map_err(|withheld| Settlement::Withdrawn { rule: withheld.rule })
+    let told = reader.told_now((child, event), body, (rules, clock::now())).map_err(|error| unread(error.text))?;
+    told.map_err(|rule| Settlement::Withdrawn { rule })
 }
 
 /// Tells bodies apart; no secret.

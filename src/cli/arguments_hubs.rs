@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::arguments::{From, Reason, Reveal};
+use super::identity::Doing;
 
 /// `hub …`.
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,36 @@ pub enum HubCommand {
     Taken(HubTaken),
     /// The births list of a day, as the hub got it
     Births(HubBirths),
+    /// Notes that a person told a child's parents of results that were held back from their record; shows the effect first
+    Informed(HubInformed),
+}
+
+/// Of what parents were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InformedAbout {
+    /// Newborn blood spot
+    BloodSpot,
+    /// Newborn hearing screen
+    Hearing,
+    /// Newborn and infant physical examination
+    PhysicalExamination,
+}
+
+/// `hub informed`.
+#[derive(Args, Debug)]
+pub struct HubInformed {
+    /// Our id of the child
+    #[arg(value_name = "CHILD")]
+    pub child: uuid::Uuid,
+    /// Of which results, as they stand now; a later version is held back again
+    #[arg(long, value_enum)]
+    pub about: InformedAbout,
+    /// Who told them, and when; written down
+    #[arg(long)]
+    pub reason: String,
+    /// How.
+    #[command(flatten)]
+    pub doing: Doing,
 }
 
 /// Where the stores of hubs are.

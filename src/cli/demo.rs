@@ -434,6 +434,7 @@ fn parents_record(at: SocketAddr) -> Kind {
         key_file: None,
         timeout_s: None,
         concurrency: None,
+        oauth2: None,
     }
 }
 

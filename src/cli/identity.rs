@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::arguments::{From, Reason, Reveal};
+use super::arguments_hubs::{HubInformed, InformedAbout};
 use super::output::{Out, text};
 use super::read::{rights, said_in_private};
 use super::source::{self, Query, Request, Source};
@@ -18,7 +19,7 @@ use crate::config::Arguments;
 use crate::console::identity::Asked;
 use crate::console::sight::Rights;
 use crate::names::ChildId;
-use crate::store::DeskAct;
+use crate::store::{About, DeskAct};
 
 /// `identity …`.
 #[derive(Debug, Subcommand)]
@@ -234,6 +235,16 @@ pub fn run(command: &IdentityCommand, out: &mut Out) -> Outcome {
 /// `child seal`.
 pub fn seal(seal: &ChildSeal, out: &mut Out) -> Outcome {
     decide(DeskAct::Seal { child: ChildId(seal.child) }, seal.reason.code(), &seal.doing, out)
+}
+
+/// `hub informed`.
+pub fn informed(informed: &HubInformed, out: &mut Out) -> Outcome {
+    let about = match informed.about {
+        InformedAbout::BloodSpot => About::BloodSpot,
+        InformedAbout::Hearing => About::Hearing,
+        InformedAbout::PhysicalExamination => About::PhysicalExamination,
+    };
+    decide(DeskAct::Inform { child: ChildId(informed.child), about }, &informed.reason, &informed.doing, out)
 }
 
 fn resolution(resolve: &IdentityResolve) -> Result<DeskAct, Failure> {

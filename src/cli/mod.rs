@@ -209,6 +209,7 @@ fn dispatch(cli: Cli, out: &mut Out) -> Outcome {
         Command::Hub(HubCommand::Movers(movers)) => hubs::movers(&movers, out),
         Command::Hub(HubCommand::Taken(taken)) => hubs::taken(&taken, out),
         Command::Hub(HubCommand::Births(births)) => hubs::births(&births, out),
+        Command::Hub(HubCommand::Informed(informed)) => identity::informed(&informed, out),
         Command::Jobs(JobsCommand::List(list)) => hubs::jobs(&list, out),
         Command::Jobs(JobsCommand::Show(one)) => hubs::job(&one, out),
         Command::Jobs(JobsCommand::Pause(job)) => hubs::steer(&job, "pause", out),

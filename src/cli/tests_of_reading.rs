@@ -58,6 +58,7 @@ impl Site {
             directory: Arc::new(arc_swap::ArcSwap::from_pointee(directory)),
             destinations: Arc::new(vec![DestinationRule { name: "hub-ne".into(), recipient: Recipient::HubStore("NE".into()) }]),
             zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
+            parents: std::sync::Arc::default(),
         };
         let ledger = runtime.block_on(async {
             Ledger::open(&LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None }, rules).unwrap()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use crate::clock;
-use crate::destinations::Kind;
+use crate::destinations::{Kind, PARENTS_FILE, ParentRules, ParentsError};
 use crate::failsafe::{Rules, RulesError, Texts};
 use crate::mapping::{Bundle, Diagnostic, Files, TestReport};
 use crate::routing::{Directory, RoutingError};
@@ -67,6 +67,9 @@ pub fn check(settings: &Settings) -> Checked {
         Err(errors) => checked.diagnostics.extend(errors.into_iter().map(|error| from_failsafe(error, &prefix))),
     }
     templates(settings, &mut checked);
+    if let Err(errors) = parents(settings) {
+        checked.diagnostics.extend(errors.into_iter().map(|error| from_parents(error, &prefix)));
+    }
     checked
 }
 
@@ -195,6 +198,27 @@ pub fn failsafe(settings: &Settings) -> Result<Rules, Vec<RulesError>> {
     Rules::load(Texts { failsafe, schedule, holidays })
 }
 
+/// What a parents' record may hold, of a bundle that was active before; without a file of its own, what the program permits.
+pub fn last_parents(files: &Files) -> Result<ParentRules, Vec<ParentsError>> {
+    match files.get(PARENTS_FILE) {
+        Some(bytes) => ParentRules::load(&String::from_utf8_lossy(bytes), &format!("last-good/{PARENTS_FILE}")),
+        None => Ok(ParentRules::default()),
+    }
+}
+
+/// What a parents' record may hold, as the settings name it. Without a file in the mappings folder it is the one inside the program.
+pub fn parents(settings: &Settings) -> Result<ParentRules, Vec<ParentsError>> {
+    let Some(dir) = &settings.mappings.dir else { return Ok(ParentRules::default()) };
+    match std::fs::read_to_string(dir.join(PARENTS_FILE)) {
+        Ok(text) => ParentRules::load(&text, PARENTS_FILE),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ParentRules::default()),
+        Err(error) => {
+            let message = format!("cannot be read ({error}); correct its permissions, and save it as UTF-8");
+            Err(vec![ParentsError { file: PARENTS_FILE.to_owned(), line: 1, column: 1, span: 0..0, message }])
+        }
+    }
+}
+
 fn hubs(settings: &Settings, directory: &Directory, checked: &mut Checked) {
     let known: Vec<String> = directory.hubs().into_iter().map(|(hub, _title)| hub.to_string()).collect();
     checked.hubs = known.len();
@@ -242,6 +266,12 @@ fn from_failsafe(error: RulesError, prefix: &str) -> Diagnostic {
     let RulesError { file, line, column, span, message } = error;
     let place = from_routing(RoutingError { file, line, column, span, message }, prefix);
     Diagnostic { code: "F001", ..place }
+}
+
+fn from_parents(error: ParentsError, prefix: &str) -> Diagnostic {
+    let ParentsError { file, line, column, span, message } = error;
+    let place = from_routing(RoutingError { file, line, column, span, message }, prefix);
+    Diagnostic { code: "P001", ..place }
 }
 
 fn plain(code: &'static str, file: &str, message: String, help: &str) -> Diagnostic {

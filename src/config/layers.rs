@@ -249,8 +249,9 @@ fn rebase(settings: &mut Settings, folder: &Path) {
     settings.intake.drop.iter_mut().for_each(|drop| join(&mut drop.folder));
     for destination in &mut settings.destinations {
         match &mut destination.kind {
-            Kind::Fhir { ca_file, certificate_file, key_file, .. } => {
-                [ca_file, certificate_file, key_file].into_iter().flatten().for_each(join);
+            Kind::Fhir { ca_file, certificate_file, key_file, oauth2, .. } => {
+                let token_key = oauth2.iter_mut().map(|oauth2| &mut oauth2.key_file);
+                [ca_file, certificate_file, key_file].into_iter().flatten().chain(token_key).for_each(join);
             }
             Kind::Store { password_file, ca_file, .. } => [password_file, ca_file].into_iter().flatten().for_each(join),
             Kind::Mllp(MllpReceiver { ca_file, certificate_file, key_file, templates, .. }) => {

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use check::{Checked, Samples, check, directory, failsafe, last_directory, last_failsafe, samples_beside};
+pub use check::{Checked, Samples, check, directory, failsafe, last_directory, last_failsafe, last_parents, parents, samples_beside};
 pub use door::{DoorConfig, ReaderConfig};
 pub use layers::{Arguments, environment};
 

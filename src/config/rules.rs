@@ -428,6 +428,9 @@ impl Judge<'_, '_, '_> {
                 }
                 Kind::Fhir { ca_file, certificate_file, key_file, .. }
                 | Kind::Mllp(destinations::MllpConfig { ca_file, certificate_file, key_file, .. }) => {
+                    if let Kind::Fhir { oauth2: Some(oauth2), .. } = &destination.kind {
+                        self.pem(&format!("{path}.oauth2.key_file"), &oauth2.key_file, "the key that signs for tokens");
+                    }
                     let files = [
                         ("ca_file", ca_file, "the receiver's authorities"),
                         ("certificate_file", certificate_file, "our certificate"),

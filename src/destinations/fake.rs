@@ -32,6 +32,8 @@ pub enum Answer {
     Header(u16, &'static str, String),
     /// The Bundle is kept, and the connection closed without a word.
     Dropped,
+    /// 200 with this body: a token endpoint.
+    Json(String),
     /// Bytes that are not HTTP; nothing is kept.
     Garbage,
     /// The Bundle is kept, and the answer comes so late.
@@ -46,7 +48,7 @@ impl Answer {
         match self {
             Self::Status(status) | Self::Header(status, ..) => (200..=299).contains(status),
             Self::Dropped | Self::Late(_) | Self::Twice => true,
-            Self::Garbage => false,
+            Self::Json(_) | Self::Garbage => false,
         }
     }
 
@@ -57,6 +59,12 @@ impl Answer {
             Self::Status(_) => String::new(),
             Self::Header(_, name, value) => format!("{name}: {value}\r\n"),
             Self::Dropped => return None,
+            Self::Json(body) => {
+                let length = body.len();
+                return Some(format!(
+                    "HTTP/1.1 200 Told\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                ));
+            }
             Self::Garbage => return Some("220 this is a mail server\r\n".to_owned()),
         };
         let (Self::Status(status) | Self::Header(status, ..)) = self else { return None };
@@ -75,6 +83,8 @@ pub struct Received {
     pub control_id: String,
     /// `Content-Type`.
     pub content_type: String,
+    /// `Authorization`.
+    pub authorization: String,
     /// The Bundle.
     pub body: Vec<u8>,
     /// True where it was kept and its key was new.
@@ -222,7 +232,7 @@ pub async fn read_request(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<O
     let target = head.split(" HTTP/").next().unwrap_or_default().to_owned();
     let of = |name| header(&head, name).to_owned();
     let (key, control_id, content_type) = (of("idempotency-key"), of("x-source-control-id"), of("content-type"));
-    Ok(Some(Received { target, key, control_id, content_type, body, effect: false }))
+    Ok(Some(Received { target, key, control_id, content_type, authorization: of("authorization"), body, effect: false }))
 }
 
 fn header<'a>(head: &'a str, name: &str) -> &'a str {

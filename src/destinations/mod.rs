@@ -25,6 +25,7 @@ mod mllp;
 mod parent;
 mod record;
 mod render;
+mod token;
 mod viewer;
 mod wire;
 
@@ -32,13 +33,19 @@ mod wire;
 mod fixture;
 #[cfg(test)]
 mod leaks;
+#[cfg(test)]
+mod tests_parent;
 
 pub use bulk::standing_resources;
 pub use care::{ALARM_AFTER, Care, PARENTS_MAX_AGE, Window, read_length};
 pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, VaccinationFile};
 pub use mllp::{MllpConfig, MllpDestination};
-pub use parent::{RULES, parent_record, parent_record_as_of};
+pub use parent::{
+    CLASSES, ELEMENTS, Item, Known, PARENTS_FILE, ParentRules, ParentsError, RULES, Showing, Standing, Told, gone, take_back, takes_back,
+    tell,
+};
 pub use record::{Audience, whole_record, whole_record_for};
+pub use token::OAuth2;
 pub use viewer::{Heading, TemplateFiles, TemplateMistake, Unsaid, VIEWER_RULES, Viewer, template_files};
 pub use wire::FhirDestination;
 
@@ -46,6 +53,16 @@ use serde::Deserialize;
 
 use crate::names::HubName;
 use crate::outbox::{FiledEvent, Settlement};
+
+/// True where a result has an outcome that a person tells the parents first (destination rules, section 3).
+pub fn is_told_by_a_person(said: &crate::canon::Statement) -> bool {
+    parent::is_told_by_a_person(said)
+}
+
+/// True where other results of its kind wait for such a result too.
+pub fn keeps_others_back(said: &crate::canon::Statement) -> bool {
+    parent::keeps_others_back(said)
+}
 
 /// An event as a hub that is not responsible may have it: nothing by which another person is identified (destination rules, section 5).
 pub fn for_interested(mut event: FiledEvent) -> FiledEvent {
@@ -105,6 +122,8 @@ pub enum Kind {
         timeout_s: Option<u64>,
         /// Lanes in flight at once. Default 8.
         concurrency: Option<usize>,
+        /// Client credentials with a signed JWT, where the receiver asks for a token.
+        oauth2: Option<OAuth2>,
     },
     /// HL7 v2 over MLLP: a shared-care viewer.
     Mllp(MllpConfig),
@@ -162,7 +181,7 @@ impl Config {
                     problems.push("`password_file` and `ca_file` are for `postgres`; name it, or leave them out".to_owned());
                 }
             }
-            Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, .. } => {
+            Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, concurrency, oauth2, .. } => {
                 match wire::transaction_url(base) {
                     Err(problem) => problems.push(problem),
                     Ok(url) if url.scheme() == "https" && ca_file.is_none() => {
@@ -178,6 +197,7 @@ impl Config {
                 }
                 problems.extend(out_of_range("timeout_s", *timeout_s, 1..=600));
                 problems.extend(out_of_range("concurrency", concurrency.map(|lanes| lanes as u64), 1..=256));
+                problems.extend(oauth2.iter().flat_map(|oauth2| oauth2.check(base.starts_with("https://"))));
             }
             Kind::Mllp(config) => problems.extend(config.check()),
             Kind::CareplusCsv(config) => problems.extend(config.check()),
@@ -202,6 +222,8 @@ pub struct Payment<'a> {
     pub body: &'a [u8],
     /// Attempts before this one; they choose the wait.
     pub attempts: u32,
+    /// The moment; a token is good until one.
+    pub now: jiff::Timestamp,
 }
 
 /// A receiver that takes debts one by one.

@@ -5,6 +5,7 @@
 //!     Patient        conditional update by our own id: the merged record after the event
 //!     RelatedPerson  mother, father, guardians
 //!     Observation, DiagnosticReport, Procedure, Immunization   what this event said, and nothing it did not say
+//!     Appointment, DocumentReference, EpisodeOfCare, Task      (`services`); of a document its hash, never its content
 //!     Provenance     who said it, in which message, and that we assembled it
 //!
 //! # Invariants
@@ -15,11 +16,8 @@
 //!   and no replaced or withdrawn identifier of such a child.
 //! - A hub that is only interested gets no identifier of another person (destination rules, section 5).
 //! - An event that came too late (superseded) carries the record as it is, and none of its own old facts.
-//!
-//! # Not here
-//!
-//! Appointments, documents, episodes of care and failsafe tasks have no rendering yet: an event of theirs carries the
-//! record and its Provenance.
+
+mod services;
 
 use fhir_r4::{
     Coding, Concept, Deceased, DiagnosticReport, Identifier, Immunization, Measured, Meta, MultipleBirth, NotBuilt, Observation, Patient,
@@ -72,7 +70,7 @@ struct Drawing<'a> {
 
 impl<'a> Drawing<'a> {
     fn of(event: &'a FiledEvent, audience: Audience) -> Self {
-        let meta = Meta { version: Some(event.version), source: Some(message_uri(&event.control_id)), security: Vec::new() };
+        let meta = Meta { version: Some(event.version), source: Some(message_uri(&event.control_id)), ..Meta::default() };
         let publisher = event.statement.event.publisher.clone().unwrap_or_else(|| event.source.to_string());
         Self { event, audience, deleted: event.statement.event.action == Action::Delete, meta, publisher }
     }
@@ -92,6 +90,7 @@ impl<'a> Drawing<'a> {
             said.nipe_exams.iter().try_for_each(|exam| self.nipe(exam, &mut entries))?;
             said.immunisations.iter().try_for_each(|given| self.immunisation(given, &mut entries))?;
             said.reviews.iter().try_for_each(|review| self.review(review, &mut entries))?;
+            self.services(&mut entries)?;
         }
         self.provenance(&mut entries)?;
         Ok(entries.bundle(self.event, "record"))
@@ -393,7 +392,7 @@ impl<'a> Drawing<'a> {
         let mut facts: Vec<Fact> = Vec::new();
         for measurement in &review.measurements {
             let value = Measured::Quantity(Quantity { value: measurement.qty.value.clone(), unit: measurement.qty.unit.clone() });
-            let code = measured_code(&measurement.kind);
+            let code = render::measured(&measurement.kind);
             facts.push(Fact { what: format!("measurement/{}", measurement.kind), code, value });
         }
         for score in &review.scores {
@@ -576,20 +575,6 @@ fn nipe_outcome(finding: &NipeFinding) -> Concept {
     let mut outcome = finding.code.as_ref().map(render::concept).unwrap_or_default();
     outcome.text = finding.status.clone().or(outcome.text);
     outcome
-}
-
-/// Codes of what is measured (code tables, "Observations").
-fn measured_code(kind: &str) -> Concept {
-    let (snomed, loinc) = match kind {
-        "weight" => ("27113001", "29463-7"),
-        "height" => ("50373000", "8302-2"),
-        "length" => ("248334005", "8306-3"),
-        "head_circumference" => ("363812007", "8287-5"),
-        _ => return Concept::words(kind),
-    };
-    let mut code = render::snomed(snomed, &kind.replace('_', " "));
-    code.codings.push(Coding { system: "http://loinc.org".to_owned(), code: loinc.to_owned(), display: None });
-    code
 }
 
 /// The message as a URI.

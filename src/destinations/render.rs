@@ -24,6 +24,9 @@ pub(super) const HUB_SYSTEM: &str = "urn:chis-broker:hub";
 /// System of NBS blood spot status codes 01 to 10 and their sub-statuses.
 pub(super) const NBS_SYSTEM: &str = "urn:chis-broker:nbs-status";
 
+/// System of our words for services: `HV`, `school_nursing`.
+pub(super) const SERVICE_SYSTEM: &str = "urn:chis-broker:service";
+
 /// The conditions of the blood spot: our word, SNOMED CT screening procedure, words for people (code tables,
 /// "Procedure / test codes").
 pub(super) const CONDITIONS: [(&str, &str, &str); 11] = [
@@ -148,6 +151,20 @@ pub(super) fn concept(code: &canon::Code) -> Concept {
     let coded = !coding.code.is_empty() && !coding.system.is_empty();
     let text = code.text.clone().or_else(|| (!coded && !code.code.is_empty()).then(|| code.code.clone()));
     Concept { codings: if coded { vec![coding] } else { Vec::new() }, text }
+}
+
+/// Codes of what is measured (code tables, "Observations").
+pub(super) fn measured(kind: &str) -> Concept {
+    let (sct, loinc) = match kind {
+        "weight" => ("27113001", "29463-7"),
+        "height" => ("50373000", "8302-2"),
+        "length" => ("248334005", "8306-3"),
+        "head_circumference" => ("363812007", "8287-5"),
+        _ => return Concept::words(kind),
+    };
+    let mut code = snomed(sct, &kind.replace('_', " "));
+    code.codings.push(Coding { system: "http://loinc.org".to_owned(), code: loinc.to_owned(), display: None });
+    code
 }
 
 /// A SNOMED CT code with our words beside it.

@@ -2,13 +2,14 @@
 //!
 //! # What an answer means (destination rules, section 1)
 //!
-//!     2xx                      delivered            409               superseded: the receiver has something newer
+//!     2xx (202: queued there)  delivered            409               superseded: the receiver has something newer
 //!     400, 422, other 4xx      held                 401, 403, 3xx     retry, rarely: the agreement is broken
 //!     408, 425, 429, 5xx       retry                no answer         retry
 //!
 //! # Invariants
 //!
-//! - One call is one request. The client follows no redirect, asks no proxy, tries nothing twice: the outbox does.
+//! - One call is one request; with a token that was refused, one more with a new one (`token`). The client follows no redirect, asks no
+//!   proxy, tries nothing twice: the outbox does.
 //! - Only the CAs of this destination are trusted; nothing of the machine's own store.
 //! - `why` holds a status or a kind of failure, and never a word of the receiver, an address or a name.
 
@@ -16,12 +17,14 @@ use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, StatusCode, Url};
 
 use super::record::percent;
+use super::token::Tokens;
 use super::{Kind, Payment, ProbeStep};
 use crate::outbox::{Settlement, backoff};
 
@@ -35,7 +38,7 @@ pub(super) const TIMEOUT_S: u64 = 30;
 /// As long a name look-up, connect and TLS handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a broken agreement waits: somebody has to mend it, and sees it in the listing meanwhile.
-const AGREEMENT_WAIT: Duration = Duration::from_secs(600);
+pub(super) const AGREEMENT_WAIT: Duration = Duration::from_secs(600);
 /// A receiver may ask us to come back later, but not next week.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -44,6 +47,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 pub struct FhirDestination {
     client: Client,
     url: Url,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl FhirDestination {
@@ -51,7 +55,7 @@ impl FhirDestination {
     ///
     /// The error names the file or setting and what would help.
     pub fn new(kind: &Kind) -> Result<Self, String> {
-        let Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, .. } = kind else {
+        let Kind::Fhir { base, ca_file, certificate_file, key_file, timeout_s, oauth2, .. } = kind else {
             return Err("a destination of kind `store` is not paid over HTTPS".to_owned());
         };
         let url = transaction_url(base)?;
@@ -73,7 +77,8 @@ impl FhirDestination {
             client = client.identity(identity);
         }
         let client = client.build().map_err(|error| format!("no TLS client can be made for `{base}`: {}", root_cause(&error)))?;
-        Ok(Self { client, url })
+        let tokens = oauth2.as_ref().map(|oauth2| Tokens::new(oauth2, client.clone()).map(Arc::new)).transpose()?;
+        Ok(Self { client, url, tokens })
     }
 
     /// One attempt. The key goes into `Idempotency-Key`, the sender's control id into `X-Source-Control-Id`; what a header
@@ -81,23 +86,48 @@ impl FhirDestination {
     ///
     /// An empty body is not sent: it is held, because nothing could be said or nothing may go out.
     pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
-        let Payment { key, control_id, body, attempts } = payment;
+        let Payment { key, body, attempts, now, .. } = payment;
         if body.is_empty() {
             return Settlement::Held { why: "nothing to send".to_owned() };
         }
         let wait = backoff(attempts, jitter(key, attempts));
-        let request = self
+        let Some(tokens) = &self.tokens else { return self.send(payment, None, wait).await.1 };
+        let mut token = match tokens.bearer(now, wait).await {
+            Ok(token) => token,
+            Err(settlement) => return settlement,
+        };
+        let (status, settlement) = self.send(payment, Some(&token), wait).await;
+        if status != Some(StatusCode::UNAUTHORIZED) {
+            return settlement;
+        }
+        tokens.forget(&token).await;
+        token = match tokens.bearer(now, wait).await {
+            Ok(token) => token,
+            Err(settlement) => return settlement,
+        };
+        let (status, settlement) = self.send(payment, Some(&token), wait).await;
+        if status == Some(StatusCode::UNAUTHORIZED) {
+            tokens.forget(&token).await;
+        }
+        settlement
+    }
+
+    async fn send(&self, payment: Payment<'_>, token: Option<&str>, wait: Duration) -> (Option<StatusCode>, Settlement) {
+        let mut request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, FHIR_JSON)
             .header(reqwest::header::ACCEPT, FHIR_JSON)
-            .header(IDEMPOTENCY_KEY, header_text(key))
-            .header(CONTROL_ID, header_text(control_id))
+            .header(IDEMPOTENCY_KEY, header_text(payment.key))
+            .header(CONTROL_ID, header_text(payment.control_id))
             .header(PREFER, "return=minimal")
-            .body(body.to_vec());
+            .body(payment.body.to_vec());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
         match request.send().await {
-            Ok(answer) => settle(answer.status(), answer.headers(), wait),
-            Err(error) => retry(wait, failure(&error)),
+            Ok(answer) => (Some(answer.status()), settle(answer.status(), answer.headers(), wait)),
+            Err(error) => (None, retry(wait, failure(&error))),
         }
     }
 }
@@ -153,7 +183,7 @@ fn settle(status: StatusCode, headers: &HeaderMap, wait: Duration) -> Settlement
     }
 }
 
-fn retry(wait: Duration, why: String) -> Settlement {
+pub(super) fn retry(wait: Duration, why: String) -> Settlement {
     Settlement::Retry { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), why }
 }
 
@@ -189,7 +219,7 @@ fn header_text(text: &str) -> String {
 }
 
 /// The kind of a failure without an answer, in words of ours.
-fn failure(error: &reqwest::Error) -> String {
+pub(super) fn failure(error: &reqwest::Error) -> String {
     let causes = || std::iter::successors(Some(error as &(dyn Error + 'static)), |cause| below(*cause));
     let tls = causes().find_map(|cause| cause.downcast_ref::<rustls::Error>());
     let refused =
@@ -220,20 +250,26 @@ pub(super) fn tls_failure(error: &rustls::Error) -> &'static str {
 
 /// `{base}/fhir/r4`; HTTP only to this machine, no credentials in the URL.
 pub(super) fn transaction_url(base: &str) -> Result<Url, String> {
-    let url: Url = format!("{}/fhir/r4", base.trim_end_matches('/'))
-        .parse()
-        .map_err(|_| format!("`base = \"{base}\"` is not a URL; write it like `https://receiver.example.nhs.uk`"))?;
+    safe_url(&format!("{}/fhir/r4", base.trim_end_matches('/')), "base", base)
+}
+
+/// A URL that a record or a token may be sent to. `said`: what the setting holds.
+pub(super) fn safe_url(text: &str, setting: &str, said: &str) -> Result<Url, String> {
+    let url: Url =
+        text.parse().map_err(|_| format!("`{setting} = \"{said}\"` is not a URL; write it like `https://receiver.example.nhs.uk`"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("`base` must not hold a user name or password; the receiver knows us by `certificate_file`".to_owned());
+        return Err(format!("`{setting}` must not hold a user name or password; the receiver knows us by `certificate_file`"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("`base = \"{base}\"` must end with its path; leave out `?` and `#` and what follows"));
+        return Err(format!("`{setting} = \"{said}\"` must end with its path; leave out `?` and `#` and what follows"));
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(url.host_str().unwrap_or_default()) => Ok(url),
-        "http" => Err(format!("`base = \"{base}\"` would send records in the clear; use `https://` (`http://` is for 127.0.0.1 and ::1)")),
-        _ => Err(format!("`base = \"{base}\"` must begin with `https://`")),
+        "http" => {
+            Err(format!("`{setting} = \"{said}\"` would send records in the clear; use `https://` (`http://` is for 127.0.0.1 and ::1)"))
+        }
+        _ => Err(format!("`{setting} = \"{said}\"` must begin with `https://`")),
     }
 }
 
@@ -242,7 +278,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
     bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
+pub(super) fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("`{setting}`: {} cannot be read ({})", file.display(), error.kind()))
 }
 
@@ -278,7 +314,6 @@ fn root_cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -338,7 +373,16 @@ mod tests {
 
     fn kind(base: String) -> Kind {
         let profile = Profile::ParentRecord;
-        Kind::Fhir { base, profile, ca_file: None, certificate_file: None, key_file: None, timeout_s: Some(20), concurrency: None }
+        Kind::Fhir {
+            base,
+            profile,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            timeout_s: Some(20),
+            concurrency: None,
+            oauth2: None,
+        }
     }
 
     fn secure(base: String, trusted: &Pki, ours: Option<(PathBuf, PathBuf)>) -> Kind {
@@ -352,11 +396,14 @@ mod tests {
             key_file,
             timeout_s: Some(20),
             concurrency: None,
+            oauth2: None,
         }
     }
 
     async fn pay(destination: &FhirDestination) -> Settlement {
-        destination.pay(Payment { key: "e1/patient/3", control_id: "MSG00007", body: b"{}", attempts: 0 }).await
+        destination
+            .pay(Payment { key: "e1/patient/3", control_id: "MSG00007", body: b"{}", attempts: 0, now: jiff::Timestamp::UNIX_EPOCH })
+            .await
     }
 
     fn held(why: &str) -> Settlement {
@@ -406,13 +453,19 @@ mod tests {
     async fn the_request_carries_key_and_origin_and_the_bundle_unchanged() {
         let fake = Fake::start().await.unwrap();
         let destination = FhirDestination::new(&kind(fake.base())).unwrap();
-        let payment = Payment { key: "e1/patient/3", control_id: "A B\u{e9}\r\nX: y", body: b"{\"a\":1}", attempts: 0 };
+        let payment = Payment {
+            key: "e1/patient/3",
+            control_id: "A B\u{e9}\r\nX: y",
+            body: b"{\"a\":1}",
+            attempts: 0,
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
         assert_eq!(destination.pay(payment).await, Settlement::Delivered);
         let [request] = fake.received().try_into().unwrap();
         assert_eq!(request.target, "POST /fhir/r4");
         assert_eq!((request.key.as_str(), request.control_id.as_str()), ("e1/patient/3", "A%20B%C3%A9%0D%0AX%3A%20y"));
         assert_eq!((request.content_type.as_str(), request.body.as_slice()), ("application/fhir+json", &b"{\"a\":1}"[..]));
-        let empty = Payment { key: "e2", control_id: "m", body: b"", attempts: 0 };
+        let empty = Payment { key: "e2", control_id: "m", body: b"", attempts: 0, now: jiff::Timestamp::UNIX_EPOCH };
         assert_eq!(destination.pay(empty).await, held("nothing to send"));
         assert_eq!(fake.received().len(), 1, "an empty body is never sent");
     }
@@ -506,6 +559,7 @@ mod tests {
             key_file: key.map(|name| pki.file(name)),
             timeout_s: None,
             concurrency: None,
+            oauth2: None,
         };
         pki.our_certificate();
         assert!(FhirDestination::new(&with(Some("ca.pem"), Some("our.pem"), Some("our.key"))).is_ok());

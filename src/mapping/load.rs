@@ -153,7 +153,7 @@ pub(super) fn is_table(name: &str) -> bool {
 
 /// True for files that are mappings: every TOML file but the broker's own data beside them.
 pub(super) fn is_mapping(name: &str) -> bool {
-    name.ends_with(".toml") && !matches!(name, "hubs.toml" | "schedule.toml" | "failsafe.toml" | "holidays.toml")
+    name.ends_with(".toml") && !matches!(name, "hubs.toml" | "schedule.toml" | "failsafe.toml" | "holidays.toml" | "parents-record.toml")
 }
 
 /// A mapping file before it is compiled.

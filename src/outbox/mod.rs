@@ -110,6 +110,19 @@ impl From<(i64, u32, Settlement)> for Settled {
     }
 }
 
+impl Settlement {
+    /// True where the receiver may have it, whatever it answered: what was refused before a word of it was read has not arrived.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Delivered | Self::Superseded => true,
+            Self::Withdrawn { .. } | Self::Held { .. } => false,
+            Self::Retry { why, .. } => {
+                !["connection refused", "no connection", "TLS", "HTTP 3", "HTTP 4", "token"].iter().any(|not| why.starts_with(not))
+            }
+        }
+    }
+}
+
 /// Wait after an attempt that failed; `attempts` is how many there were before it. 1 s doubling to 10 min, of which half
 /// always and half by `jitter` (0 to 1000): never at once, and never all together (destination rules, section 1).
 pub fn backoff(attempts: u32, jitter: u32) -> Duration {

@@ -354,3 +354,9 @@ impl LedgerReader {
         Ok(Some((HeldEffect { debts: count, lanes, behind, groups, done: false }, last)))
     }
 }
+
+/// True while something of a child is not settled at a destination.
+pub(super) fn is_owed(connection: &Connection, destination: &DestinationName, child: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND child = ?2 AND state IN ('pending', 'held')";
+    connection.prepare_cached(sql)?.exists(params![destination.as_str(), child])
+}

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::filing::Prepared;
+use super::parents::About;
 use crate::names::ChildId;
 
 pub(super) const TABLES: &str = "
@@ -95,6 +96,13 @@ pub enum DeskAct {
         /// The record.
         child: ChildId,
     },
+    /// A person told the parents of what is held back of a kind, as it stands now: their accounts may be sent it.
+    Inform {
+        /// The child.
+        child: ChildId,
+        /// Of what.
+        about: About,
+    },
 }
 
 impl DeskAct {
@@ -110,6 +118,7 @@ impl DeskAct {
             Self::Discard { .. } => "identity-discard",
             Self::Close { .. } => "identity-close",
             Self::Seal { .. } => "seal",
+            Self::Inform { .. } => "parents-informed",
         }
     }
 
@@ -119,6 +128,7 @@ impl DeskAct {
             Self::Link { survivor, other, .. } => format!("children {survivor} {other}"),
             Self::Unlink { other } | Self::Seal { child: other } => format!("child {other}"),
             Self::Detach { child, .. } => format!("child {child}, one identifier"),
+            Self::Inform { child, about } => format!("child {child}, {}", about.word()),
             Self::Apart { one, other } => format!("children {one} {other}"),
             Self::File { seq, under: Some(child) } => format!("message {seq}, child {child}"),
             Self::File { seq, under: None } | Self::Discard { seq } => format!("message {seq}"),
@@ -128,7 +138,10 @@ impl DeskAct {
 
     /// True for acts that leave an event of their own, and so an entry in the journal.
     pub(super) fn is_an_entry(&self) -> bool {
-        matches!(self, Self::Link { .. } | Self::Unlink { .. } | Self::Detach { .. } | Self::Seal { .. } | Self::Close { .. })
+        matches!(
+            self,
+            Self::Link { .. } | Self::Unlink { .. } | Self::Detach { .. } | Self::Seal { .. } | Self::Close { .. } | Self::Inform { .. }
+        )
     }
 }
 

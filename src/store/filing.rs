@@ -14,6 +14,7 @@
 mod acts;
 mod alias;
 mod assigning;
+mod informing;
 mod location;
 mod merging;
 mod seal;
@@ -43,15 +44,15 @@ use super::misses::{self, Miss};
 use super::mothers;
 use super::movers;
 use super::newborns;
-use super::parents;
+use super::parents::{self, Owing};
 use super::retry;
 use super::reviews;
 use super::safeguarding;
 use super::transfers::Moving;
 use super::writer::audit;
-use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, ProxyConsent, Statement};
+use crate::canon::{Action, Child, ChildStatus, Content, EventKind, HubAssignment, Instant, NHS_NUMBER_SYSTEM, Statement};
 use crate::clock;
-use crate::destinations;
+use crate::destinations::{self, ParentRules};
 use crate::identity::{self, Evidence, Match, Record, Said};
 use crate::journal::Standing;
 use crate::names::{BundleHash, ChildId, DestinationName, EventId, HubName, MappingName, Seq, SourceName};
@@ -166,6 +167,8 @@ pub struct FilingRules {
     pub destinations: Arc<Vec<DestinationRule>>,
     /// Where a day begins and ends: Europe/London.
     pub zone: jiff::tz::TimeZone,
+    /// What a parents' record may hold; swapped whole at reload.
+    pub parents: Arc<ArcSwap<ParentRules>>,
 }
 
 impl FilingRules {
@@ -669,9 +672,9 @@ impl One<'_> {
                     owed.debts.extend(beside.map(|(_, beside)| (destination.name.clone(), beside.clone())));
                 }
                 Recipient::Record => owed.debts.push((destination.name.clone(), Some(destinations::whole_record(event)))),
-                Recipient::ParentRecord => match self.for_parents(event, child)? {
-                    Ok(body) => owed.debts.push((destination.name.clone(), Some(body))),
-                    Err(rule) => {
+                Recipient::ParentRecord => match self.for_parents(event, child, &destination.name)? {
+                    Owing::Debts(bodies) => owed.debts.extend(bodies.into_iter().map(|body| (destination.name.clone(), Some(body)))),
+                    Owing::Withheld(rule) => {
                         metrics::counter!("chis_messages_withheld_total", "rule" => rule).increment(1);
                         owed.withheld.insert(destination.name.as_str().to_owned(), rule);
                     }
@@ -691,15 +694,10 @@ impl One<'_> {
     }
 
     /// What parents are told of this event, or the rule that forbids it.
-    fn for_parents(&self, event: &FiledEvent, child: i64) -> Result<Result<Vec<u8>, &'static str>, Failure> {
-        if let Some(rule) = parents::forbids(self.connection, child, self.row, event)? {
-            return Ok(Err(rule));
-        }
-        let mut statement = self.connection.prepare_cached("SELECT consent FROM proxy_consent WHERE child = ?1")?;
-        let texts: Vec<String> = statement.query_map([child], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        let consents: Result<Vec<ProxyConsent>, _> = texts.iter().map(|text| serde_json::from_str(text)).collect();
-        let Ok(consents) = consents else { return Ok(Err("consent-unreadable")) };
-        Ok(destinations::parent_record(event, &consents).map_err(|withheld| withheld.rule))
+    fn for_parents(&self, event: &FiledEvent, child: i64, destination: &DestinationName) -> Result<Owing, Failure> {
+        let of = parents::Of { child, row: self.row, event };
+        let is_owed_more = debts::is_owed(self.connection, destination, child)?;
+        Ok(parents::owing(self.connection, of, &self.rules.parents.load(), is_owed_more)?)
     }
 
     fn keep_event(

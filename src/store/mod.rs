@@ -17,7 +17,7 @@
 //! - `documents`: contents of documents, by their hash.
 //! - `reviews`: what was filed and must still be looked at by a person.
 //! - `apart`: entries that listings say nothing of.
-//! - `parents`: what else on record forbids telling parents.
+//! - `parents`: what else on record forbids telling parents, what accounts were sent, what a hub released.
 //! - `index`: identity's view of the children.
 //! - `kin`: mothers and details, by which a child is found without an identifier of its own.
 //! - `mothers`: what is said of a mother herself.
@@ -89,6 +89,7 @@ pub use files::Outcome;
 pub use filing::{DestinationRule, FilingRules, Prepared, PreparedOutcome, Recipient};
 pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, Read, StoreAt, UptakeLine, hub_births, hub_export};
 pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
+pub use parents::About;
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
 pub use receivers::{PauseEffect, ReceiverRow, WaitingDebt};
 pub use replays::{ReplayBatch, ReplayLine, ReplayOrder, ReplayPlan, ReplayQuery, ReplayRow, RunningReplay};
@@ -115,5 +116,7 @@ mod tests_filing;
 mod tests_hubs;
 #[cfg(test)]
 mod tests_identity;
+#[cfg(test)]
+mod tests_parents;
 #[cfg(test)]
 mod tests_scale;

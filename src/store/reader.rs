@@ -49,12 +49,12 @@ pub struct OwedDebt {
     pub child: i64,
     /// Tried so often.
     pub attempts: u32,
+    /// When it was made, microseconds since 1970.
+    pub made_us: i64,
     /// The filed event, JSON.
     pub event: Vec<u8>,
     /// What is to be sent, where it was rendered when the debt was made.
     pub body: Option<Vec<u8>>,
-    /// When it was made, microseconds since 1970.
-    pub made_us: i64,
     /// The job that sends it again though the receiver may have it: it goes under a key of its own.
     pub forced_by: Option<i64>,
 }

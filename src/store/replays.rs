@@ -22,7 +22,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::filing::{FilingRules, Recipient};
+use super::filing::{DestinationRule, FilingRules, Recipient};
+use super::parents;
 use super::reader::LedgerReader;
 use super::rows::SentAgain;
 use super::writer::{Ledger, audit, row_id};
@@ -321,7 +322,7 @@ impl LedgerReader {
                 None => !before.is_empty() && order.query.destination.as_deref().is_none_or(|asked| asked == name),
             };
             if is_meant {
-                verdicts.push((name.to_owned(), self.verdict(&rule.name, &rule.recipient, order, (of, &before))?));
+                verdicts.push((name.to_owned(), self.verdict(rules, rule, order, (of, &before))?));
             }
         }
         Ok(verdicts)
@@ -329,11 +330,12 @@ impl LedgerReader {
 
     fn verdict(
         &self,
-        name: &DestinationName,
-        recipient: &Recipient,
+        rules: &FilingRules,
+        rule: &DestinationRule,
         order: &ReplayOrder,
         (of, before): (&Candidate, &[&OwedBefore]),
     ) -> rusqlite::Result<Verdict> {
+        let DestinationRule { name, recipient } = rule;
         if before.iter().any(|debt| debt.state == "pending" || debt.state == "held") {
             return Ok(Verdict::Owed);
         }
@@ -359,7 +361,7 @@ impl LedgerReader {
                 Ok(event) => Some(destinations::whole_record(&event)),
                 Err(_) => return Ok(Verdict::Forbidden),
             },
-            Recipient::ParentRecord => match self.for_parents_now(lane, of)? {
+            Recipient::ParentRecord => match self.for_parents_now(rules, lane, of, stored.as_deref().unwrap_or_default())? {
                 Some(body) => Some(body),
                 None => return Ok(Verdict::Forbidden),
             },
@@ -376,14 +378,12 @@ impl LedgerReader {
     }
 
     /// What parents may be told of an event as the child and the consents are now.
-    fn for_parents_now(&self, child: i64, of: &Candidate) -> rusqlite::Result<Option<Vec<u8>>> {
-        let unread = |error: StoreError| rusqlite::Error::ToSqlConversionFailure(error.text.into());
+    fn for_parents_now(&self, rules: &FilingRules, child: i64, of: &Candidate, before: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
         let Ok(event) = serde_json::from_slice::<FiledEvent>(&of.body) else { return Ok(None) };
-        if self.forbidden_to_parents(child, &event).map_err(unread)?.is_some() {
-            return Ok(None);
-        }
-        let Some((record, consents)) = self.child_now(child).map_err(unread)? else { return Ok(None) };
-        Ok(destinations::parent_record_as_of(&FiledEvent { record, ..event }, &consents, clock::now()).ok())
+        let told = self.told_now((child, event), before, (&rules.parents.load(), clock::now()));
+        let told = told.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.text.into()))?;
+        // What takes back says only of whom; what it takes back is decided when it is sent.
+        Ok(told.ok().map(|told| if parents::takes_back(before) { before.to_vec() } else { told.body }))
     }
 
     /// The job to go on with: the oldest that runs and is not too far ahead of its receiver.

@@ -27,6 +27,7 @@
 //!     waiting, waits_for, waits_like  held entries that are tried again, and the identifiers and details that they wait for (`retry.rs`)
 //!     debt_attempt, debt_sent, receiver, replay, replayed  attempts at debts, how receivers stand, and what is sent again
 //!     edited     held messages that a person mended, and their copies
+//!     parents_told, parents_informed  what accounts were sent, and of which results the parents were told by a person (`parents.rs`)
 //!     kin, likeness, mother_alias, barred  by what a child is found without an identifier of its own (`kin.rs`, `mothers.rs`)
 //!     decision, identity_item, two_children, before_merge, detached  what people decided of identity, and what it takes to undo it (`desk.rs`)
 //!
@@ -150,6 +151,7 @@ pub(super) fn open_for_writing(data: &Path) -> Result<Connection, StoreError> {
         connection.execute_batch(tables).map_err(|error| broken(&file, &error))?;
     }
     connection.execute_batch(super::desk::TABLES).map_err(|error| broken(&file, &error))?;
+    connection.execute_batch(super::parents::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::retry::TABLES).map_err(|error| broken(&file, &error))?;
     connection.execute_batch(super::kin::TABLES).and_then(|()| super::kin::fill(&connection)).map_err(|error| broken(&file, &error))?;
     let today = crate::failsafe::day::date_of(crate::clock::now());

@@ -16,6 +16,7 @@ fn rules() -> FilingRules {
         directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
         destinations: Arc::default(),
         zone: jiff::tz::TimeZone::UTC,
+        parents: Arc::default(),
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn open(data: &Path, destinations: &[&str]) -> Ledger {
         directory: Arc::new(ArcSwap::from_pointee(directory)),
         destinations: Arc::new(destinations.iter().map(rule).collect()),
         zone: crate::failsafe::day::london(),
+        parents: Arc::default(),
     };
     Ledger::open(&LedgerConfig { data: data.to_owned(), ballast: false, pages_max: None }, rules).unwrap()
 }

@@ -52,6 +52,7 @@ impl Site {
                 DestinationRule { name: "parents".into(), recipient: Recipient::ParentRecord },
             ]),
             zone: jiff::tz::TimeZone::UTC,
+            parents: Arc::default(),
         };
         let config = LedgerConfig { data: folder.path().to_path_buf(), ballast: false, pages_max: None };
         let mut site = Self { ledger: Ledger::open(&config, rules).unwrap(), folder, next: 0 };

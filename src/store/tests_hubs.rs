@@ -63,6 +63,7 @@ impl Site {
             directory: Arc::new(ArcSwap::from_pointee(directory)),
             destinations: Arc::new(vec![store("NE"), store("SW")]),
             zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
+            parents: Arc::default(),
         };
         let config = LedgerConfig { data: data.to_path_buf(), ballast: false, pages_max: None };
         Ledger::open(&config, rules).unwrap()

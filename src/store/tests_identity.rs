@@ -158,6 +158,7 @@ impl Site {
                 DestinationRule { name: "hub".into(), recipient: Recipient::HubStore("SE".into()) },
             ]),
             zone: jiff::tz::TimeZone::UTC,
+            parents: Arc::default(),
         };
         let config = LedgerConfig { data: data.to_path_buf(), ballast: false, pages_max: None };
         let ledger = Ledger::open(&config, rules).unwrap();

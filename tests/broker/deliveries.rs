@@ -276,6 +276,7 @@ async fn held_debts_are_listed_by_cause_and_released_in_the_order_of_their_lane_
         key_file: None,
         timeout_s: Some(5),
         concurrency: Some(4),
+        oauth2: None,
     };
     settings.destinations.push(Config::new("region", kind(&region)));
     let mut windowed = Config::new("quiet", kind(&quiet));

@@ -24,6 +24,7 @@ async fn a_receiver_that_fails_gets_every_event_once_and_each_childs_in_order() 
         key_file: None,
         timeout_s: Some(5),
         concurrency: Some(4),
+        oauth2: None,
     };
     settings.destinations.push(Config::new("region", kind));
     for answer in [Answer::Status(503), Answer::Dropped, Answer::Garbage, Answer::Status(429)] {

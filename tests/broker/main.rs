@@ -25,6 +25,7 @@ mod identity;
 mod import;
 mod kill;
 mod merges;
+mod parents;
 mod resources;
 mod store_on_server;
 mod viewer;

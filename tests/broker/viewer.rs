@@ -257,8 +257,8 @@ async fn a_broken_template_keeps_the_broker_from_starting_and_is_named_with_its_
 
 /// The interpreter with the foreign parsers, which `tests/all` makes.
 fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
-    assert!(python.is_file(), "the foreign parsers are missing: tests/all installs them into target/python");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
+    assert!(python.is_file(), "the foreign parsers are missing: tests/all installs them into target/venv");
     python
 }
 

@@ -42,6 +42,7 @@ impl Site {
                 DestinationRule { name: "parents".into(), recipient: Recipient::ParentRecord },
             ]),
             zone: crate::failsafe::day::london(),
+            parents: Arc::default(),
         };
         let config = LedgerConfig { data: folder.path().to_owned(), ballast: false, pages_max: None };
         let ledger = runtime.block_on(async { Ledger::open(&config, filing).unwrap() });

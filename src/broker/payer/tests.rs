@@ -102,6 +102,7 @@ fn pay(ledger: &Ledger, receivers: &[(&str, SocketAddr)], drain: &CancellationTo
             key_file: None,
             timeout_s: Some(20),
             concurrency: None,
+            oauth2: None,
         };
         Config::new(name, kind)
     };

@@ -23,6 +23,7 @@ use crate::store::StoreError;
 use crate::store::desk::{self, ChildEffect, DESK, Decision, DeskAct, Effect, refused};
 use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
+use crate::store::parents::About;
 use crate::store::retry::{self, ReadAgain};
 use crate::store::writer::audit;
 
@@ -107,6 +108,7 @@ impl Desk<'_> {
             DeskAct::Discard { seq } => self.discard(*seq),
             DeskAct::Close { item } => self.close(*item),
             DeskAct::Seal { child } => self.seal(*child),
+            DeskAct::Inform { child, about } => self.inform(*child, *about),
         }?;
         let act = &self.asked.act;
         audit(self.connection, clock::now(), act.word(), &act.what(), &self.asked.reason)?;
@@ -367,6 +369,19 @@ impl Desk<'_> {
         let statement = Statement { event: header(EventKind::Person), ..Statement::default() };
         let sealed = self.as_filed(&statement, |one| one.seal(&row))?;
         self.effect(&[&row], sealed.owed, sealed.text)
+    }
+
+    fn inform(&self, child: ChildId, about: About) -> Result<Effect, Stopped> {
+        let row = self.row(child)?;
+        if row.record.child.status == Some(ChildStatus::Sealed) {
+            return Err(refused(77, "the record is sealed: nothing goes out").into());
+        }
+        if let Some(into) = row.record.child.merged_into {
+            return Err(refused(64, format!("this record is a part of {into}; name that one")).into());
+        }
+        let statement = Statement { event: header(EventKind::ProxyConsent), ..Statement::default() };
+        let informed = self.as_filed(&statement, |one| Ok(one.inform(&row, about)?))?;
+        self.effect(&[&row], informed.owed, informed.text)
     }
 }
 

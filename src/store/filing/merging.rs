@@ -26,6 +26,7 @@ use crate::store::event_row;
 use crate::store::filing::{Recipient, STATEMENTS_MAX};
 use crate::store::index::{ChildRow, Index};
 use crate::store::movers;
+use crate::store::parents;
 use crate::store::transfers::{self, Beside, Moving, Role};
 
 /// Tables whose rows go over to the survivor; their events still name the child they were said of.
@@ -114,6 +115,7 @@ impl One<'_> {
         }
         let sql = "INSERT OR IGNORE INTO proxy_consent(child, account, at_us, consent) SELECT ?1, account, at_us, consent FROM proxy_consent WHERE child = ?2";
         self.connection.prepare_cached(sql)?.execute([survivor.id, other.id])?;
+        parents::go_over(self.connection, survivor.id, other.id)?;
         let sql = "SELECT child FROM merged WHERE survivor = ?1 ORDER BY child";
         let earlier: Vec<i64> =
             self.connection.prepare_cached(sql)?.query_map([other.id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;

@@ -32,6 +32,7 @@ use crate::store::aggregates;
 use crate::store::desk;
 use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
+use crate::store::parents;
 
 /// What both records were.
 #[derive(Serialize, Deserialize)]
@@ -333,6 +334,7 @@ impl One<'_> {
                 let sql = "INSERT INTO proxy_consent(child, account, at_us, consent) VALUES(?1, ?2, ?3, ?4)
                     ON CONFLICT(child, account) DO UPDATE SET at_us = excluded.at_us, consent = excluded.consent WHERE at_us <= excluded.at_us";
                 self.connection.execute(sql, params![gone.id, account, at_us, consent])?;
+                parents::give_back(self.connection, (survivor.id, gone.id), &account)?;
             }
         }
         Ok(())

@@ -1,0 +1,71 @@
+//! A hub notes that a person told the parents of what is held back: their accounts may be sent it (destination rules, section 3).
+//!
+//! # What always holds
+//!
+//! - It holds for the results as they stand now: a correction waits for a person again.
+//! - Everything else that stands before a parents' record stands before this too: no consent, a restriction, a death.
+//! - Nobody but a parents' record hears of it: for all others the result was never held back.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::{Failure, Held, One, Owing, Recipient, acts};
+use crate::clock;
+use crate::names::{ChildId, DestinationName, EventId};
+use crate::outbox::FiledEvent;
+use crate::store::index::ChildRow;
+use crate::store::parents::{self, About, Of};
+
+/// What came of it.
+pub(super) struct Informed {
+    pub(super) owed: Vec<DestinationName>,
+    pub(super) text: Vec<String>,
+}
+
+impl One<'_> {
+    /// Notes it, and owes each parents' record what it may be sent now.
+    pub(super) fn inform(&self, row: &ChildRow, about: About) -> Result<Informed, Failure> {
+        let now = clock::now();
+        let released = parents::inform(self.connection, row.id, about, now.as_microsecond())?;
+        let event = FiledEvent {
+            event: EventId(Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
+            seq: self.prepared.seq,
+            source: self.prepared.source.clone(),
+            control_id: self.prepared.control_id.clone(),
+            child_id: ChildId(row.uuid),
+            version: row.version,
+            filed: now,
+            superseded: false,
+            statement: self.statement.clone(),
+            record: row.record.child.clone(),
+        };
+        let of = Of { child: row.id, row: self.row, event: &event };
+        let mut debts: Vec<(DestinationName, Option<Vec<u8>>)> = Vec::new();
+        let (mut withheld, mut text) = (BTreeMap::new(), Vec::new());
+        for rule in self.rules.destinations.iter().filter(|rule| rule.recipient == Recipient::ParentRecord) {
+            let mut bodies = parents::owing_back(self.connection, of)?;
+            match parents::owing(self.connection, of, &self.rules.parents.load(), false)? {
+                Owing::Debts(more) => bodies.extend(more),
+                Owing::Withheld(why) if bodies.is_empty() => {
+                    text.push(format!("{} is sent nothing: {why}", rule.name));
+                    withheld.insert(rule.name.as_str().to_owned(), why);
+                }
+                Owing::Withheld(_) => {}
+            }
+            debts.extend(bodies.into_iter().map(|body| (rule.name.clone(), Some(body))));
+        }
+        if released == 0 && debts.is_empty() {
+            let text = format!("nothing about {} is held back of this child", about.word());
+            return Err(Failure::Held(Held::Person { code: "nothing-held-back".into(), text, evidence: Vec::new() }));
+        }
+        text.insert(0, format!("results about {} that were held back: {released}; a person told the parents of them", about.word()));
+        text.push("a later version of such a result is held back again".to_owned());
+        let hub = row.record.child.hub.clone();
+        let route = hub.unwrap_or_else(|| self.rules.directory.load().decide(&row.record.child, None, self.rules.today(now)));
+        let evidence = [acts::by_person("a hub noted that a person told the parents")];
+        self.keep_event(&event, row.id, &self.said(), &route, &evidence, &withheld)?;
+        self.keep_debts(&event, row.id, &debts)?;
+        Ok(Informed { owed: debts.into_iter().map(|(name, _)| name).collect(), text })
+    }
+}
