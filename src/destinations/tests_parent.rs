@@ -500,7 +500,7 @@ proptest! {
             let body = String::from_utf8(told.body).unwrap();
             prop_assert!(!body.contains("zqx") && !body.contains("1990-01-01"), "{body}");
             if !informed {
-                for news in ["276811000000107", "276801000000105", "suspected\"", "\"08\"", "\"05\"", "carrier"] {
+                for news in ["276811000000107", "276801000000105", "suspected\"", "\"code\":\"08\"", "\"code\":\"05\"", "carrier"] {
                     prop_assert!(!body.contains(news) || body.contains("condition not suspected\"") && news == "suspected\"", "{news} in {body}");
                 }
             }
