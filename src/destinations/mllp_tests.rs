@@ -53,10 +53,11 @@ impl Receiver {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(Box::new(socket), &plan, &received).await,
-                        Some(tls) => match tls.accept(socket).await {
-                            Ok(socket) => serve(Box::new(socket), &plan, &received).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                serve(Box::new(socket), &plan, &received).await;
+                            }
+                        }
                     }
                 });
             }
