@@ -42,6 +42,7 @@ async fn run(count: u32, folder: &Path) -> Result<()> {
         directory: Arc::clone(&directory),
         destinations: Arc::new(vec![destination]),
         zone: chis_broker::failsafe::day::london(),
+        parents: std::sync::Arc::default(),
     };
     let ledger = Ledger::open(&LedgerConfig { data: folder.to_owned(), ballast: false, pages_max: None }, filing).map_err(Error::other)?;
     ledger.in_bulk();

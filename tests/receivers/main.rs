@@ -1,6 +1,10 @@
 //! What receivers are sent, judged by somebody else: each kind of event, in both profiles, read by a second implementation of FHIR
 //! (`fhir.resources` of PyPI, installed by `tests/all`), and its names compared with those that NHS examples use.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends where it fails")]
+#![allow(clippy::print_stderr, reason = "what did not run is said aloud")]
+#![allow(missing_docs, reason = "helpers of tests say what they are by their names")]
+
 mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
