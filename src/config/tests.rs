@@ -107,7 +107,8 @@ fn every_example_of_the_default_file_can_be_read() {
         .map(|line| format!("{line}\n"))
         .collect();
     let settings: Settings = toml::from_str(&text).unwrap();
-    assert_eq!((settings.intake.mllp.len(), settings.sources.len(), settings.destinations.len()), (2, 2, 5));
+    assert_eq!((settings.intake.mllp.len(), settings.sources.len(), settings.destinations.len()), (2, 2, 7));
+    assert_eq!(settings.hub_doors.iter().map(|door| door.readers.len()).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
