@@ -38,7 +38,6 @@ async fn run(count: u32, folder: &Path) -> Result<()> {
     let directory = Arc::new(ArcSwap::from_pointee(directory));
     let destination = DestinationRule { name: "hub-se".into(), recipient: Recipient::HubStore("SE".into()) };
     let filing = FilingRules {
-        parents: Default::default(),
         directory: Arc::clone(&directory),
         destinations: Arc::new(vec![destination]),
         zone: chis_broker::failsafe::day::london(),

@@ -165,7 +165,7 @@ impl Ahead {
 
     /// True where debts wait that were not looked at yet, though enough was looked at in one go.
     pub fn goes_on(&self) -> bool {
-        self.goes_on && self.ready.is_empty()
+        self.goes_on || !self.ready.is_empty()
     }
 }
 

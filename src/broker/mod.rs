@@ -366,7 +366,11 @@ fn start_payers(
                     _ => 1,
                 };
                 if let Receiver::Careplus(files) = &receiver {
-                    payers.push(tokio::spawn(viewer::hand_over_by_the_clock(post.name.clone(), files.clone(), roll.ends.clone())));
+                    payers.push(tokio::spawn(viewer::hand_over_by_the_clock(
+                        (Arc::clone(&post), ledger.data().to_path_buf()),
+                        files.clone(),
+                        roll.ends.clone(),
+                    )));
                 }
                 let paid = payer::Paid { post, receiver, recipient: rule.recipient.clone(), concurrency };
                 let (ledger, ends, present) = (ledger.clone(), roll.ends.clone(), roll.present());

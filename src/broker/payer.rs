@@ -39,6 +39,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_secs(60);
 /// A lane rests so long when its outcome could not be noted.
 const UNNOTED: Duration = Duration::from_secs(1);
+/// How long a cause of holds is not said again.
+const SAID_HELD: Duration = Duration::from_secs(60);
+/// Attempts before a debt's age holds it: some twenty minutes of them, also for one that a person released.
+const MAX_AGE_ATTEMPTS: u32 = 10;
 /// Whether a window has begun or ended is asked so often.
 const WINDOW_POLL: Duration = Duration::from_secs(1);
 
@@ -98,6 +102,7 @@ impl StorePayer<'_> {
         let mut made = self.ledger.debts(&self.post.name);
         let (mut after, mut looked_all, mut put_back) = (0, clock::beat(), made.borrow().put_back);
         let mut noting: Option<tokio::task::JoinHandle<bool>> = None;
+        let mut just_held: HashMap<i64, i64> = HashMap::new();
         loop {
             let now = made.borrow_and_update().put_back;
             if now != put_back || LOOK_AGAIN <= clock::beat().duration_since(looked_all) {
@@ -106,11 +111,21 @@ impl StorePayer<'_> {
             let is_stopped = self.post.window(clock::now()).is_some() || debts.is_paused(name)?;
             let owed = if is_stopped { Vec::new() } else { debts.owed(name, after, STORE_BATCH)? };
             let last = owed.last().map(|debt| debt.id);
-            let held: HashMap<i64, i64> = if owed.is_empty() { HashMap::new() } else { debts.held_lanes(name)?.into_iter().collect() };
+            let mut held: HashMap<i64, i64> = if owed.is_empty() { HashMap::new() } else { debts.held_lanes(name)?.into_iter().collect() };
+            // What the batch before holds may not be noted yet.
+            for (child, debt) in just_held {
+                held.entry(child).or_insert(debt);
+            }
+            let lanes: HashMap<i64, i64> = owed.iter().map(|debt| (debt.id, debt.child)).collect();
             let settled = self.pay((&mut store, &debts), owed, &held)?;
+            just_held = settled
+                .iter()
+                .filter(|(_, _, end)| matches!(end, Settlement::Held { .. }))
+                .filter_map(|(debt, ..)| Some((*lanes.get(debt)?, *debt)))
+                .collect();
+            let mut is_noted = true;
             if let Some(noted) = noting.take() {
-                // What could not be noted is looked for again; the store knows the events and skips them.
-                after = if self.runtime.block_on(noted).unwrap_or(false) { after } else { 0 };
+                is_noted = self.runtime.block_on(noted).unwrap_or(false);
             }
             if !settled.is_empty() {
                 *failures = 0;
@@ -122,6 +137,11 @@ impl StorePayer<'_> {
                 noting = Some(self.runtime.spawn(async move { ledger.settle(settled).await }));
             }
             match last {
+                // What could not be noted is looked for again after a while; the store knows the events and skips them.
+                _ if !is_noted => {
+                    after = 0;
+                    self.runtime.block_on(async { tokio::time::sleep(UNNOTED).await });
+                }
                 Some(last) => after = last,
                 // What was paid last is noted before anybody waits.
                 None if noting.is_some() => {}
@@ -235,6 +255,7 @@ pub async fn pay_lanes(paid: Paid, ledger: Ledger, drain: CancellationToken) {
         stop: Stop::No,
         retry_reader: None,
         said_trying: false,
+        said_held: None,
     };
     let mut made = lanes.ledger.debts(&lanes.post.name);
     let mut put_back = made.borrow().put_back;
@@ -307,6 +328,8 @@ struct Flight {
     attempts: u32,
     made_us: i64,
     settlement: Settlement,
+    /// Nobody was asked: what is to be said could not be made. That is no failure of the receiver.
+    is_ours: bool,
     /// Digest of what was sent, where it is not what stands with the debt.
     sent: Option<[u8; 32]>,
     /// What a parents' record was sent, where it may have arrived.
@@ -334,6 +357,8 @@ struct Lanes {
     retry_reader: Option<Instant>,
     /// Of this outage it was said that one lane is tried.
     said_trying: bool,
+    /// The cause of the last hold that was said, and until when it is not said again.
+    said_held: Option<(String, Instant)>,
 }
 
 /// A receiver's debts in the ledger.
@@ -382,7 +407,7 @@ impl Lanes {
             self.post.circuit(Circuit::HalfOpen, clock::now());
             if !self.said_trying {
                 self.said_trying = true;
-                tracing::info!(destination = %self.post.name, "delivery.trying: one lane is tried, again and again until the receiver takes it");
+                tracing::info!(destination = %self.post.name, "delivery.trying: one lane at a time is tried until the receiver takes it");
             }
         }
         for debt in debts {
@@ -469,7 +494,7 @@ impl Lanes {
         }
     }
 
-    /// Draws the conclusions of one attempt. None for one that panicked: its lane may be tried again at once.
+    /// Draws the conclusions of one attempt. None for one that panicked: its lane rests.
     fn land(&mut self, landed: Landed) -> Option<Flight> {
         let mut flight = match landed {
             Ok((_, flight)) => flight,
@@ -478,20 +503,23 @@ impl Lanes {
                 let lanes: Vec<i64> = self.flying.iter().filter(|(_, id)| **id == panicked.id()).map(|(lane, _)| *lane).collect();
                 for lane in lanes {
                     self.flying.remove(&lane);
-                    self.ahead.free(lane);
+                    // Whatever made it panic is still there: others go first.
+                    self.ahead.rest(lane, later(POLL));
                 }
                 return None;
             }
         };
         if let Settlement::Retry { why, .. } = &flight.settlement {
-            if self.breaker.failed(clock::beat()) {
+            if !flight.is_ours && self.breaker.failed(clock::beat()) {
                 self.said_trying = false;
                 tracing::warn!(destination = %self.post.name, why, "delivery.away: the receiver does not take deliveries; one lane at a time is tried");
             }
             if self.breaker.circuit(clock::beat()) != Circuit::Closed {
                 self.post.circuit(Circuit::Open, clock::now());
             }
-            if let Some(limit) = self.post.config().max_age().filter(|limit| is_older(flight.made_us, *limit)) {
+            // A debt that a person released has its tries anew, however old it is.
+            let is_tried = MAX_AGE_ATTEMPTS <= flight.attempts;
+            if let Some(limit) = self.post.config().max_age().filter(|limit| is_tried && is_older(flight.made_us, *limit)) {
                 flight.settlement = Settlement::Held { why: format!("{why}, tried for more than {} s", limit.as_secs()) };
             }
         }
@@ -507,7 +535,11 @@ impl Lanes {
         match &flight.settlement {
             Settlement::Retry { .. } => {}
             Settlement::Held { why } => {
-                tracing::warn!(destination = %self.post.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits")
+                // Where a receiver refuses everything, one line a minute says so.
+                if self.said_held.as_ref().is_none_or(|(said, until)| said != why || *until < clock::beat()) {
+                    tracing::warn!(destination = %self.post.name, debt = flight.debt, why, "delivery.held: a person must look; the child's lane waits (of more for this cause the next minute says nothing; `held list` has them)");
+                    self.said_held = Some((why.clone(), later(SAID_HELD)));
+                }
             }
             Settlement::Withdrawn { rule } => metrics::counter!("chis_messages_withheld_total", "rule" => *rule).increment(1),
             Settlement::Delivered | Settlement::Superseded => {
@@ -606,7 +638,7 @@ impl Asked {
 /// One attempt. What may be said is asked again first.
 async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
-    let (mut sent, mut told) = (None, None);
+    let (mut sent, mut told, mut is_ours) = (None, None, false);
     // A viewer's messages and the rows of a file are made when they are sent.
     let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
@@ -636,8 +668,13 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
                     receiver.pay(Payment { key: &key, control_id: &control_id, body: &body, attempts: debt.attempts, now }).await
                 }
                 Err(settlement) => {
-                    told = None;
-                    settlement
+                    (told, is_ours) = (None, true);
+                    match settlement {
+                        Settlement::Retry { why, .. } => {
+                            Settlement::Retry { after_ms: u64::try_from(backoff(debt.attempts, 500).as_millis()).unwrap_or(1_000), why }
+                        }
+                        ended => ended,
+                    }
                 }
             }
         }
@@ -645,14 +682,13 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     };
     let is_sure = matches!(settlement, Settlement::Delivered | Settlement::Superseded);
     let told = told.filter(|_| settlement.may_have_arrived()).map(|told| (told, is_sure));
-    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, sent, told }
+    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, is_ours, sent, told }
 }
 
 /// What parents may be told of this event as the child, its results and the consents are now.
 fn as_of_now((data, rules): (&std::path::Path, &ParentRules), child: i64, event: FiledEvent, body: &[u8]) -> Result<Told, Settlement> {
-    let unread = |why: String| Settlement::Retry { after_ms: 1_000, why };
-    let reader = LedgerReader::open(data).map_err(|error| unread(error.text))?;
-    let told = reader.told_now((child, event), body, (rules, clock::now())).map_err(|error| unread(error.text))?;
+    let reader = LedgerReader::open(data).map_err(viewer::unread)?;
+    let told = reader.told_now((child, event), body, (rules, clock::now())).map_err(viewer::unread)?;
     told.map_err(|rule| Settlement::Withdrawn { rule })
 }
 

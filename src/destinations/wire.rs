@@ -3,7 +3,7 @@
 //! # What an answer means (destination rules, section 1)
 //!
 //!     2xx (202: queued there)  delivered            409               superseded: the receiver has something newer
-//!     400, 422, other 4xx      held                 401, 403, 3xx     retry, rarely: the agreement is broken
+//!     400, 422, other 4xx      held                 401, 403, 404, 405, 406, 415, 3xx   retry, rarely: the agreement is broken
 //!     408, 425, 429, 5xx       retry                no answer         retry
 //!
 //! # Invariants
@@ -178,6 +178,8 @@ fn settle(status: StatusCode, headers: &HeaderMap, wait: Duration) -> Settlement
         401 | 403 => retry(AGREEMENT_WAIT.max(wait), format!("HTTP {code}, not authorised")),
         409 => Settlement::Superseded,
         408 | 425 | 429 | 500..=599 => retry(asked_to_wait(headers).map_or(wait, |asked| asked.max(wait)), format!("HTTP {code}")),
+        // Not what we agreed on, for whatever is sent: no child is held for it.
+        404 | 405 | 406 | 415 => retry(AGREEMENT_WAIT.max(wait), format!("HTTP {code}, not the agreed address or format")),
         400..=499 => Settlement::Held { why: format!("HTTP {code}") },
         _ => retry(wait, format!("HTTP {code}")),
     }
@@ -428,7 +430,6 @@ mod tests {
             (204, Settlement::Delivered),
             (409, Settlement::Superseded),
             (400, held("HTTP 400")),
-            (404, held("HTTP 404")),
             (412, held("HTTP 412")),
             (422, held("HTTP 422")),
         ] {
@@ -441,9 +442,13 @@ mod tests {
             assert_eq!(why, format!("HTTP {status}"));
             assert!((500..=1000).contains(&after_ms), "the first wait is about a second: {after_ms}");
         }
-        for (status, said) in
-            [(401, "HTTP 401, not authorised"), (403, "HTTP 403, not authorised"), (302, "HTTP 302, redirect not followed")]
-        {
+        for (status, said) in [
+            (401, "HTTP 401, not authorised"),
+            (403, "HTTP 403, not authorised"),
+            (302, "HTTP 302, redirect not followed"),
+            (404, "HTTP 404, not the agreed address or format"),
+            (415, "HTTP 415, not the agreed address or format"),
+        ] {
             fake.next(Answer::Status(status));
             assert_eq!(why(pay(&destination).await), (said.to_owned(), 600_000));
         }

@@ -239,19 +239,23 @@ impl Ledger {
     /// Pauses, resumes or cancels a job: `paused`, `running`, `cancelled`. False where there is none that could be.
     pub async fn steer_job(&self, job: i64, state: &'static str, reason: &str, now: Timestamp) -> Result<bool, StoreError> {
         let reason = reason.to_owned();
-        self.act_for(move |connection, _| {
-            let ended = (state == "cancelled").then(|| now.as_microsecond());
-            let sql = "UPDATE job SET state = ?2, ended_us = ?3 WHERE id = ?1 AND state IN ('running', 'paused')";
-            let done = connection.execute(sql, params![job, state, ended])? == 1;
-            if done {
-                if state == "cancelled" {
-                    super::replays::withdraw(connection, job, now)?;
+        let done = self
+            .act_for(move |connection, _| {
+                let ended = (state == "cancelled").then(|| now.as_microsecond());
+                let sql = "UPDATE job SET state = ?2, ended_us = ?3 WHERE id = ?1 AND state IN ('running', 'paused')";
+                let done = connection.execute(sql, params![job, state, ended])? == 1;
+                if done {
+                    if state == "cancelled" {
+                        super::replays::withdraw(connection, job, now)?;
+                    }
+                    audit(connection, now, "job", &format!("{job} {state}"), &reason)?;
                 }
-                audit(connection, now, "job", &format!("{job} {state}"), &reason)?;
-            }
-            Ok(done)
-        })
-        .await
+                Ok(done)
+            })
+            .await?;
+        // Lanes that waited behind what was withdrawn go on.
+        self.debts_were_put_back();
+        Ok(done)
     }
 
     /// Notes who has a child that left the area of all hubs. False where it waits for nobody.

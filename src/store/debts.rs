@@ -86,9 +86,11 @@ fn settle(connection: &Connection, one: &Settled, now: i64) -> rusqlite::Result<
         Settlement::Retry { why, .. } => ("pending", why.as_str(), None),
         Settlement::Held { why } => ("held", why.as_str(), None),
     };
-    let sql = "UPDATE debt SET state = ?2, attempts = ?3, why = ?4, settled_us = ?5 WHERE id = ?1 AND state = 'pending'";
-    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled])?;
     let is_taken = matches!(settlement, Settlement::Delivered | Settlement::Superseded);
+    // What was on its way when its job was cancelled, and has arrived, was delivered.
+    let sql = "UPDATE debt SET state = ?2, attempts = ?3, why = ?4, settled_us = ?5
+        WHERE id = ?1 AND (state = 'pending' OR (?6 AND state = 'withdrawn' AND why = 'cancelled'))";
+    connection.prepare_cached(sql)?.execute(params![debt, state, attempts, why, settled, is_taken])?;
     if !(is_taken && *attempts == 1) {
         let outcome = if state == "pending" { "retry" } else { state };
         note_attempt(connection, *debt, now, outcome, why)?;
@@ -185,6 +187,13 @@ pub struct HeldEffect {
     pub done: bool,
 }
 
+/// The next held debts of a destination, of one cause and of all: each in the order of an index, which keeps the order of each lane.
+pub(super) const NEXT_OF_CAUSE: &str =
+    "SELECT id FROM debt WHERE state = 'held' AND destination = (SELECT id FROM destination WHERE name = ?1) AND why = ?2
+    AND id <= ?3 ORDER BY id LIMIT ?4";
+pub(super) const NEXT_OF_ALL: &str =
+    "SELECT id FROM debt WHERE state = 'held' AND destination = (SELECT id FROM destination WHERE name = ?1)
+    AND ?2 = '' AND id <= ?3 ORDER BY child, id LIMIT ?4";
 const GROUP: &str = "state = 'held' AND destination = (SELECT id FROM destination WHERE name = ?1) AND (?2 IS NULL OR why = ?2)";
 
 impl Ledger {
@@ -234,12 +243,12 @@ impl Ledger {
         loop {
             let (debts, act) = (debts.clone(), act.clone());
             let changed = self.act_quietly(move |connection, _| change(connection, (&debts, last), &act, now)).await?;
-            self.debts_were_put_back();
             done += changed;
             if changed < GROUP_BATCH {
                 break;
             }
         }
+        self.debts_were_put_back();
         (effect.debts, effect.done) = (done, true);
         Ok(effect)
     }
@@ -250,8 +259,11 @@ fn change(connection: &Connection, (debts, last): (&HeldDebts, i64), act: &HeldA
     let ids: Vec<i64> = match debts {
         HeldDebts::One(debt) => vec![*debt],
         HeldDebts::Group(destination, why) => {
-            let sql = format!("SELECT id FROM debt WHERE {GROUP} AND id <= ?3 ORDER BY id LIMIT ?4");
-            let mut found = connection.prepare_cached(&sql)?;
+            let (sql, why) = match why {
+                Some(why) => (NEXT_OF_CAUSE, why.as_str()),
+                None => (NEXT_OF_ALL, ""),
+            };
+            let mut found = connection.prepare_cached(sql)?;
             let rows = found.query_map(params![destination.as_str(), why, last, GROUP_BATCH], |row| row.get(0))?;
             rows.collect::<rusqlite::Result<_>>()?
         }

@@ -178,6 +178,8 @@ struct Again {
     event: i64,
     body: Option<Vec<u8>>,
     of_debt: Option<i64>,
+    /// The receiver has had something of this event, by force or because it was another body: it goes under a key of its own.
+    own_key: bool,
 }
 
 /// The next events of a job, looked at.
@@ -374,7 +376,9 @@ impl LedgerReader {
         if !order.force && before.iter().filter(is_taken).any(|debt| had(debt)) {
             return Ok(Verdict::Has);
         }
-        Ok(Verdict::Send(Again { destination: name.clone(), child: lane, event: of.row, body, of_debt: last.map(|debt| debt.debt) }))
+        let own_key = order.force || before.iter().any(|debt| is_taken(&debt));
+        let of_debt = last.map(|debt| debt.debt);
+        Ok(Verdict::Send(Again { destination: name.clone(), child: lane, event: of.row, body, of_debt, own_key }))
     }
 
     /// What parents may be told of an event as the child and the consents are now.
@@ -469,7 +473,7 @@ impl Ledger {
     ///
     /// The ledger's.
     pub async fn replay(&self, running: &RunningReplay, batch: ReplayBatch, now: Timestamp) -> Result<i64, StoreError> {
-        let (job, forced) = (running.job, running.order.force);
+        let job = running.job;
         self.act_for(move |connection, _| {
             let sql = "SELECT EXISTS(SELECT 1 FROM job WHERE id = ?1 AND state = 'running' AND cursor = ?2)";
             if !connection.query_row(sql, [job, batch.from], |row| row.get::<_, bool>(0))? {
@@ -477,7 +481,7 @@ impl Ledger {
             }
             let mut made = 0;
             for again in &batch.debts {
-                made += make(connection, (job, forced), again, now)?;
+                made += make(connection, job, again, now)?;
             }
             let sum = |of: fn(&ReplayLine) -> i64| batch.plan.destinations.iter().map(of).sum::<i64>();
             let sql = "UPDATE replay SET has = has + ?2, owed = owed + ?3, forbidden = forbidden + ?4 WHERE job = ?1";
@@ -493,7 +497,7 @@ impl Ledger {
 }
 
 /// Makes one debt: 1, or 0 where it is owed meanwhile or its record was sealed.
-fn make(connection: &Connection, (job, forced): (i64, bool), again: &Again, now: Timestamp) -> rusqlite::Result<i64> {
+fn make(connection: &Connection, job: i64, again: &Again, now: Timestamp) -> rusqlite::Result<i64> {
     let destination = row_id(connection, "destination", again.destination.as_str())?;
     let sql = "SELECT EXISTS(SELECT 1 FROM debt WHERE event = ?1 AND destination = ?2 AND state IN ('pending', 'held'))
         OR EXISTS(SELECT 1 FROM child c LEFT JOIN merged m ON m.child = c.id LEFT JOIN child s ON s.id = m.survivor
@@ -505,7 +509,7 @@ fn make(connection: &Connection, (job, forced): (i64, bool), again: &Again, now:
     super::debts::owe(connection, &again.destination, lane, now.as_microsecond(), again.body.as_deref())?;
     let debt = connection.last_insert_rowid();
     let sql = "INSERT INTO replayed(debt, job, of_debt, forced) VALUES(?1, ?2, ?3, ?4)";
-    connection.prepare_cached(sql)?.execute(params![debt, job, again.of_debt, forced])?;
+    connection.prepare_cached(sql)?.execute(params![debt, job, again.of_debt, again.own_key])?;
     Ok(1)
 }
 

@@ -88,6 +88,7 @@ fn what_payers_ask_again_and_again_is_answered_by_an_index_alone() {
     owe_many(data.path(), &[("region", 5, 2)]);
     let connection = Connection::open(ledger_file(data.path())).unwrap();
     let of = "destination = (SELECT id FROM destination WHERE name = 'region')";
+    let asked = |sql: &str| sql.replace("?1", "'region'").replace("?2", "'HTTP 422'").replace("?3", "9").replace("?4", "500");
     for (sql, index) in [
         (
             format!("SELECT id, child FROM debt WHERE {of} AND state = 'pending' AND id > 7 ORDER BY id LIMIT 512"),
@@ -98,7 +99,8 @@ fn what_payers_ask_again_and_again_is_answered_by_an_index_alone() {
         (format!("SELECT child, min(id) FROM debt WHERE {of} AND state = 'held' GROUP BY child"), "COVERING INDEX debt_held"),
         (format!("SELECT made_us FROM debt WHERE {of} AND state = 'pending' ORDER BY id LIMIT 1"), "INDEX debt_order"),
         (format!("SELECT count(*) FROM debt WHERE {of} AND state = 'pending'"), "COVERING INDEX debt_"),
-        (format!("SELECT id FROM debt WHERE {of} AND state = 'held' AND why = 'HTTP 422' AND id <= 9 ORDER BY id"), "INDEX debt_cause"),
+        (asked(super::debts::NEXT_OF_CAUSE), "INDEX debt_cause"),
+        (asked(super::debts::NEXT_OF_ALL), "INDEX debt_held"),
     ] {
         let plan = plan(&connection, &sql);
         assert!(plan.contains(index) && !plan.contains("SCAN debt") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
