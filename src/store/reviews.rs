@@ -101,10 +101,14 @@ impl LedgerReader {
         if !self.has_table("review")? {
             return Ok(Vec::new());
         }
-        let sql = "SELECT r.id, r.seq, c.uuid, r.kind, r.publisher, r.key, r.code, r.opened_us FROM review r JOIN child c ON c.id = r.child
-            WHERE r.closed_us IS NULL AND (?1 IS NULL OR c.uuid = ?1) ORDER BY r.id";
-        let child = child.and_then(|child| Uuid::parse_str(child).ok()).map(|child| child.as_bytes().to_vec());
-        self.list(sql, [child], |row| {
+        // Of one child by its index: with many open questions the others are not gone through.
+        let of = if child.is_some() { "r.child = (SELECT id FROM child WHERE uuid = ?1)" } else { "?1 IS NULL" };
+        let sql = format!(
+            "SELECT r.id, r.seq, c.uuid, r.kind, r.publisher, r.key, r.code, r.opened_us FROM review r JOIN child c ON c.id = r.child
+            WHERE r.closed_us IS NULL AND {of} ORDER BY r.id"
+        );
+        let child = child.map(|child| Uuid::parse_str(child).map(|child| child.as_bytes().to_vec()).unwrap_or_default());
+        self.list(&sql, [child], |row| {
             let uuid: Vec<u8> = row.get(2)?;
             Ok(ReviewRow {
                 review: row.get(0)?,
