@@ -14,7 +14,6 @@ use super::output::{Out, counted, text};
 use super::read::private;
 use super::tables::items;
 use super::{Failure, Outcome, exit, source};
-use crate::canon::Child;
 use crate::config::{self, Settings};
 use crate::console::{mask, sight};
 use crate::destinations::{Audience, standing_resources};
@@ -100,33 +99,6 @@ fn hide_place(child: &mut Value, location: bool) {
     if let Some(transfers) = child.get_mut("transfers") {
         mask::mask(transfers, &KEPT);
     }
-}
-
-/// The same of a record before it is said in FHIR.
-fn without_place(mut child: ChildFile, location: bool) -> ChildFile {
-    if location || !child.record.flags.is_restricted() {
-        return child;
-    }
-    let strip = |record: &mut Child| {
-        record.addresses.clear();
-        record.telecoms.clear();
-        record.relations.clear();
-        record.gp_history.clear();
-        record.gp = None;
-        let birth = &mut record.birth;
-        (birth.place_ods, birth.place_type, birth.place_text) = (None, None, None);
-        (birth.registering_authority, birth.responsible_cho, birth.partner_cho) = (None, None, None);
-    };
-    strip(&mut child.record);
-    for event in &mut child.standing {
-        strip(&mut event.record);
-        let said = &mut event.statement;
-        said.appointments.clear();
-        said.documents.clear();
-        said.episodes.clear();
-        strip(&mut said.child);
-    }
-    child
 }
 
 /// `hub find`: exit code 1 where there is none.
@@ -226,7 +198,7 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
             }
             let mut opened = Opened::of(&export.hub, &export.stores, (with_place("export as FHIR", export.location), None), reveal)?;
             let mut files = Files::new(folder)?;
-            let children = opened.reader.files(&mut |child| files.add(&without_place(child, export.location)))?;
+            let children = opened.reader.files(&mut |child| files.add(&if export.location { child } else { child.without_place() }))?;
             let written = files.end(&export.hub)?;
             if export.stores.json {
                 out.json(&written)?;

@@ -285,6 +285,15 @@ impl Settings {
         })
     }
 
+    /// Where the built-in store of this hub is. Nothing else than a hub's name names it: not the one of a destination, which may be another hub's.
+    pub fn store_of_hub(&self, hub: &HubName) -> Option<StoreAt> {
+        let serves = |destination: &&destinations::Config| match &destination.kind {
+            destinations::Kind::Store { hub: served, .. } => served.as_str().eq_ignore_ascii_case(hub.as_str()),
+            _ => false,
+        };
+        self.destinations.iter().find(serves).and_then(|destination| self.store_at(&destination.kind))
+    }
+
     /// The folder of the nightly reports.
     pub fn reports(&self) -> PathBuf {
         self.failsafe.reports.clone().unwrap_or_else(|| self.store.data.join("reports"))

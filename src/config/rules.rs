@@ -488,7 +488,7 @@ impl Judge<'_, '_, '_> {
                     let message = format!("two readers are called \"{}\"", reader.name);
                     self.error("C006", &format!("{path}.name"), message, "said before", &format!("the first is at {place}"));
                 }
-                if settings.hub_store(reader.hub.as_str()).is_none() {
+                if settings.store_of_hub(&reader.hub).is_none() {
                     let message = format!("hub {} has no store here", reader.hub);
                     let help = "name a hub for which there is a [[destination]] of kind \"store\"";
                     self.error("C012", &format!("{path}.hub"), message, "nothing to read", help);

@@ -27,7 +27,12 @@ pub(super) fn outcome(condition: &str, status: &str) -> ConditionOutcome {
 }
 
 pub(super) fn consent() -> Vec<ProxyConsent> {
-    vec![ProxyConsent { account_id: "account-1".to_owned(), status: "active".to_owned(), ..ProxyConsent::default() }]
+    vec![ProxyConsent {
+        account_id: "account-1".to_owned(),
+        status: "active".to_owned(),
+        verified_by: Some("a check".to_owned()),
+        ..ProxyConsent::default()
+    }]
 }
 
 /// A child of whom everything may be shown, and an event of this kind that says something.

@@ -533,6 +533,32 @@ fn at_sixteen_the_child_decides() {
 }
 
 #[test]
+fn a_child_whose_birth_date_is_not_known_to_the_day_may_be_sixteen_from_the_first_day_on() {
+    let of = |born: Option<(&str, Precision)>, now: &str| {
+        let mut birth = event(EventKind::Birth);
+        birth.record.birth.date = born.map(|(value, precision)| Date { value: value.to_owned(), precision });
+        parent_record_as_of(&birth, &consent(), now.parse().unwrap()).err().map(|withheld| withheld.rule)
+    };
+    for (born, before, from) in [
+        (("2026", Precision::Year), "2041-12-31T12:00:00Z", "2042-01-01T12:00:00Z"),
+        (("2026-04", Precision::Month), "2042-03-31T11:00:00Z", "2042-04-01T12:00:00Z"),
+    ] {
+        assert_eq!(of(Some(born), before), None, "{born:?}");
+        assert_eq!(of(Some(born), from), Some("aged-out"), "{born:?}");
+    }
+    assert_eq!(of(None, "2026-04-07T12:00:00Z"), Some("aged-out"), "nobody knows how old");
+}
+
+#[test]
+fn an_account_that_nobody_verified_is_not_in_force() {
+    let birth = event(EventKind::Birth);
+    for verified_by in [None, Some(" ".to_owned())] {
+        let consents = [ProxyConsent { verified_by, ..consent()[0].clone() }];
+        assert_eq!(parent_record(&birth, &consents), Err(Withheld { rule: "no-proxy-consent" }));
+    }
+}
+
+#[test]
 fn nothing_but_what_the_list_names_is_shown_of_other_kinds_of_event() {
     use EventKind::*;
     for kind in [Document, EpisodeOfCare, Gp, Address, Death, Merge, Failsafe, Observations, Safeguarding] {

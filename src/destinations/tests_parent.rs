@@ -327,7 +327,7 @@ fn what_no_table_knows_is_not_shown_even_after_a_hub_noted_something() {
 fn a_new_account_gets_the_record_so_far_and_the_one_that_has_it_nothing() {
     let so_far = [standing(event(EventKind::BloodSpot), false), standing(vaccinated(ImmunisationStatus::Completed), false)];
     let mut new = event(EventKind::ProxyConsent);
-    let account = |id: &str| ProxyConsent { account_id: id.to_owned(), status: "active".to_owned(), ..ProxyConsent::default() };
+    let account = |id: &str| ProxyConsent { account_id: id.to_owned(), status: "active".to_owned(), ..consent()[0].clone() };
     new.statement.proxy_consents = vec![account("account-1")];
     let first = told(&new, &so_far, &[]).unwrap();
     assert_eq!(first.accounts, ["account-1"]);

@@ -50,6 +50,9 @@ impl OAuth2 {
             Ok(url) if url.scheme() == "https" && !base_is_secure => {
                 problems.push("`token_url` is `https://` and `base` is not: both or none".to_owned());
             }
+            Ok(url) if url.scheme() != "https" && base_is_secure => {
+                problems.push("`base` is `https://` and `token_url` is not: both or none".to_owned());
+            }
             Ok(_) => {}
         }
         let named = [("client_id", &self.client_id), ("kid", &self.kid)];

@@ -1,5 +1,7 @@
 //! Answers: bundles, outcomes and the statement of what is answered; and what a store is read for.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -157,7 +159,10 @@ impl Store<'_> {
 
 /// A child's resources as this hub may have them, in an order that stays: the Patient, then by type and id.
 fn resources(file: &ChildFile) -> Vec<Value> {
-    let audience = if file.role == "responsible" { Audience::Responsible } else { Audience::Interested };
+    let is_responsible = file.role == "responsible";
+    let audience = if is_responsible { Audience::Responsible } else { Audience::Interested };
+    // What was said before the child was restricted says where it goes too.
+    let file = if is_responsible { Cow::Borrowed(file) } else { Cow::Owned(file.clone().without_place()) };
     let mut all = standing_resources(&file.person(), &file.standing, audience);
     let id = |resource: &Value| resource.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     all.sort_by_cached_key(|resource| (kind_of(resource) != "Patient", kind_of(resource).to_owned(), id(resource)));

@@ -47,7 +47,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(config: &ReaderConfig, base: &str, settings: &Settings) -> Result<Self, (String, &'static str)> {
         let none = (format!("no destination of kind store serves hub {}", config.hub), "name a hub that has a store");
-        let at = settings.hub_store(config.hub.as_str()).ok_or(none)?;
+        let at = settings.store_of_hub(&config.hub).ok_or(none)?;
         Ok(Self {
             name: config.name.clone(),
             hub: config.hub.clone(),

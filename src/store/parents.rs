@@ -9,6 +9,8 @@
 //!
 //! - It is asked when an event is filed and again before it is sent, by the same code.
 //! - What a hub released is one version of one result: a correction waits for a person again.
+//! - What an account was sent and what stands no more is taken back whatever is to be looked at; what could not be taken back while the
+//!   account could not be written to is taken back with the next event after that.
 //! - What may have arrived counts as sent where it is taken back, and as not sent where it is news: it is said again, in the same bytes.
 
 use std::collections::BTreeMap;
@@ -38,6 +40,22 @@ const TOLD_FIRST: [EventKind; 3] = [EventKind::BloodSpot, EventKind::Hearing, Ev
 /// Lists of which something may be shown; a birth is of the record.
 const SHOWN: [EventKind; 6] =
     [EventKind::BloodSpot, EventKind::Hearing, EventKind::Nipe, EventKind::Immunisation, EventKind::Review, EventKind::Appointment];
+
+/// Rules that withhold for what an event says, not for whom it is about: under them an account may be written to.
+const OF_A_FACT: [&str; 12] = [
+    "delete-not-sent",
+    "element-not-allowed",
+    "hold-back",
+    "no-code",
+    "not-final",
+    "not-on-allow-list",
+    "nothing-new",
+    "not-rendered",
+    "nothing-to-show",
+    "placeholder-name",
+    "unknown-condition",
+    "wrong-patient",
+];
 
 /// Of what a hub can note that the parents were told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,50 +115,34 @@ pub(super) struct Of<'e> {
 /// What parents are owed of an event as it is filed. `is_owed_more`: a debt of this child waits, so that what it says may yet be sent.
 pub(super) fn owing(connection: &Connection, of: Of<'_>, rules: &ParentRules, is_owed_more: bool) -> rusqlite::Result<Owing> {
     let Of { child, row, event } = of;
-    if let Some(rule) = forbids(connection, child, row, event)? {
-        return Ok(Owing::Withheld(rule));
-    }
     let Some(consents) = consents(connection, child)? else { return Ok(Owing::Withheld("consent-unreadable")) };
-    if event.statement.event.kind == EventKind::Merge {
-        // Two records that are two again: what is the other child's is taken back.
-        let debts = owing_back(connection, of)?;
-        return Ok(if debts.is_empty() {
-            Owing::Withheld(alone(event, &consents, rules).err().unwrap_or("not-on-allow-list"))
-        } else {
-            Owing::Debts(debts)
-        });
-    }
-    if !destinations::takes_back(&event.statement) {
-        return Ok(match tell(connection, of, &consents, (rules, event.filed))? {
-            Ok(told) => Owing::Debts(vec![told.body]),
-            Err(rule) => Owing::Withheld(rule),
-        });
-    }
+    let kind = event.statement.event.kind;
+    let own = alone(event, &consents, rules);
     let mut debts = Vec::new();
-    // Everything that stands before a delivery stands before a deletion; the rule it ends with is the one of the event.
-    match alone(event, &consents, rules) {
-        // Beside what is taken back something is said.
-        Ok(()) => debts.extend(tell(connection, of, &consents, (rules, event.filed))?.map(|told| told.body)),
-        Err("delete-not-sent" | "no-code") => {}
-        Err(rule) => return Ok(Owing::Withheld(rule)),
-    }
-    for consent in consents.iter().filter(|consent| consent.status == "active") {
-        if is_owed_more || !gone(connection, of, &consent.account_id)?.is_empty() {
-            debts.push(serde_json::to_vec(&TakeBack { take_back_from: consent.account_id.clone() }).unwrap_or_default());
+    // What else is on record forbids what is told, and never what is taken back.
+    let mut rule = forbids(connection, child, row, event)?.or(own.err());
+    if rule.is_none() {
+        match tell(connection, of, &consents, (rules, event.filed))? {
+            Ok(told) => debts.push(told.body),
+            Err(why) => rule = Some(why),
         }
     }
-    Ok(if debts.is_empty() { Owing::Withheld("delete-not-sent") } else { Owing::Debts(debts) })
-}
-
-/// Debts that take back from each account what it was sent and what stands no more, without an event that says so: a hub looked at it.
-pub(super) fn owing_back(connection: &Connection, of: Of<'_>) -> rusqlite::Result<Vec<Vec<u8>>> {
-    let mut debts = Vec::new();
-    for consent in consents(connection, of.child)?.unwrap_or_default().iter().filter(|consent| consent.status == "active") {
-        if !gone(connection, of, &consent.account_id)?.is_empty() {
-            debts.push(serde_json::to_vec(&TakeBack { take_back_from: consent.account_id.clone() }).unwrap_or_default());
+    // Two records that are two again: what is the other child's is taken back.
+    if kind == EventKind::Merge || own.is_ok() || own.is_err_and(|rule| OF_A_FACT.contains(&rule)) {
+        let may_be_sent_yet =
+            is_owed_more && destinations::takes_back(&event.statement) && (SHOWN.contains(&kind) || kind == EventKind::Birth);
+        for consent in consents.iter().filter(|consent| consent.status == "active") {
+            // Whatever the event says: what a restriction, a dissent or an ended consent kept from being taken back is taken back now.
+            if may_be_sent_yet || !gone(connection, of, &consent.account_id)?.is_empty() {
+                debts.push(serde_json::to_vec(&TakeBack { take_back_from: consent.account_id.clone() }).unwrap_or_default());
+            }
         }
     }
-    Ok(debts)
+    Ok(match rule {
+        _ if !debts.is_empty() => Owing::Debts(debts),
+        Some("no-code") if destinations::takes_back(&event.statement) => Owing::Withheld("delete-not-sent"),
+        rule => Owing::Withheld(rule.unwrap_or("delete-not-sent")),
+    })
 }
 
 /// The rule that forbids an event by itself, whatever else is on record.
@@ -363,7 +365,11 @@ impl LedgerReader {
         body: &[u8],
         (rules, now): (&ParentRules, Timestamp),
     ) -> Result<Result<Told, &'static str>, StoreError> {
-        if let Some(rule) = self.forbidden_to_parents(child, &event)? {
+        let take_back = serde_json::from_slice::<TakeBack>(body).ok();
+        // What is taken back waits for nobody: a person who must look, or a later result, forbids only what is told.
+        if take_back.is_none()
+            && let Some(rule) = self.forbidden_to_parents(child, &event)?
+        {
             return Ok(Err(rule));
         }
         let sql = "SELECT record FROM child WHERE id = ?1";
@@ -374,13 +380,13 @@ impl LedgerReader {
         self.read(|connection| {
             let of = Of { child, row: own_row(connection, &event)?, event: &event };
             let Some(consents) = consents(connection, child)? else { return Ok(Err("consent-unreadable")) };
-            match serde_json::from_slice::<TakeBack>(body) {
-                Ok(TakeBack { take_back_from }) => {
+            match take_back {
+                Some(TakeBack { take_back_from }) => {
                     let (sent, so_far, told) = (sent(connection, child, &take_back_from)?, so_far(connection, of)?, BTreeMap::new());
                     let known = Known { rules, consents: &consents, now, so_far: &so_far, told: &told };
                     Ok(destinations::take_back(&event, &take_back_from, &sent, known).map_err(|withheld| withheld.rule))
                 }
-                Err(_) => tell(connection, of, &consents, (rules, now)),
+                None => tell(connection, of, &consents, (rules, now)),
             }
         })
     }

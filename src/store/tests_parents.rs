@@ -53,7 +53,7 @@ fn spot(child: &str, key: &str, time: &str, outcomes: &[(&str, &str)]) -> Value 
 }
 
 fn consent(child: &str, account: &str, time: &str, status: &str) -> Value {
-    said(child, "proxy-consent", time, json!({ "proxy_consents": [{ "account_id": account, "status": status }] }))
+    said(child, "proxy-consent", time, json!({ "proxy_consents": [{ "account_id": account, "status": status, "verified_by": "a check" }] }))
 }
 
 fn given(child: &str, key: &str, time: &str, batch: &str) -> Value {
@@ -521,4 +521,75 @@ async fn a_repeat_that_was_asked_for_waits_for_a_person_and_does_not_keep_back_t
     site.inform(A, About::BloodSpot, false).await.unwrap();
     site.pay().await;
     assert_eq!(spots(&site.has("ACC-1")), [("blood-spot/CF", "final 04"), ("blood-spot/PKU", "final 04")]);
+}
+
+fn with_outcome(mut card: Value, result: &str, time: &str) -> Value {
+    card["blood_spots"][0]["outcomes"][0]["result_status"] = result.into();
+    card["event"]["at"]["value"] = format!("2026-01-{time}:00+00:00").into();
+    card
+}
+
+fn person(child: &str, time: &str, flags: Value) -> Value {
+    said(child, "person", time, json!({ "child": { "flags": flags } }))
+}
+
+/// A person must look at it (`needs-review`), and the account has it all the same until it is taken back.
+#[tokio::test]
+async fn an_outcome_of_another_child_is_taken_back_at_once_from_whoever_was_sent_it() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    let card = spot(A, "26N1", "10T09:00", &[("PKU", "04"), ("CF", "04")]);
+    site.file(card.clone()).await;
+    site.pay().await;
+    let wrong = site.file(with_outcome(card, "wrong_patient", "11T09:00")).await;
+    assert!(site.reader().read(|c| super::reviews::is_open(c, 1, "blood-spot")).unwrap(), "a person is told");
+    assert_eq!(site.withheld(wrong), None);
+    // A later card comes before it is paid: nothing takes the debt away.
+    site.file(spot(A, "26N2", "12T09:00", &[("MCADD", "08")])).await;
+    let paid = site.pay().await;
+    assert!(paid.iter().any(Result::is_ok), "{paid:?}");
+    assert_eq!(site.has("ACC-1")["blood-spot/PKU"], "entered-in-error");
+    assert_eq!(site.has("ACC-1")["blood-spot/CF"], "final 04");
+}
+
+#[tokio::test]
+async fn what_was_deleted_while_the_account_could_not_be_written_to_is_taken_back_with_the_next_event_after_it() {
+    type Pause = [Value; 2];
+    let pauses: [(&str, Pause); 3] = [
+        (
+            "restricted",
+            [
+                person(A, "09T09:00", json!({ "sensitivity": "restricted" })),
+                person(A, "11T09:00", json!({ "sensitivity": "unrestricted" })),
+            ],
+        ),
+        (
+            "dissent",
+            [
+                person(A, "09T09:00", json!({ "share_consent": "dissent" })),
+                person(A, "11T09:00", json!({ "share_consent": "express_consent" })),
+            ],
+        ),
+        ("no-proxy-consent", [consent(A, "ACC-1", "09T09:00", "revoked"), consent(A, "ACC-1", "11T09:00", "active")]),
+    ];
+    for (rule, [begins, ends]) in pauses {
+        let mut site = Site::new().await;
+        site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+        let vaccination = given(A, "V-1", "08T09:00", "AB1");
+        site.file(vaccination.clone()).await;
+        site.pay().await;
+        site.file(begins).await;
+        let gone = site.file(deleted(vaccination, "10T09:00")).await;
+        assert_eq!(site.withheld(gone).as_deref(), Some(rule));
+        site.pay().await;
+        assert_eq!(site.has("ACC-1").values().collect::<Vec<_>>(), ["completed AB1"], "{rule}");
+        site.file(ends).await;
+        site.pay().await;
+        assert_eq!(site.has("ACC-1").values().collect::<Vec<_>>(), ["entered-in-error"], "{rule}");
+        let before = site.sent.len();
+        site.file(given(A, "V-2", "12T09:00", "AB2")).await;
+        site.pay().await;
+        let later: String = site.sent[before..].iter().map(|told| String::from_utf8_lossy(&told.body).into_owned()).collect();
+        assert!(later.contains("AB2") && !later.contains("entered-in-error"), "{rule}: taken back once");
+    }
 }

@@ -42,7 +42,12 @@ fn judged(bundles: &[Vec<u8>]) -> String {
 }
 
 fn consents() -> Vec<ProxyConsent> {
-    vec![ProxyConsent { account_id: "ACC-1".to_owned(), status: "active".to_owned(), ..ProxyConsent::default() }]
+    vec![ProxyConsent {
+        account_id: "ACC-1".to_owned(),
+        status: "active".to_owned(),
+        verified_by: Some("a check".to_owned()),
+        ..ProxyConsent::default()
+    }]
 }
 
 /// What parents are told of an event; nothing where it is withheld.

@@ -30,7 +30,7 @@ mod list;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhir_r4::{Consent, Identifier, IdentifierUse, Name, NotBuilt, Observation, Patient, When, url};
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, civil};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -60,8 +60,8 @@ pub const RULES: [(&str, &str); 29] = [
     ("not-active", "known only provisionally"),
     ("birth-needs-review", "a person must look at the birth first"),
     ("identity-unknown", "a pseudo-person"),
-    ("no-proxy-consent", "no account has a proxy consent in force"),
-    ("aged-out", "the child's own access begins"),
+    ("no-proxy-consent", "no account has a verified proxy consent in force"),
+    ("aged-out", "the child's own access begins, or may have begun: no date of birth is known"),
     ("restricted", "restricted or hidden, or a sensitivity that is not known here"),
     ("dissent", "sharing was dissented from"),
     ("unverified-number", "no current NHS number of status 01, or more than one"),
@@ -125,7 +125,9 @@ fn accounts(consents: &[ProxyConsent], now: Timestamp) -> Result<Vec<String>, Wi
         // A bound that cannot be read is no bound that was kept: such a consent is not in force.
         let begun = consent.from.as_ref().is_none_or(|from| from.timestamp().is_some_and(|from| from <= now));
         let open = consent.to.as_ref().is_none_or(|to| to.timestamp().is_some_and(|to| now < to));
-        consent.status == "active" && !consent.account_id.is_empty() && begun && open
+        // Nobody looked whether whoever has the account may see the child.
+        let verified = consent.verified_by.as_ref().is_some_and(|by| !by.trim().is_empty());
+        consent.status == "active" && !consent.account_id.is_empty() && verified && begun && open
     };
     let mut accounts: Vec<String> = consents.iter().filter(in_force).map(|consent| consent.account_id.clone()).collect();
     accounts.sort();
@@ -134,12 +136,23 @@ fn accounts(consents: &[ProxyConsent], now: Timestamp) -> Result<Vec<String>, Wi
     Ok(accounts)
 }
 
-/// Accounts are the child's own from this age on (destination rules, section 3).
+/// Accounts are the child's own from this age on (destination rules, section 3). Of a year or a month the first day counts; a child of whom
+/// no date is known may be as old.
 fn refuse_by_age(event: &FiledEvent, known: Known<'_>) -> Result<(), Withheld> {
-    let Some(born) = event.record.birth.date.as_ref().and_then(canon::Date::civil) else { return Ok(()) };
+    let born = event.record.birth.date.as_ref().and_then(|date| first_day(&date.value)).ok_or_else(|| withheld("aged-out"))?;
     let Ok(today) = known.now.in_tz("Europe/London").map(|at| at.date()) else { return Ok(()) };
     let grown = born.checked_add(known.rules.age_out_years().years()).is_ok_and(|birthday| birthday <= today);
     refuse_if(grown, "aged-out")
+}
+
+/// The first day of `2014`, `2014-05`, `2014-05-20`.
+fn first_day(value: &str) -> Option<civil::Date> {
+    let rest = match value.len() {
+        4 => "-01-01",
+        7 => "-01",
+        _ => "",
+    };
+    format!("{value}{rest}").parse().ok()
 }
 
 /// Preconditions 3 and 4. A sensitivity this code does not know is taken for a restriction.

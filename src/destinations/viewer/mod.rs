@@ -73,7 +73,12 @@ pub enum Unsaid {
     Withheld(&'static str),
     /// A template cannot say it: its place and the table. No value.
     Unsayable(String),
+    /// A document's content cannot be read now.
+    Unread(String),
 }
+
+/// The bytes of a document by their hash; none where they are not kept, an error where they cannot be read now.
+pub type Contents<'c> = &'c dyn Fn(&str) -> Result<Option<Vec<u8>>, String>;
 
 /// The shipped templates and tables, with those of `folder` in the place of what has the same name.
 ///
@@ -124,8 +129,8 @@ impl Viewer {
     }
 
     /// The messages of this event, one after the other. `survivor`: the record that goes on where the child's was given up;
-    /// `content`: the bytes of a document by their hash.
-    pub fn body(&self, event: &FiledEvent, survivor: Option<&Child>, content: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Vec<u8>, Unsaid> {
+    /// `content`: of its documents.
+    pub fn body(&self, event: &FiledEvent, survivor: Option<&Child>, content: Contents<'_>) -> Result<Vec<u8>, Unsaid> {
         let shown = shown(event).map_err(Unsaid::Withheld)?;
         // A merge names the one who goes on.
         if let Some(survivor) = survivor.filter(|survivor| shown::is_restricted_child(survivor) || is_silent(survivor)) {
@@ -143,7 +148,7 @@ impl Viewer {
         for (occasion, items) in &shown.occasions {
             for template in self.templates.of(occasion) {
                 for item in items {
-                    let item = with_content(item, content);
+                    let item = with_content(item, content, shown.is_delete)?;
                     let written =
                         write::segments(template, &shown, &item, self.clear).map_err(|unwritable| Unsaid::Unsayable(unwritable.0))?;
                     number += 1;
@@ -199,9 +204,12 @@ fn control_id(event: &FiledEvent, number: usize) -> String {
     (0..CONTROL_ID_LETTERS).map(letter).collect()
 }
 
-/// A document's item with its bytes as OBX-5 has them.
-fn with_content(item: &Value, content: &dyn Fn(&str) -> Option<Vec<u8>>) -> Value {
-    let Some(bytes) = item.get("sha256").and_then(Value::as_str).and_then(content) else { return item.clone() };
+/// A document's item with its bytes as OBX-5 has them. What takes a document back may say it without.
+fn with_content(item: &Value, content: Contents<'_>, is_delete: bool) -> Result<Value, Unsaid> {
+    let Some(sha256) = item.get("sha256").and_then(Value::as_str) else { return Ok(item.clone()) };
+    let Some(bytes) = content(sha256).map_err(Unsaid::Unread)? else {
+        return if is_delete { Ok(item.clone()) } else { Err(Unsaid::Unsayable("the content of the document is not kept".to_owned())) };
+    };
     let mut item = item.clone();
     let mime = item.get("mime").and_then(Value::as_str).unwrap_or("application/octet-stream").to_owned();
     let (media, format) = mime.split_once('/').unwrap_or(("application", "octet-stream"));
@@ -210,5 +218,5 @@ fn with_content(item: &Value, content: &dyn Fn(&str) -> Option<Vec<u8>>) -> Valu
         fields.insert("format".to_owned(), json!(format));
         fields.insert("content".to_owned(), json!(BASE64_STANDARD.encode(bytes)));
     }
-    item
+    Ok(item)
 }

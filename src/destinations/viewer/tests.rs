@@ -25,7 +25,7 @@ fn viewer_with(changed: &[(&str, &str)], clear: bool) -> Viewer {
 }
 
 pub(super) fn body(viewer: &Viewer, event: &FiledEvent) -> Result<String, Unsaid> {
-    viewer.body(event, None, &|_| Some(b"PDF".to_vec())).map(|body| String::from_utf8(body).unwrap())
+    viewer.body(event, None, &|_| Ok(Some(b"PDF".to_vec()))).map(|body| String::from_utf8(body).unwrap())
 }
 
 /// The segments without MSH and PID, and MSH-9 of each message.
@@ -221,7 +221,12 @@ fn a_review_is_told_in_short_and_a_document_with_its_content() {
     let lines = said(&event);
     assert_eq!(lines[0], "MDM^T02^MDM_T02");
     assert_eq!(lines.last().unwrap(), "OBX|1|ED|||^application^pdf^Base64^UERG||||||F");
+    let unread = || Err("the disk does not answer".to_owned());
+    assert_eq!(viewer().body(&event, None, &|_| unread()), Err(Unsaid::Unread("the disk does not answer".into())));
+    let gone = Unsaid::Unsayable("the content of the document is not kept".into());
+    assert_eq!(viewer().body(&event, None, &|_| Ok(None)), Err(gone), "never without its content");
     event.statement.event.action = Action::Delete;
+    assert!(viewer().body(&event, None, &|_| Ok(None)).is_ok(), "it is taken back without");
     assert_eq!(said(&event)[0], "MDM^T11^MDM_T01");
     event.statement.documents[0].confidential = Some("R".into());
     assert_eq!(body(&viewer(), &event), Err(Unsaid::Withheld("confidential")));
@@ -240,7 +245,7 @@ fn a_merge_names_who_goes_on_and_who_was_given_up() {
     assert!(text.contains(&format!("MRG|{}^^^CHIS^PI~9990000018^^^NHS^NH~B123^^^RJ122^MR\r", child())), "{text}");
     assert!(!text.contains("TEST STREET") && !text.contains("G85001"));
     let hidden = Child { flags: Flags { local_hiding: Some(true), ..Flags::default() }, ..Child::default() };
-    assert_eq!(viewer().body(&event, Some(&hidden), &|_| None), Err(Unsaid::Withheld("restricted")));
+    assert_eq!(viewer().body(&event, Some(&hidden), &|_| Ok(None)), Err(Unsaid::Withheld("restricted")));
     event.record.flags.adoption_barrier = true;
     assert_eq!(body(&viewer(), &event), Err(Unsaid::Withheld("adoption-barrier")));
 }

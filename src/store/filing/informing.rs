@@ -44,16 +44,13 @@ impl One<'_> {
         let mut debts: Vec<(DestinationName, Option<Vec<u8>>)> = Vec::new();
         let (mut withheld, mut text) = (BTreeMap::new(), Vec::new());
         for rule in self.rules.destinations.iter().filter(|rule| rule.recipient == Recipient::ParentRecord) {
-            let mut bodies = parents::owing_back(self.connection, of)?;
             match parents::owing(self.connection, of, &self.rules.parents.load(), false)? {
-                Owing::Debts(more) => bodies.extend(more),
-                Owing::Withheld(why) if bodies.is_empty() => {
+                Owing::Debts(bodies) => debts.extend(bodies.into_iter().map(|body| (rule.name.clone(), Some(body)))),
+                Owing::Withheld(why) => {
                     text.push(format!("{} is sent nothing: {why}", rule.name));
                     withheld.insert(rule.name.as_str().to_owned(), why);
                 }
-                Owing::Withheld(_) => {}
             }
-            debts.extend(bodies.into_iter().map(|body| (rule.name.clone(), Some(body))));
         }
         if released == 0 && debts.is_empty() {
             let text = format!("nothing about {} is held back of this child", about.word());

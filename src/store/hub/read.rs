@@ -496,6 +496,34 @@ impl ChildFile {
             record: self.record.clone(),
         }
     }
+
+    /// The same without where the child lives and goes, where the record is restricted; else as it is.
+    #[must_use]
+    pub fn without_place(mut self) -> Self {
+        if !self.record.flags.is_restricted() {
+            return self;
+        }
+        let strip = |record: &mut Child| {
+            record.addresses.clear();
+            record.telecoms.clear();
+            record.relations.clear();
+            record.gp_history.clear();
+            record.gp = None;
+            let birth = &mut record.birth;
+            (birth.place_ods, birth.place_type, birth.place_text) = (None, None, None);
+            (birth.registering_authority, birth.responsible_cho, birth.partner_cho) = (None, None, None);
+        };
+        strip(&mut self.record);
+        for event in &mut self.standing {
+            strip(&mut event.record);
+            let said = &mut event.statement;
+            said.appointments.clear();
+            said.documents.clear();
+            said.episodes.clear();
+            strip(&mut said.child);
+        }
+        self
+    }
 }
 
 fn not_written(error: std::io::Error) -> StoreError {
