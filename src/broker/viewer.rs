@@ -24,6 +24,7 @@ pub(super) fn unread(error: StoreError) -> Settlement {
 fn no_record() -> Settlement {
     Settlement::Held { why: "the child's record cannot be read".into() }
 }
+
 /// So many merges, one after the other, are followed.
 const MERGES_MAX: usize = 32;
 
@@ -41,7 +42,7 @@ pub(super) fn as_of_now(viewer: &Viewer, data: &Path, child: i64, event: FiledEv
     viewer.body(&FiledEvent { record, ..event }, survivor.as_ref(), &content).map_err(|unsaid| match unsaid {
         Unsaid::Withheld(rule) => Settlement::Withdrawn { rule },
         Unsaid::Unsayable(why) => Settlement::Held { why },
-        Unsaid::Unread(why) => unread(why),
+        Unsaid::Unread(why) => Settlement::Retry { after_ms: 1_000, why },
     })
 }
 
