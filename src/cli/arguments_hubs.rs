@@ -58,7 +58,10 @@ pub struct HubInformed {
     /// Of which results, as they stand now; a later version is held back again
     #[arg(long, value_enum)]
     pub about: InformedAbout,
-    /// Who told them, and when; written down
+    /// The day on which the parents were told; what came later is held back still
+    #[arg(long, value_name = "DATE")]
+    pub told: jiff::civil::Date,
+    /// Who told them, and how; written down
     #[arg(long)]
     pub reason: String,
     /// How.

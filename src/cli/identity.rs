@@ -244,7 +244,7 @@ pub fn informed(informed: &HubInformed, out: &mut Out) -> Outcome {
         InformedAbout::Hearing => About::Hearing,
         InformedAbout::PhysicalExamination => About::PhysicalExamination,
     };
-    decide(DeskAct::Inform { child: ChildId(informed.child), about }, &informed.reason, &informed.doing, out)
+    decide(DeskAct::Inform { child: ChildId(informed.child), about, told: informed.told }, &informed.reason, &informed.doing, out)
 }
 
 fn resolution(resolve: &IdentityResolve) -> Result<DeskAct, Failure> {

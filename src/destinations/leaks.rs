@@ -316,8 +316,8 @@ const ROWS: &[Row] = &[
         what: "not dead, as hospitals say of every child",
         rule: None,
         plant: |e| {
-            e.statement.child.death =
-                Some(Death { status: Some("removed".to_owned()), ground: Some(Death::INDICATOR.to_owned()), ..Death::default() });
+            let not_dead = Death { status: Some("removed".to_owned()), ground: Some(Death::INDICATOR.to_owned()), ..Death::default() };
+            e.statement.child.death.get_or_insert(not_dead);
         },
     },
     Row { what: "a child who died", rule: Some("deceased"), plant: |e| e.record.status = Some(ChildStatus::Deceased) },

@@ -96,12 +96,14 @@ pub enum DeskAct {
         /// The record.
         child: ChildId,
     },
-    /// A person told the parents of what is held back of a kind, as it stands now: their accounts may be sent it.
+    /// A person told the parents of what is held back of a kind: their accounts may be sent it, as far as it was on record that day.
     Inform {
         /// The child.
         child: ChildId,
         /// Of what.
         about: About,
+        /// The day on which they were told, in London.
+        told: jiff::civil::Date,
     },
 }
 
@@ -128,7 +130,7 @@ impl DeskAct {
             Self::Link { survivor, other, .. } => format!("children {survivor} {other}"),
             Self::Unlink { other } | Self::Seal { child: other } => format!("child {other}"),
             Self::Detach { child, .. } => format!("child {child}, one identifier"),
-            Self::Inform { child, about } => format!("child {child}, {}", about.word()),
+            Self::Inform { child, about, told } => format!("child {child}, {}, told on {told}", about.word()),
             Self::Apart { one, other } => format!("children {one} {other}"),
             Self::File { seq, under: Some(child) } => format!("message {seq}, child {child}"),
             Self::File { seq, under: None } | Self::Discard { seq } => format!("message {seq}"),

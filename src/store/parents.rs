@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -285,18 +285,43 @@ fn is_informed(connection: &Connection, aggregate: &Aggregate) -> rusqlite::Resu
     Ok(informed.is_some() && informed == aggregate.parts.last().map(|part| part.event))
 }
 
-/// Notes that a person told the parents of the results of this kind that are held back as they stand now. Gives how many.
-pub(super) fn inform(connection: &Connection, child: i64, about: About, now_us: i64) -> rusqlite::Result<usize> {
-    let mut noted = 0;
+/// What came of a note that a person told the parents: the day on which each result came, in London.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// Of what they were told.
+    pub(super) released: Vec<civil::Date>,
+    /// What came after that day.
+    pub(super) left: Vec<civil::Date>,
+}
+
+/// The day in London.
+pub(super) fn london_day(at: Timestamp) -> Option<civil::Date> {
+    at.in_tz("Europe/London").ok().map(|at| at.date())
+}
+
+/// Notes that a person told the parents on a day of the results of this kind that are held back as they stand now and came by then.
+pub(super) fn inform(connection: &Connection, child: i64, (about, told): (About, civil::Date), now_us: i64) -> rusqlite::Result<Noted> {
+    let mut noted = Noted::default();
     for aggregate in aggregates::of_child(connection, child, Some(about.kind()))?.into_iter().filter(|aggregate| !aggregate.deleted) {
         let Some(said) = aggregate.content(connection)? else { continue };
         let Some(newest) = aggregate.parts.last().map(|part| part.event) else { continue };
         if !destinations::is_told_by_a_person(&said) || is_informed(connection, &aggregate)? {
             continue;
         }
+        let mut came = None;
+        for part in &aggregate.parts {
+            let event = event_row::body(connection, part.event)?.and_then(|body| serde_json::from_slice::<FiledEvent>(&body).ok());
+            came = came.max(event.and_then(|event| london_day(event.filed)));
+        }
+        // Of what cannot be read nobody knows what the parents were told.
+        let Some(came) = came else { continue };
+        if told < came {
+            noted.left.push(came);
+            continue;
+        }
         let sql = "INSERT OR REPLACE INTO parents_informed(kind, publisher, key, event, at_us) VALUES(?1, ?2, ?3, ?4, ?5)";
         connection.prepare_cached(sql)?.execute(params![aggregate.kind, aggregate.publisher, aggregate.key, newest, now_us])?;
-        noted += 1;
+        noted.released.push(came);
     }
     Ok(noted)
 }

@@ -16,6 +16,10 @@ use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::outbox::{FiledEvent, Settlement};
 use crate::routing::Directory;
 
+fn today() -> jiff::civil::Date {
+    super::parents::london_day(clock::now()).unwrap()
+}
+
 struct Site {
     folder: tempfile::TempDir,
     ledger: Ledger,
@@ -159,7 +163,11 @@ impl Site {
     }
 
     async fn inform(&self, child: &str, about: About, is_trial: bool) -> Result<Effect, StoreError> {
-        let act = DeskAct::Inform { child: self.child(child), about };
+        self.informed_on(child, about, today(), is_trial).await
+    }
+
+    async fn informed_on(&self, child: &str, about: About, told: jiff::civil::Date, is_trial: bool) -> Result<Effect, StoreError> {
+        let act = DeskAct::Inform { child: self.child(child), about, told };
         self.ledger.decide(act, "told at home by the health visitor", is_trial, clock::now()).await
     }
 
@@ -433,7 +441,8 @@ async fn a_sealed_record_is_silent_and_what_waited_is_withdrawn() {
     let child = site.child(A);
     site.ledger.decide(DeskAct::Seal { child }, "adoption", false, clock::now()).await.unwrap();
     assert!(site.pay().await.is_empty());
-    let refused = site.ledger.decide(DeskAct::Inform { child, about: About::BloodSpot }, "x", false, clock::now()).await.unwrap_err();
+    let refused =
+        site.ledger.decide(DeskAct::Inform { child, about: About::BloodSpot, told: today() }, "x", false, clock::now()).await.unwrap_err();
     assert_eq!(refused.exit, 77);
 }
 
@@ -592,4 +601,21 @@ async fn what_was_deleted_while_the_account_could_not_be_written_to_is_taken_bac
         let later: String = site.sent[before..].iter().map(|told| String::from_utf8_lossy(&told.body).into_owned()).collect();
         assert!(later.contains("AB2") && !later.contains("entered-in-error"), "{rule}: taken back once");
     }
+}
+
+#[tokio::test]
+async fn a_result_that_came_after_the_day_on_which_the_parents_were_told_stays_held_back() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    site.file(spot(A, "26N1", "10T09:00", &[("SCD", "05")])).await;
+    let (yesterday, tomorrow) = (today().yesterday().unwrap(), today().tomorrow().unwrap());
+    let refused = site.informed_on(A, About::BloodSpot, yesterday, false).await.unwrap_err();
+    assert!(refused.text.contains(&format!("a result that came on {}", today())), "{}", refused.text);
+    assert_eq!(site.informed_on(A, About::BloodSpot, tomorrow, false).await.unwrap_err().exit, 64, "a day to come");
+    site.pay().await;
+    assert_eq!(spots(&site.has("ACC-1")), []);
+    let effect = site.informed_on(A, About::BloodSpot, today(), false).await.unwrap();
+    assert!(effect.text.contains(&format!("released: a result that came on {}", today())), "{:?}", effect.text);
+    site.pay().await;
+    assert_eq!(spots(&site.has("ACC-1")), [("blood-spot/SCD", "final 05")]);
 }

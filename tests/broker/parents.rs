@@ -79,7 +79,8 @@ async fn what_a_parents_record_receives_is_what_the_list_names_and_the_rest_is_s
     // A person told them of the hearing, and of nothing else.
     let child = LedgerReader::open(data.path()).unwrap().children_by_identifier("9990000093").unwrap()[0];
     let operations = running.operations();
-    let act = || DeskAct::Inform { child, about: About::Hearing };
+    let today = chis_broker::clock::now().in_tz("Europe/London").unwrap().date();
+    let act = || DeskAct::Inform { child, about: About::Hearing, told: today };
     let decide = |is_trial: bool| {
         let operations = operations.clone();
         let act = act();

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 use crate::store::desk::{self, ChildEffect, DESK, Decision, DeskAct, Effect, refused};
 use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
-use crate::store::parents::About;
+use crate::store::parents::{self, About};
 use crate::store::retry::{self, ReadAgain};
 use crate::store::writer::audit;
 
@@ -108,7 +108,7 @@ impl Desk<'_> {
             DeskAct::Discard { seq } => self.discard(*seq),
             DeskAct::Close { item } => self.close(*item),
             DeskAct::Seal { child } => self.seal(*child),
-            DeskAct::Inform { child, about } => self.inform(*child, *about),
+            DeskAct::Inform { child, about, told } => self.inform(*child, *about, *told),
         }?;
         let act = &self.asked.act;
         audit(self.connection, clock::now(), act.word(), &act.what(), &self.asked.reason)?;
@@ -371,7 +371,10 @@ impl Desk<'_> {
         self.effect(&[&row], sealed.owed, sealed.text)
     }
 
-    fn inform(&self, child: ChildId, about: About) -> Result<Effect, Stopped> {
+    fn inform(&self, child: ChildId, about: About, told: jiff::civil::Date) -> Result<Effect, Stopped> {
+        if parents::london_day(clock::now()).is_some_and(|today| today < told) {
+            return Err(refused(64, format!("{told} is still to come; name the day on which the parents were told")).into());
+        }
         let row = self.row(child)?;
         if row.record.child.status == Some(ChildStatus::Sealed) {
             return Err(refused(77, "the record is sealed: nothing goes out").into());
@@ -380,7 +383,7 @@ impl Desk<'_> {
             return Err(refused(64, format!("this record is a part of {into}; name that one")).into());
         }
         let statement = Statement { event: header(EventKind::ProxyConsent), ..Statement::default() };
-        let informed = self.as_filed(&statement, |one| Ok(one.inform(&row, about)?))?;
+        let informed = self.as_filed(&statement, |one| Ok(one.inform(&row, (about, told))?))?;
         self.effect(&[&row], informed.owed, informed.text)
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! # What always holds
 //!
-//! - It holds for the results as they stand now: a correction waits for a person again.
+//! - It holds for the results as they stand now, as far as they were on record on the day on which the parents were told: what came later, and a
+//!   correction, waits for a person again.
 //! - Everything else that stands before a parents' record stands before this too: no consent, a restriction, a death.
 //! - Nobody but a parents' record hears of it: for all others the result was never held back.
 
 use std::collections::BTreeMap;
 
+use jiff::civil;
 use uuid::Uuid;
 
 use super::{Failure, Held, One, Owing, Recipient, acts};
@@ -15,7 +17,7 @@ use crate::clock;
 use crate::names::{ChildId, DestinationName, EventId};
 use crate::outbox::FiledEvent;
 use crate::store::index::ChildRow;
-use crate::store::parents::{self, About, Of};
+use crate::store::parents::{self, About, Noted, Of};
 
 /// What came of it.
 pub(super) struct Informed {
@@ -25,9 +27,9 @@ pub(super) struct Informed {
 
 impl One<'_> {
     /// Notes it, and owes each parents' record what it may be sent now.
-    pub(super) fn inform(&self, row: &ChildRow, about: About) -> Result<Informed, Failure> {
+    pub(super) fn inform(&self, row: &ChildRow, (about, told): (About, civil::Date)) -> Result<Informed, Failure> {
         let now = clock::now();
-        let released = parents::inform(self.connection, row.id, about, now.as_microsecond())?;
+        let Noted { released, left } = parents::inform(self.connection, row.id, (about, told), now.as_microsecond())?;
         let event = FiledEvent {
             event: EventId(Uuid::new_v5(&self.ledger, &self.row.to_be_bytes())),
             seq: self.prepared.seq,
@@ -52,11 +54,17 @@ impl One<'_> {
                 }
             }
         }
-        if released == 0 && debts.is_empty() {
-            let text = format!("nothing about {} is held back of this child", about.word());
+        let later = |day: &civil::Date| format!("left: a result that came on {day}; the parents were told on {told}");
+        if released.is_empty() && (debts.is_empty() || !left.is_empty()) {
+            let none = format!("nothing about {} is held back of this child", about.word());
+            let text = if left.is_empty() { none } else { left.iter().map(later).collect::<Vec<_>>().join("; ") };
             return Err(Failure::Held(Held::Person { code: "nothing-held-back".into(), text, evidence: Vec::new() }));
         }
-        text.insert(0, format!("results about {} that were held back: {released}; a person told the parents of them", about.word()));
+        let mut lines =
+            vec![format!("results about {} that were held back: {}; a person told the parents on {told}", about.word(), released.len())];
+        lines.extend(released.iter().map(|day| format!("released: a result that came on {day}")));
+        lines.extend(left.iter().map(later));
+        text.splice(0..0, lines);
         text.push("a later version of such a result is held back again".to_owned());
         let hub = row.record.child.hub.clone();
         let route = hub.unwrap_or_else(|| self.rules.directory.load().decide(&row.record.child, None, self.rules.today(now)));
