@@ -74,8 +74,15 @@ pub fn compare(truth: &[TruthChild], days: &BTreeSet<String>, observed: &Observe
     for child in truth {
         owners.extend(child.messages.iter().map(|message| (key(message), child.child.as_str())));
     }
-    let mut comparing =
-        Comparing { observed, without, report: Report::default(), records: HashMap::new(), events: HashMap::new(), births: HashMap::new() };
+    let mut comparing = Comparing {
+        observed,
+        without,
+        report: Report::default(),
+        records: HashMap::new(),
+        events: HashMap::new(),
+        births: HashMap::new(),
+        stored: stored(observed),
+    };
     comparing.one_child_a_record(&owners);
     comparing.lists(days);
     for child in truth {
@@ -99,6 +106,17 @@ struct Comparing<'o> {
     events: HashMap<MessageKey, Vec<(String, String)>>,
     /// The births lists on which each record stands.
     births: HashMap<String, BTreeSet<Place>>,
+    /// The records that each hub's store has, as those that go on.
+    stored: BTreeMap<&'o str, HashSet<&'o str>>,
+}
+
+/// The records that go on of each hub's store, by the hub.
+fn stored(observed: &Observed) -> BTreeMap<&str, HashSet<&str>> {
+    observed
+        .stores
+        .iter()
+        .map(|(hub, store)| (hub.as_str(), store.children.iter().map(|child| observed.current(child)).collect()))
+        .collect()
 }
 
 /// Day, hub and section of a birth on a list.
@@ -235,8 +253,8 @@ impl Comparing<'_> {
         let may: HashSet<&str> =
             truth.messages.iter().flat_map(|message| &message.stores).chain(&truth.stores).map(|owed| owed.hub.as_str()).collect();
         let observed = self.observed;
-        for (hub, store) in &observed.stores {
-            let has = store.children.iter().any(|child| records.contains(observed.current(child)));
+        for hub in observed.stores.keys() {
+            let has = self.stored.get(hub.as_str()).is_some_and(|stored| records.iter().any(|record| stored.contains(record.as_str())));
             let must = truth.stores.iter().any(|owed| owed.hub == *hub && self.must(owed));
             match (must, has) {
                 (true, false) => self.report.differ("missing in a store", &truth.child, format!("is not in the store of {hub}")),
