@@ -163,7 +163,7 @@ impl Ahead {
         self.resting.len()
     }
 
-    /// True where debts wait that were not looked at yet, though enough was looked at in one go.
+    /// True where choosing again may give something at once: heads are kept, or not all debts were looked at.
     pub fn goes_on(&self) -> bool {
         self.goes_on || !self.ready.is_empty()
     }

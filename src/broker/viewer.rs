@@ -21,8 +21,16 @@ pub(super) fn unread(error: StoreError) -> Settlement {
     }
 }
 
-fn no_record() -> Settlement {
-    Settlement::Held { why: "the child's record cannot be read".into() }
+/// A child's record as it is now, and of one that was merged the record that goes on.
+fn child_now(data: &Path, child: i64) -> Result<(LedgerReader, Child, Option<Child>), Settlement> {
+    let no_record = || Settlement::Held { why: "the child's record cannot be read".into() };
+    let reader = LedgerReader::open(data).map_err(unread)?;
+    let (now, _) = reader.child_now(child).map_err(unread)?.ok_or_else(no_record)?;
+    let survivor = match now.merged_into {
+        Some(survivor) => Some(goes_on(&reader, survivor).map_err(unread)?.ok_or_else(no_record)?),
+        None => None,
+    };
+    Ok((reader, now, survivor))
 }
 
 /// So many merges, one after the other, are followed.
@@ -30,13 +38,7 @@ const MERGES_MAX: usize = 32;
 
 /// The messages of an event, or how the debt ends without them.
 pub(super) fn as_of_now(viewer: &Viewer, data: &Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
-    let reader = LedgerReader::open(data).map_err(unread)?;
-    let now = reader.child_now(child).map_err(unread)?;
-    let (now, _) = now.ok_or_else(no_record)?;
-    let survivor = match now.merged_into {
-        Some(survivor) => Some(goes_on(&reader, survivor).map_err(unread)?.ok_or_else(no_record)?),
-        None => None,
-    };
+    let (reader, now, survivor) = child_now(data, child)?;
     let record = as_filed(now, &event.record);
     let content = |sha256: &str| reader.content(sha256).map_err(|error| error.text);
     viewer.body(&FiledEvent { record, ..event }, survivor.as_ref(), &content).map_err(|unsaid| match unsaid {
@@ -73,12 +75,7 @@ fn goes_on(reader: &LedgerReader, mut survivor: ChildId) -> Result<Option<Child>
 
 /// The rows of an event, with the child's name and address as they are now; or how the debt ends without them.
 pub(super) fn rows_as_of_now(file: &VaccinationFile, data: &Path, child: i64, event: FiledEvent) -> Result<Vec<u8>, Settlement> {
-    let reader = LedgerReader::open(data).map_err(unread)?;
-    let (now, _) = reader.child_now(child).map_err(unread)?.ok_or_else(no_record)?;
-    let survivor = match now.merged_into {
-        Some(survivor) => Some(goes_on(&reader, survivor).map_err(unread)?.ok_or_else(no_record)?),
-        None => None,
-    };
+    let (_, now, survivor) = child_now(data, child)?;
     let record = of_rows(now, survivor, &event.record).map_err(|rule| Settlement::Withdrawn { rule })?;
     file.body(&FiledEvent { record, ..event }).map_err(|why| Settlement::Held { why })
 }

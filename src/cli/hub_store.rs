@@ -78,13 +78,8 @@ fn masked(value: &mut Value, reveal: Option<&str>, kept: &[&str]) {
 }
 
 /// What is read, as it is written down.
-fn with_place(what: &'static str, location: bool) -> &'static str {
-    match (what, location) {
-        ("show", true) => "show, with where a restricted child is",
-        ("export", true) => "export, with where restricted children are",
-        ("export as FHIR", true) => "export as FHIR, with where restricted children are",
-        (what, _) => what,
-    }
+fn with_place(what: &str, location: bool) -> String {
+    format!("{what}{}", if location { sight::LOCATION.words } else { "" })
 }
 
 /// Hides where a restricted child is, unless it was asked for: what its messages said goes as a whole, for they say it too.
@@ -130,7 +125,7 @@ fn no_child(hub: &str, child: uuid::Uuid) -> Failure {
 /// `hub show`.
 pub fn show(show: &HubShow, out: &mut Out) -> Outcome {
     let mut opened =
-        Opened::of(&show.hub, &show.stores, (with_place("show", show.location), Some(show.child)), show.reveal.reveal.as_deref())?;
+        Opened::of(&show.hub, &show.stores, (&with_place("show", show.location), Some(show.child)), show.reveal.reveal.as_deref())?;
     let mut child = opened.reader.show(ChildId(show.child))?.ok_or_else(|| no_child(&show.hub, show.child))?;
     hide_place(&mut child, show.location);
     masked(&mut child, show.reveal.reveal.as_deref(), &KEPT);
@@ -184,7 +179,7 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
             return Err(Failure::new(exit::USAGE, "--to is for --format fhir; this format goes to standard output"));
         }
         (ExportFormat::Ndjson, None) => {
-            let mut opened = Opened::of(&export.hub, &export.stores, (with_place("export", export.location), None), reveal)?;
+            let mut opened = Opened::of(&export.hub, &export.stores, (&with_place("export", export.location), None), reveal)?;
             opened.reader.export(&mut |mut child| {
                 hide_place(&mut child, export.location);
                 masked(&mut child, reveal, &KEPT);
@@ -196,7 +191,7 @@ pub fn export(export: &HubExport, out: &mut Out) -> Outcome {
                 let text = "FHIR is not written with values hidden: say why by --reveal REASON, or take the other format";
                 return Err(Failure::new(exit::USAGE, text));
             }
-            let mut opened = Opened::of(&export.hub, &export.stores, (with_place("export as FHIR", export.location), None), reveal)?;
+            let mut opened = Opened::of(&export.hub, &export.stores, (&with_place("export as FHIR", export.location), None), reveal)?;
             let mut files = Files::new(folder)?;
             let children = opened.reader.files(&mut |child| files.add(&if export.location { child } else { child.without_place() }))?;
             let written = files.end(&export.hub)?;

@@ -155,9 +155,11 @@ fn where_a_restricted_child_is_is_shown_and_exported_to_whoever_asks_for_it_by_n
     };
     assert!(fhir("with", " --location").contains(&practice) && !fhir("without", "").contains(&practice));
     let reads = json(&format!("hub reads SW --data {data} --json")).to_string();
-    for what in
-        ["show, with where a restricted child is", "export, with where restricted children are", "export as FHIR, with where restricted"]
-    {
+    for what in [
+        "show, with where a restricted child is",
+        "export, with where a restricted child is",
+        "export as FHIR, with where a restricted child is",
+    ] {
         assert!(reads.contains(what), "{what}");
     }
 }

@@ -48,35 +48,16 @@ impl Judge<'_, '_, '_> {
     }
 
     fn names(&mut self, settings: &Settings) {
-        let sources = settings.sources.iter().map(|source| source.name.as_str());
-        let destinations = settings.destinations.iter().map(|destination| destination.name.as_str());
-        for (list, names) in [("source", sources.collect::<Vec<_>>()), ("destination", destinations.collect())] {
-            let mut first: BTreeMap<&str, usize> = BTreeMap::new();
-            for (index, name) in names.iter().enumerate() {
-                let path = format!("{list}[{index}].name");
-                if !is_kebab(name) {
-                    let help = format!("write it like \"{}\"", as_kebab(name));
-                    self.error(
-                        "C005",
-                        &path,
-                        format!("a {list}'s name has lower-case letters, digits and hyphens only"),
-                        "not such a name",
-                        &help,
-                    );
-                }
-                if let Some(earlier) = first.get(name) {
-                    let place = self.origins.name_of(&format!("{list}[{earlier}].name"));
-                    self.error(
-                        "C006",
-                        &path,
-                        format!("two {list}s are called \"{name}\""),
-                        "said before",
-                        &format!("the first is at {place}; give this one another name"),
-                    );
-                }
-                first.entry(name).or_insert(index);
-            }
+        let sources = settings.sources.iter().enumerate().map(|(index, source)| (format!("source[{index}].name"), source.name.as_str()));
+        self.named("source", sources);
+        let destinations = settings.destinations.iter().enumerate();
+        self.named("destination", destinations.map(|(index, one)| (format!("destination[{index}].name"), one.name.as_str())));
+        let mut readers = Vec::new();
+        for (door, one) in settings.hub_doors.iter().enumerate() {
+            let named = one.readers.iter().enumerate();
+            readers.extend(named.map(|(index, reader)| (format!("hub_door[{door}].reader[{index}].name"), reader.name.as_str())));
         }
+        self.named("reader", readers.into_iter());
         let is_kept = |name: &str| name == "unknown" || crate::store::OWN_SOURCES.contains(&name);
         for (index, source) in settings.sources.iter().enumerate().filter(|(_, source)| is_kept(&source.name)) {
             let whom = if source.name == "unknown" { "senders that no source fits" } else { "what the broker itself writes" };
@@ -87,6 +68,24 @@ impl Judge<'_, '_, '_> {
                 "reserved",
                 "give it another name",
             );
+        }
+    }
+
+    /// Each of a kind has a name of its own, in lower-case kebab. `names`: where it stands, and the name.
+    fn named<'n>(&mut self, what: &str, names: impl Iterator<Item = (String, &'n str)>) {
+        let mut first: BTreeMap<&str, String> = BTreeMap::new();
+        for (path, name) in names {
+            if !is_kebab(name) {
+                let help = format!("write it like \"{}\"", as_kebab(name));
+                let message = format!("a {what}'s name has lower-case letters, digits and hyphens only");
+                self.error("C005", &path, message, "not such a name", &help);
+            }
+            if let Some(earlier) = first.get(name) {
+                let place = self.origins.name_of(earlier);
+                let help = format!("the first is at {place}; give this one another name");
+                self.error("C006", &path, format!("two {what}s are called \"{name}\""), "said before", &help);
+            }
+            first.entry(name).or_insert(path);
         }
     }
 
@@ -462,7 +461,6 @@ impl Judge<'_, '_, '_> {
     }
 
     fn hub_doors(&mut self, settings: &Settings) {
-        let mut first: BTreeMap<&str, String> = BTreeMap::new();
         for (number, door) in settings.hub_doors.iter().enumerate() {
             let path = format!("hub_door[{number}]");
             if door.tls.is_none() && !door.listen.ip().is_loopback() {
@@ -478,16 +476,6 @@ impl Judge<'_, '_, '_> {
             let asks = door.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
             for (index, reader) in door.readers.iter().enumerate() {
                 let path = format!("{path}.reader[{index}]");
-                if !is_kebab(&reader.name) {
-                    let help = format!("write it like \"{}\"", as_kebab(&reader.name));
-                    let message = "a reader's name has lower-case letters, digits and hyphens only".to_owned();
-                    self.error("C005", &format!("{path}.name"), message, "not such a name", &help);
-                }
-                if let Some(earlier) = first.insert(&reader.name, path.clone()) {
-                    let place = self.origins.name_of(&earlier);
-                    let message = format!("two readers are called \"{}\"", reader.name);
-                    self.error("C006", &format!("{path}.name"), message, "said before", &format!("the first is at {place}"));
-                }
                 if settings.store_of_hub(&reader.hub).is_none() {
                     let message = format!("hub {} has no store here", reader.hub);
                     let help = "name a hub for which there is a [[destination]] of kind \"store\"";

@@ -42,6 +42,10 @@ pub struct Right {
     of: fn(&mut Rights) -> &mut bool,
 }
 
+/// The right to where a restricted child is.
+pub const LOCATION: Right =
+    Right { header: "x-reveal-location", act: "reveal-location", words: ", with where a restricted child is", of: |all| &mut all.location };
+
 /// Every right.
 pub const RIGHTS: [Right; 3] = [
     Right {
@@ -51,7 +55,7 @@ pub const RIGHTS: [Right; 3] = [
         of: |all| &mut all.safeguarding,
     },
     Right { header: "x-reveal-sealed", act: "reveal-sealed", words: ", though sealed", of: |all| &mut all.sealed },
-    Right { header: "x-reveal-location", act: "reveal-location", words: ", with where a restricted child is", of: |all| &mut all.location },
+    LOCATION,
 ];
 
 impl Rights {

@@ -84,3 +84,31 @@ pub(super) fn event(kind: EventKind) -> FiledEvent {
         record: Child { status: Some(ChildStatus::Active), ..child },
     }
 }
+
+// ---- what must never be seen ----
+
+/// With what planted texts begin.
+pub(in crate::destinations) const CANARY: &str = "zqx";
+
+/// A text that would be seen.
+pub(in crate::destinations) fn text(what: &str) -> String {
+    format!("{CANARY}-{what}")
+}
+
+pub(in crate::destinations) fn said(what: &str) -> Option<String> {
+    Some(text(what))
+}
+
+/// One row: what must never be seen, and how a message would carry it.
+pub(in crate::destinations) struct Row {
+    pub(in crate::destinations) what: &'static str,
+    pub(in crate::destinations) plant: fn(&mut FiledEvent),
+    /// The rule that withholds the event; without one it is sent, and the planted texts are not in it.
+    pub(in crate::destinations) rule: Option<&'static str>,
+}
+
+/// The person as known and as said: what is planted stands in both.
+pub(in crate::destinations) fn both(event: &mut FiledEvent, plant: impl Fn(&mut Child)) {
+    plant(&mut event.record);
+    plant(&mut event.statement.child);
+}

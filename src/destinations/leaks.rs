@@ -7,36 +7,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::fixture::{consent, event, moment, nhs, on, outcome};
+use super::fixture::{CANARY, Row, both, consent, event, moment, nhs, on, outcome, said, text};
 use super::*;
 use crate::canon::*;
 use crate::names::ChildId;
 use crate::outbox::FiledEvent;
-
-const CANARY: &str = "zqx";
-
-/// A text that would be seen.
-fn text(what: &str) -> String {
-    format!("{CANARY}-{what}")
-}
-
-fn said(what: &str) -> Option<String> {
-    Some(text(what))
-}
-
-/// One row: what must never be seen, and how a message would carry it.
-struct Row {
-    what: &'static str,
-    plant: fn(&mut FiledEvent),
-    /// The rule that withholds the event; without one it is sent, and the planted texts are not in it.
-    rule: Option<&'static str>,
-}
-
-/// The person as known and as said: what is planted stands in both.
-fn both(event: &mut FiledEvent, plant: impl Fn(&mut Child)) {
-    plant(&mut event.record);
-    plant(&mut event.statement.child);
-}
 
 fn person(kind: &str, what: &str) -> Relation {
     Relation {

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::destinations::pki::Pki;
 
 /// What the receiver does with the next message.
 #[derive(Clone, Copy, Debug)]
@@ -208,50 +208,6 @@ async fn nobody_there_is_a_reason_to_come_back() {
     assert_eq!(why(pay(&destination, &["M1"]).await), "connection refused");
 }
 
-/// A CA, a server that wants a certificate of it, and ours.
-struct Pki {
-    folder: tempfile::TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pki = Self {
-            folder: tempfile::tempdir().unwrap(),
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
-        };
-        std::fs::write(pki.file("ca.pem"), pki.issuer.pem()).unwrap();
-        let (certificate, key) = pki.leaf("chis-broker", ExtendedKeyUsagePurpose::ClientAuth);
-        std::fs::write(pki.file("our.pem"), certificate.pem()).unwrap();
-        std::fs::write(pki.file("our.key"), key.serialize_pem()).unwrap();
-        pki
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn leaf(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![usage];
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    fn acceptor(&self, name: &str) -> tokio_rustls::TlsAcceptor {
-        let (certificate, key) = self.leaf(name, ExtendedKeyUsagePurpose::ServerAuth);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(self.issuer.der().to_vec())).unwrap();
-        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_client_cert_verifier(clients).with_single_cert(vec![certificate.der().clone()], key).unwrap()).into()
-    }
-}
-
 fn config(text: &str) -> MllpConfig {
     toml::from_str(text).unwrap()
 }
@@ -259,15 +215,16 @@ fn config(text: &str) -> MllpConfig {
 #[tokio::test]
 async fn both_sides_show_certificates_and_only_this_destinations_authority_is_trusted() {
     let (pki, stranger) = (Pki::new(), Pki::new());
-    let receiver = Receiver::start_tls(&[], Some(pki.acceptor("localhost"))).await;
+    let receiver = Receiver::start_tls(&[], Some(pki.server("localhost").into())).await;
     let secure = |receiver: &Receiver, ca: &Pki, ours: &Pki| {
-        let [ca, certificate, key] = [ca.file("ca.pem"), ours.file("our.pem"), ours.file("our.key")].map(|file| file.display().to_string());
+        let (certificate, key) = ours.our_certificate();
+        let [ca, certificate, key] = [ca.file("ca.pem"), certificate, key].map(|file| file.display().to_string());
         let text = format!("address = '{}'\nca_file = '{ca}'\ncertificate_file = '{certificate}'\nkey_file = '{key}'", receiver.address);
         MllpDestination::new(&config(&text)).unwrap()
     };
     assert_eq!(pay(&secure(&receiver, &pki, &pki), &["M1"]).await, Settlement::Delivered);
     assert_eq!(why(pay(&secure(&receiver, &stranger, &pki), &["M2"]).await), "TLS: the receiver's certificate is not trusted");
-    let other = Receiver::start_tls(&[], Some(pki.acceptor("other.example"))).await;
+    let other = Receiver::start_tls(&[], Some(pki.server("other.example").into())).await;
     assert_eq!(why(pay(&secure(&other, &pki, &pki), &["M3"]).await), "TLS: the receiver's certificate is not trusted");
     // TLS 1.3 tells us of a certificate that is not taken after our handshake has ended.
     let refused = pay(&secure(&receiver, &pki, &stranger), &["M4"]).await;

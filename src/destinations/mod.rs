@@ -34,6 +34,8 @@ mod fixture;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod pki;
+#[cfg(test)]
 mod tests_parent;
 
 pub use bulk::standing_resources;

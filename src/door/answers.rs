@@ -87,7 +87,6 @@ pub(super) fn fhir(status: StatusCode, resource: &Value) -> Response {
 pub(super) fn read(at: &StoreAt, who: &str, asked: &Asked, base: &str, now: Timestamp) -> Result<Value, Refused> {
     let mut store = Store { reader: HubReader::open(at.clone())?, who, base, now };
     match asked {
-        Asked::Metadata => Ok(capability(base, now)),
         Asked::Find(by, given, page) => {
             store.note("fhir Patient/_search", None)?;
             let found = store.reader.find(by)?;

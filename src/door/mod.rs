@@ -198,12 +198,12 @@ impl House {
                 ));
             }
         };
-        let asked = query::Asked::of(what, uri.query().unwrap_or_default(), body.as_deref())?;
-        said.what = asked.word();
         let base = reader.base.clone();
-        if matches!(asked, query::Asked::Metadata) {
+        let Some(asked) = query::Asked::of(what, uri.query().unwrap_or_default(), body.as_deref())? else {
+            said.what = "metadata";
             return Ok(answers::capability(&base, clock::now()));
-        }
+        };
+        said.what = asked.word();
         let _seat = self.seats.acquire().await.map_err(|_| Refused::busy())?;
         let (at, who, now) = (reader.at.clone(), reader.name.clone(), clock::now());
         let read = tokio::task::spawn_blocking(move || answers::read(&at, &who, &asked, &base, now));

@@ -26,7 +26,6 @@ pub(super) struct Page {
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    Metadata,
     /// Children that fit; `given` narrows.
     Find(FindBy, Option<String>, Page),
     /// One child's Patient.
@@ -36,12 +35,7 @@ pub(super) enum Asked {
     /// All of a child, of these types (all, where empty).
     Everything(ChildId, Vec<String>, Page),
     /// Of a child the resources of one type; with `code`, those that have it.
-    Of {
-        kind: &'static str,
-        child: ChildId,
-        code: Option<String>,
-        page: Page,
-    },
+    Of { kind: &'static str, child: ChildId, code: Option<String>, page: Page },
 }
 
 fn bad(text: impl Into<String>) -> Refused {
@@ -99,22 +93,22 @@ fn child(text: &str) -> Result<ChildId, Refused> {
 }
 
 impl Asked {
-    /// Reads a path below the base and its parameters; `body` are those of a POST.
-    pub(super) fn of(path: &str, query: &str, body: Option<&str>) -> Result<Self, Refused> {
+    /// Reads a path below the base and its parameters; `body` are those of a POST. None: what the door answers (`metadata`), for which no store is read.
+    pub(super) fn of(path: &str, query: &str, body: Option<&str>) -> Result<Option<Self>, Refused> {
         let mut given = Parameters::of(query, body)?;
         if body.is_some() && !query.is_empty() {
             return Err(bad("the parameters of a search by POST stand in its body, none in the URL"));
         }
         let parts: Vec<&str> = path.split('/').collect();
         let asked = match (parts.as_slice(), body.is_some()) {
-            (["metadata"], false) => Self::Metadata,
-            (["Patient", "_search"], true) => return Self::search(given),
+            (["metadata"], false) => None,
+            (["Patient", "_search"], true) => return Self::search(given).map(Some),
             (["Patient"], false) => {
                 let id =
                     given.take("_id").ok_or_else(|| bad("search by POST Patient/_search: no number and no name may stand in a URL"))?;
-                Self::OneAsSearch(child(&id)?)
+                Some(Self::OneAsSearch(child(&id)?))
             }
-            (["Patient", id], false) => Self::One(child(id)?),
+            (["Patient", id], false) => Some(Self::One(child(id)?)),
             (["Patient", id, "$everything"], false) => {
                 let types = given.take("_type").map(|types| types.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default();
                 if let Some(unknown) = types.iter().find(|kind| *kind != "Patient" && !TYPES.contains(&kind.as_str())) {
@@ -126,7 +120,7 @@ impl Asked {
                 }
                 let page = given.page()?;
                 given.end("_type, _count, _offset")?;
-                return Ok(Self::Everything(child(id)?, types, page));
+                return Ok(Some(Self::Everything(child(id)?, types, page)));
             }
             ([kind], false) | ([kind, "_search"], true) => {
                 let Some(kind) = TYPES.iter().find(|known| *known == kind) else { return Err(Refused::no_such_path()) };
@@ -134,7 +128,7 @@ impl Asked {
                 let child = child(&whose.ok_or_else(|| bad("name the child: patient=ID, our own id as Patient/_search gives it"))?)?;
                 let asked = Self::Of { kind, child, code: given.take("code"), page: given.page()? };
                 given.end("patient, code, _count, _offset")?;
-                return Ok(asked);
+                return Ok(Some(asked));
             }
             _ => return Err(Refused::no_such_path()),
         };
@@ -168,7 +162,6 @@ impl Asked {
     /// What is asked, in a closed set of words.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Metadata => "metadata",
             Self::Find(..) => "Patient/_search",
             Self::One(_) | Self::OneAsSearch(_) => "Patient",
             Self::Everything(..) => "$everything",

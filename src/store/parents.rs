@@ -25,6 +25,7 @@ use super::filing::{kind_word, ledger_id};
 use super::{Ledger, LedgerReader, StoreError, event_row, reviews};
 use crate::canon::{Action, Child, EventKind, ProxyConsent, Statement};
 use crate::destinations::{self, Item, Known, ParentRules, Standing, Told};
+use crate::failsafe::day;
 use crate::identity::Record;
 use crate::outbox::FiledEvent;
 
@@ -294,11 +295,6 @@ pub(super) struct Noted {
     pub(super) left: Vec<civil::Date>,
 }
 
-/// The day in London.
-pub(super) fn london_day(at: Timestamp) -> Option<civil::Date> {
-    at.in_tz("Europe/London").ok().map(|at| at.date())
-}
-
 /// Notes that a person told the parents on a day of the results of this kind that are held back as they stand now and came by then.
 pub(super) fn inform(connection: &Connection, child: i64, (about, told): (About, civil::Date), now_us: i64) -> rusqlite::Result<Noted> {
     let mut noted = Noted::default();
@@ -311,7 +307,7 @@ pub(super) fn inform(connection: &Connection, child: i64, (about, told): (About,
         let mut came = None;
         for part in &aggregate.parts {
             let event = event_row::body(connection, part.event)?.and_then(|body| serde_json::from_slice::<FiledEvent>(&body).ok());
-            came = came.max(event.and_then(|event| london_day(event.filed)));
+            came = came.max(event.map(|event| day::date_of(event.filed)));
         }
         // Of what cannot be read nobody knows what the parents were told.
         let Some(came) = came else { continue };

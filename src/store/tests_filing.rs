@@ -42,20 +42,25 @@ fn said(child: &str, time: &str, event: Value, lists: Value) -> Value {
     statement
 }
 
+/// A ledger without hubs that owes a region and a parents' record.
+pub(super) fn ledger_of_a_region_and_parents(data: &std::path::Path) -> Ledger {
+    let rules = FilingRules {
+        directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
+        destinations: Arc::new(vec![
+            DestinationRule { name: "region".into(), recipient: Recipient::Record },
+            DestinationRule { name: "parents".into(), recipient: Recipient::ParentRecord },
+        ]),
+        zone: jiff::tz::TimeZone::UTC,
+        parents: Arc::default(),
+    };
+    Ledger::open(&LedgerConfig { data: data.to_path_buf(), ballast: false, pages_max: None }, rules).unwrap()
+}
+
 impl Site {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let rules = FilingRules {
-            directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
-            destinations: Arc::new(vec![
-                DestinationRule { name: "region".into(), recipient: Recipient::Record },
-                DestinationRule { name: "parents".into(), recipient: Recipient::ParentRecord },
-            ]),
-            zone: jiff::tz::TimeZone::UTC,
-            parents: Arc::default(),
-        };
-        let config = LedgerConfig { data: folder.path().to_path_buf(), ballast: false, pages_max: None };
-        let mut site = Self { ledger: Ledger::open(&config, rules).unwrap(), folder, next: 0 };
+        let ledger = ledger_of_a_region_and_parents(folder.path());
+        let mut site = Self { ledger, folder, next: 0 };
         for child in ["A", "B"] {
             site.file(said(child, "00:00", json!({ "may_create": true }), json!({}))).await;
         }

@@ -2,9 +2,7 @@
 //! deletions, merges, moves, and paying twice. The receiver is the test: it keeps what it would have been sent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -14,10 +12,9 @@ use crate::destinations::{ParentRules, Told};
 use crate::journal::{Admission, Entry, Journal};
 use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::outbox::{FiledEvent, Settlement};
-use crate::routing::Directory;
 
 fn today() -> jiff::civil::Date {
-    super::parents::london_day(clock::now()).unwrap()
+    crate::failsafe::day::date_of(clock::now())
 }
 
 struct Site {
@@ -76,17 +73,8 @@ fn deleted(mut statement: Value, time: &str) -> Value {
 impl Site {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let rules = FilingRules {
-            directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
-            destinations: Arc::new(vec![
-                DestinationRule { name: "region".into(), recipient: Recipient::Record },
-                DestinationRule { name: "parents".into(), recipient: Recipient::ParentRecord },
-            ]),
-            zone: jiff::tz::TimeZone::UTC,
-            parents: Arc::default(),
-        };
-        let config = LedgerConfig { data: folder.path().to_path_buf(), ballast: false, pages_max: None };
-        let mut site = Self { ledger: Ledger::open(&config, rules).unwrap(), folder, next: 0, sent: Vec::new() };
+        let ledger = super::tests_filing::ledger_of_a_region_and_parents(folder.path());
+        let mut site = Self { ledger, folder, next: 0, sent: Vec::new() };
         for child in [A, B] {
             site.file(said(child, "person", "06T00:00", json!({ "event": { "may_create": true } }))).await;
         }

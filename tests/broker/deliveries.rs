@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use chis_broker::broker::{Operations, Running};
 use chis_broker::config::DEFAULT_TOML;
+use chis_broker::destinations::Profile;
 use chis_broker::destinations::fake::{Answer, Fake, Received};
-use chis_broker::destinations::{Config, Kind, Profile};
 use chis_broker::names::Seq;
 use chis_broker::store::LedgerReader;
 use serde_json::Value;
 
-use crate::world::{Line, PATIENCE, free_port, person, settings, settled};
+use crate::world::{Line, PATIENCE, free_port, person, receiver, settings, settled};
 
 const CHILDREN: usize = 6;
 const EACH: usize = 4;
@@ -268,18 +268,8 @@ async fn held_debts_are_listed_by_cause_and_released_in_the_order_of_their_lane_
     let data = tempfile::tempdir().unwrap();
     let (region, quiet) = (Fake::start().await.unwrap(), Fake::start().await.unwrap());
     let mut settings = settings(data.path());
-    let kind = |fake: &Fake| Kind::Fhir {
-        base: fake.base(),
-        profile: Profile::Record,
-        ca_file: None,
-        certificate_file: None,
-        key_file: None,
-        timeout_s: Some(5),
-        concurrency: Some(4),
-        oauth2: None,
-    };
-    settings.destinations.push(Config::new("region", kind(&region)));
-    let mut windowed = Config::new("quiet", kind(&quiet));
+    settings.destinations.push(receiver("region", &region, Profile::Record));
+    let mut windowed = receiver("quiet", &quiet, Profile::Record);
     // Two windows that are a whole day together.
     let window = "maintenance = [{ days = 'daily', from = '00:00', to = '12:00' }, { days = 'daily', from = '12:00', to = '00:00' }]";
     windowed.care = toml::from_str(window).unwrap();

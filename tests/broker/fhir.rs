@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use chis_broker::broker::Running;
+use chis_broker::destinations::Profile;
 use chis_broker::destinations::fake::{Answer, Fake};
-use chis_broker::destinations::{Config, Kind, Profile};
 
-use crate::world::{Line, person, settings, settled};
+use crate::world::{Line, person, receiver, settings, settled};
 
 const CHILDREN: usize = 6;
 const EACH: usize = 5;
@@ -16,17 +16,7 @@ async fn a_receiver_that_fails_gets_every_event_once_and_each_childs_in_order() 
     let data = tempfile::tempdir().unwrap();
     let fake = Fake::start().await.unwrap();
     let mut settings = settings(data.path());
-    let kind = Kind::Fhir {
-        base: fake.base(),
-        profile: Profile::Record,
-        ca_file: None,
-        certificate_file: None,
-        key_file: None,
-        timeout_s: Some(5),
-        concurrency: Some(4),
-        oauth2: None,
-    };
-    settings.destinations.push(Config::new("region", kind));
+    settings.destinations.push(receiver("region", &fake, Profile::Record));
     for answer in [Answer::Status(503), Answer::Dropped, Answer::Garbage, Answer::Status(429)] {
         fake.next(answer);
     }

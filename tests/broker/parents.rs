@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use chis_broker::broker::{Operations, Running};
 use chis_broker::destinations::fake::{Answer, Fake};
-use chis_broker::destinations::{Config, ELEMENTS, Kind, Profile};
+use chis_broker::destinations::{ELEMENTS, Profile};
 use chis_broker::store::{About, DeskAct, LedgerReader};
 use serde_json::Value;
 
 use crate::corpus::client;
-use crate::world::{Line, sample, settings, settled};
+use crate::world::{Line, receiver, sample, settings, settled};
 
 /// The child of samples 11, 16, 33, 35 and 97, as a hospital registers it: with all that parents' records never hold.
 const CHILD: &str = "MSH|^~\\&|PAS|RJ1|ROUTE|ROUTE|202602070900||ADT^A28^ADT_A05|P0001|P|2.4|||||GBR|UNICODE UTF-8\rEVN||202602070900||||202602070900\r\
@@ -38,17 +38,7 @@ async fn what_a_parents_record_receives_is_what_the_list_names_and_the_rest_is_s
     let data = tempfile::tempdir().unwrap();
     let fake = Fake::start().await.unwrap();
     let mut settings = settings(data.path());
-    let kind = Kind::Fhir {
-        base: fake.base(),
-        profile: Profile::ParentRecord,
-        ca_file: None,
-        certificate_file: None,
-        key_file: None,
-        timeout_s: Some(5),
-        concurrency: Some(4),
-        oauth2: None,
-    };
-    settings.destinations.push(Config::new("e-redbook", kind));
+    settings.destinations.push(receiver("e-redbook", &fake, Profile::ParentRecord));
     let running = Running::start(settings, Vec::new()).await.unwrap();
     let mut line = Line::open(running.addresses.mllp[0]).await;
     assert_eq!(line.exchange(CHILD.as_bytes()).await.code, "AA");

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use chis_broker::broker::Running;
 use chis_broker::config::Settings;
+use chis_broker::destinations::fake::Fake;
+use chis_broker::destinations::{Config, Kind, Profile};
 use chis_broker::store::{LedgerReader, Reconciliation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,6 +27,21 @@ pub fn settings(data: &Path) -> Settings {
     // The children of most tests were born on fixed days; clocks are kept where a test is about them.
     settings.failsafe.watch = false;
     settings
+}
+
+/// A receiver of FHIR that is not waited for long, four lanes at once.
+pub fn receiver(name: &str, fake: &Fake, profile: Profile) -> Config {
+    let kind = Kind::Fhir {
+        base: fake.base(),
+        profile,
+        ca_file: None,
+        certificate_file: None,
+        key_file: None,
+        timeout_s: Some(5),
+        concurrency: Some(4),
+        oauth2: None,
+    };
+    Config::new(name, kind)
 }
 
 pub async fn broker(data: &Path) -> Running {

@@ -3,21 +3,12 @@
 
 use proptest::prelude::*;
 
+use super::super::fixture::{CANARY, Row, both, said, text};
 use super::shown::{DOCUMENT, OCCASIONS, vocabulary};
 use super::tests::{body, known, viewer};
 use super::*;
 use crate::canon::*;
 use crate::names::ChildId;
-
-const CANARY: &str = "zqx";
-
-fn text(what: &str) -> String {
-    format!("{CANARY}-{what}")
-}
-
-fn said(what: &str) -> Option<String> {
-    Some(text(what))
-}
 
 /// A viewer whose templates say all words of the vocabulary.
 fn talkative() -> Viewer {
@@ -57,19 +48,6 @@ fn say(words: &Value, path: &str, one: &mut dyn FnMut(&str, &Value), lists: &mut
             _ => one(&path, value),
         }
     }
-}
-
-/// One row: what must never be seen, and how a message would carry it.
-struct Row {
-    what: &'static str,
-    plant: fn(&mut FiledEvent),
-    /// The rule that withholds the event; without one it is sent, and the planted texts are not in it.
-    rule: Option<&'static str>,
-}
-
-fn both(event: &mut FiledEvent, plant: impl Fn(&mut Child)) {
-    plant(&mut event.record);
-    plant(&mut event.statement.child);
 }
 
 fn person(kind: &str, what: &str) -> Relation {

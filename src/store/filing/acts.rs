@@ -16,6 +16,7 @@ use crate::canon::{
     Statement,
 };
 use crate::clock;
+use crate::failsafe::day;
 use crate::identity::{self, Evidence, Record};
 use crate::journal::Standing;
 use crate::names::{ChildId, DestinationName, Seq};
@@ -23,7 +24,7 @@ use crate::store::StoreError;
 use crate::store::desk::{self, ChildEffect, DESK, Decision, DeskAct, Effect, refused};
 use crate::store::event_row;
 use crate::store::index::{ChildRow, Index};
-use crate::store::parents::{self, About};
+use crate::store::parents::About;
 use crate::store::retry::{self, ReadAgain};
 use crate::store::writer::audit;
 
@@ -372,7 +373,7 @@ impl Desk<'_> {
     }
 
     fn inform(&self, child: ChildId, about: About, told: jiff::civil::Date) -> Result<Effect, Stopped> {
-        if parents::london_day(clock::now()).is_some_and(|today| today < told) {
+        if day::date_of(clock::now()) < told {
             return Err(refused(64, format!("{told} is still to come; name the day on which the parents were told")).into());
         }
         let row = self.row(child)?;
