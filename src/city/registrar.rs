@@ -282,10 +282,12 @@ impl Registrar<'_> {
         let known = || of_mother.iter().filter_map(|number| Some((*number, self.dossiers.get(*number)?)));
         let by_mother = known().find(|(_, dossier)| living(dossier) && is_order_known && (said.births == 1 || dossier.is_order_known));
         if let Some((dossier, _)) = by_mother {
-            // Of several, the order tells once two of them are on record, each with its own.
-            let counted: BTreeSet<usize> = known().map(|(_, known)| known.child).collect();
-            let has_unordered = known().any(|(_, known)| !known.is_order_known);
-            if said.births != 1 && (counted.len() < 2 || has_unordered) {
+            // Of several, the order tells once two of them are on record, each with an order that no other record has: not where one of
+            // them has two records still.
+            let open = || known().filter(|(_, known)| !known.is_merged && !known.is_closed);
+            let counted: BTreeSet<usize> = open().map(|(_, known)| known.child).collect();
+            let has_unordered = open().any(|(_, known)| !known.is_order_known);
+            if said.births != 1 && (counted.len() < 2 || has_unordered || counted.len() < open().count()) {
                 return Err("conflict");
             }
             self.need(message.child, BIRTH_TRIPLE);

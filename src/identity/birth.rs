@@ -118,14 +118,29 @@ fn is_open(sketch: &Sketch) -> bool {
 
 /// Local identifiers in force of the same kind and the same issuer that are not the same: two people, or one registered twice.
 pub(super) fn local_ids_differ(a: &Child, b: &Child) -> bool {
-    let lasting = |child: &Child| -> Vec<(String, Option<String>, String)> {
+    let lasting = |child: &Child| -> Vec<Identifier> {
         let ids = child.identifiers.iter().filter(|id| id.usage == crate::canon::IdentifierUse::Current && is_local(id));
-        let ids = ids.filter(|id| !matches!(id.kind.as_deref(), Some("TEMP" | "LAB" | "CARD")));
-        ids.map(|id| (id.system.clone(), id.kind.clone(), id.value.clone())).collect()
+        ids.filter(|id| !matches!(id.kind.as_deref(), Some("TEMP" | "LAB" | "CARD"))).cloned().collect()
     };
-    let (a, b) = (lasting(a), lasting(b));
-    let shares = a.iter().any(|id| b.contains(id));
-    !shares && a.iter().any(|(system, kind, _)| b.iter().any(|(other, of_kind, _)| system == other && kind == of_kind))
+    name_two(&lasting(a).iter().collect::<Vec<_>>(), &lasting(b).iter().collect::<Vec<_>>())
+}
+
+/// Both name a mother, and not the same one. Where one of them names none, or the two are known to different issuers only, nothing is said.
+fn mothers_differ(a: &Child, b: &Child) -> bool {
+    name_two(&mothers_ids(a).collect::<Vec<_>>(), &mothers_ids(b).collect::<Vec<_>>())
+}
+
+/// No identifier is shared, and one issuer gave each of them one of its own: two NHS numbers, or two of one kind of one place.
+fn name_two(a: &[&Identifier], b: &[&Identifier]) -> bool {
+    let is_same = |a: &Identifier, b: &Identifier| match (a.nhs_number(), b.nhs_number()) {
+        (Some(number), Some(other)) => number == other,
+        _ => a.system == b.system && a.value == b.value,
+    };
+    let is_one_kind = |a: &Identifier, b: &Identifier| {
+        a.nhs_number().is_some() == b.nhs_number().is_some() && (a.nhs_number().is_some() || (a.system == b.system && a.kind == b.kind))
+    };
+    let any = |says: &dyn Fn(&Identifier, &Identifier) -> bool| a.iter().any(|id| b.iter().any(|other| says(id, other)));
+    !any(&is_same) && any(&is_one_kind)
 }
 
 /// True where several babies of a birth are on record, each with an order that no other has. A sender that fills in `1` for everybody never
@@ -272,7 +287,7 @@ impl Matching<'_> {
             self.note(LIKENESS, "the child that agrees is one of several: not matched without an identifier");
             return Ok(None);
         }
-        if let Some(what) = differs(said, &known.child) {
+        if let Some(what) = differs(said, &known.child).or_else(|| mothers_differ(said, &known.child).then_some("another mother")) {
             self.note(LIKENESS, &format!("the child that agrees has {what}: not matched"));
             return Ok(None);
         }

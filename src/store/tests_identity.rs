@@ -110,7 +110,11 @@ fn said(words: &str) -> (String, Statement) {
         put(&["addresses"], json!([{ "postcode": postcode, "use": "home" }]));
     }
     if let Some(mother) = of("mother") {
-        let mut relation = json!({ "kind": "12", "identifiers": [{ "value": mother, "system": "urn:v2:RJ1", "type": "PI" }] });
+        let hers = match mother.strip_prefix("nhs/") {
+            Some(number) => json!({ "value": number, "system": nhs }),
+            None => json!({ "value": mother, "system": "urn:v2:RJ1", "type": "PI" }),
+        };
+        let mut relation = json!({ "kind": "12", "identifiers": [hers] });
         if let Some(family) = of("her") {
             relation["name"] = json!({ "family": family, "given": ["TEST"] });
         }
@@ -385,6 +389,28 @@ async fn details_alone_find_a_child_only_for_sources_that_know_children_first_an
         let messages: Vec<&str> = [known, before, &message].into_iter().filter(|words| !words.is_empty()).collect();
         let told = site.told(&messages).await;
         assert_eq!(told.split(' ').next_back(), Some(expected), "{message}: {}", site.evidence(Seq(messages.len() as i64)));
+    }
+}
+
+/// Two families of one name at one postcode had a girl each on one day: the mothers tell the babies apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn babies_of_two_mothers_are_two_whatever_else_agrees() {
+    for (hers, other, expected) in [
+        ("mother=nhs/9990000018", "mother=nhs/9990000034", "a b"),
+        ("mother=nhs/9990000034", "mother=nhs/9990000018", "a b"),
+        // Two numbers of one hospital.
+        ("mother=M1", "mother=M2", "a b"),
+        // One of them says nothing of her, or what it says cannot be compared.
+        ("", "mother=nhs/9990000034", "a a"),
+        ("mother=nhs/9990000018", "", "a a"),
+        ("mother=M1", "mother=nhs/9990000034", "a a"),
+    ] {
+        let mut site = Site::new().await;
+        let at = "may-create born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
+        let unit = format!("maternity: birth {at} mrn=B1 {hers}");
+        let notice = format!("spine: birth national {at} nhs=9990000026/01 {other}");
+        assert_eq!(site.told(&[&unit, &notice]).await, expected, "{hers} / {other}: {}", site.evidence(Seq(2)));
+        assert_eq!(site.evidence(Seq(2)).contains("has another mother: not matched"), expected == "a b", "{}", site.evidence(Seq(2)));
     }
 }
 
