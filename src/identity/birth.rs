@@ -42,10 +42,14 @@ pub fn is_barred(statement: &Statement) -> bool {
 
 /// Identifiers of the mother that lead to her other children: NHS numbers and lasting local ones, of a relation in force.
 pub fn mothers_ids(child: &Child) -> impl Iterator<Item = &Identifier> {
+    mothers(child).flat_map(|mother| &mother.identifiers).filter(|id| in_use(id) && (id.nhs_number().is_some() || is_local(id)))
+}
+
+/// The mother, by a relation in force.
+fn mothers(child: &Child) -> impl Iterator<Item = &Relation> {
     let in_force =
         |relation: &&Relation| relation.is_mother() && !matches!(relation.link_status.as_deref(), Some("ended" | "adoption_severed"));
-    let mothers = child.relations.iter().filter(in_force).flat_map(|mother| &mother.identifiers);
-    mothers.filter(|id| in_use(id) && (id.nhs_number().is_some() || is_local(id)))
+    child.relations.iter().filter(in_force)
 }
 
 /// Children on record who may be this one: of the same mother, born within three days, and the birth order does not tell them from it. The
@@ -125,22 +129,32 @@ pub(super) fn local_ids_differ(a: &Child, b: &Child) -> bool {
     name_two(&lasting(a).iter().collect::<Vec<_>>(), &lasting(b).iter().collect::<Vec<_>>())
 }
 
-/// Both name a mother, and not the same one. Where one of them names none, or the two are known to different issuers only, nothing is said.
+/// Both name a mother, and not the same one: her numbers differ or, where there are none to compare, the day she was born. Where neither
+/// can be compared, nothing is said.
 fn mothers_differ(a: &Child, b: &Child) -> bool {
-    name_two(&mothers_ids(a).collect::<Vec<_>>(), &mothers_ids(b).collect::<Vec<_>>())
+    let (hers, others) = (mothers_ids(a).collect::<Vec<_>>(), mothers_ids(b).collect::<Vec<_>>());
+    let birthdays = |child: &Child| -> Vec<civil::Date> {
+        mothers(child).filter_map(|mother| mother.birth_date.as_ref().and_then(Date::civil)).collect()
+    };
+    let (born, other) = (birthdays(a), birthdays(b));
+    let is_born_otherwise = !born.is_empty() && !other.is_empty() && !born.iter().any(|day| other.contains(day));
+    name_two(&hers, &others) || (is_born_otherwise && !share_one(&hers, &others))
 }
 
 /// No identifier is shared, and one issuer gave each of them one of its own: two NHS numbers, or two of one kind of one place.
 fn name_two(a: &[&Identifier], b: &[&Identifier]) -> bool {
+    let is_one_kind = |a: &Identifier, b: &Identifier| {
+        a.nhs_number().is_some() == b.nhs_number().is_some() && (a.nhs_number().is_some() || (a.system == b.system && a.kind == b.kind))
+    };
+    !share_one(a, b) && a.iter().any(|id| b.iter().any(|other| is_one_kind(id, other)))
+}
+
+fn share_one(a: &[&Identifier], b: &[&Identifier]) -> bool {
     let is_same = |a: &Identifier, b: &Identifier| match (a.nhs_number(), b.nhs_number()) {
         (Some(number), Some(other)) => number == other,
         _ => a.system == b.system && a.value == b.value,
     };
-    let is_one_kind = |a: &Identifier, b: &Identifier| {
-        a.nhs_number().is_some() == b.nhs_number().is_some() && (a.nhs_number().is_some() || (a.system == b.system && a.kind == b.kind))
-    };
-    let any = |says: &dyn Fn(&Identifier, &Identifier) -> bool| a.iter().any(|id| b.iter().any(|other| says(id, other)));
-    !any(&is_same) && any(&is_one_kind)
+    a.iter().any(|id| b.iter().any(|other| is_same(id, other)))
 }
 
 /// True where several babies of a birth are on record, each with an order that no other has. A sender that fills in `1` for everybody never

@@ -115,6 +115,9 @@ fn said(words: &str) -> (String, Statement) {
             None => json!({ "value": mother, "system": "urn:v2:RJ1", "type": "PI" }),
         };
         let mut relation = json!({ "kind": "12", "identifiers": [hers] });
+        if let Some(day) = of("hers") {
+            relation["birth_date"] = json!({ "value": day, "precision": "day" });
+        }
         if let Some(family) = of("her") {
             relation["name"] = json!({ "family": family, "given": ["TEST"] });
         }
@@ -404,6 +407,10 @@ async fn babies_of_two_mothers_are_two_whatever_else_agrees() {
         ("", "mother=nhs/9990000034", "a a"),
         ("mother=nhs/9990000018", "", "a a"),
         ("mother=M1", "mother=nhs/9990000034", "a a"),
+        // Her day of birth tells where her numbers do not.
+        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034 hers=1998-11-05", "a b"),
+        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034 hers=1990-03-28", "a a"),
+        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034", "a a"),
     ] {
         let mut site = Site::new().await;
         let at = "may-create born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
