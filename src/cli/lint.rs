@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 
 use super::arguments::LintSender;
 use super::output::{Out, counted};
@@ -26,10 +26,10 @@ pub fn lint(lint: &LintSender, out: &mut Out) -> Outcome {
     let (mapping_files, prefix) = map::load(lint.dir.as_deref())?;
     let bundle = map::compile(&mapping_files, &prefix)?;
     let mut linter = Lint::new(&bundle);
-    let mut take = |format: Format, body: &[u8], name: &str| {
+    let mut take = |format: Format, body: &[u8], received: Timestamp, name: &str| {
         let charset = lint.charset.as_deref();
         let allow_test_numbers = !lint.no_test_numbers;
-        let input = Input { format, body, default_charset: charset, allow_test_numbers, received: None };
+        let input = Input { format, body, default_charset: charset, allow_test_numbers, received: Some(received) };
         linter.take_from(lint.source.as_deref(), &input, name);
     };
     match &lint.source {
@@ -46,7 +46,9 @@ pub fn lint(lint: &LintSender, out: &mut Out) -> Outcome {
     Ok(if must { exit::FOUND } else { exit::OK })
 }
 
-fn of_files(paths: &[PathBuf], take: &mut impl FnMut(Format, &[u8], &str)) -> Result<(), Failure> {
+/// A file says nothing of when it was received: what lies in the future now did so then.
+fn of_files(paths: &[PathBuf], take: &mut impl FnMut(Format, &[u8], Timestamp, &str)) -> Result<(), Failure> {
+    let now = clock::now();
     let mut found = Vec::new();
     for path in paths {
         found.extend(messages_below(path)?);
@@ -63,7 +65,7 @@ fn of_files(paths: &[PathBuf], take: &mut impl FnMut(Format, &[u8], &str)) -> Re
         let several = messages.len() > 1;
         for (at, message) in messages.iter().enumerate() {
             let name = if several { format!("{} message {}", path.display(), at + 1) } else { path.display().to_string() };
-            take(message.format, &message.body, &name);
+            take(message.format, &message.body, now, &name);
             read += 1;
         }
     }
@@ -99,13 +101,14 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'))
 }
 
-fn of_source(lint: &LintSender, name: &str, take: &mut impl FnMut(Format, &[u8], &str)) -> Result<(), Failure> {
+fn of_source(lint: &LintSender, name: &str, take: &mut impl FnMut(Format, &[u8], Timestamp, &str)) -> Result<(), Failure> {
     let data = match &lint.data {
         Some(data) => data.clone(),
         None => source::settings(lint.config.as_deref())?.store.data,
     };
     let reader = source::open(&data)?;
-    let since = clock::now().checked_sub((24 * lint.last).hours()).map_err(|_| Failure::new(exit::USAGE, "--last reaches too far back"))?;
+    let now = clock::now();
+    let since = now.checked_sub((24 * lint.last).hours()).map_err(|_| Failure::new(exit::USAGE, "--last reaches too far back"))?;
     let mut before = None;
     let mut read = 0;
     loop {
@@ -114,14 +117,14 @@ fn of_source(lint: &LintSender, name: &str, take: &mut impl FnMut(Format, &[u8],
         let Some(last) = page.last() else { break };
         before = Some(last.seq);
         for row in &page {
-            let is_old = row.arrived.parse::<jiff::Timestamp>().is_ok_and(|arrived| arrived < since);
-            if is_old {
+            let arrived = row.arrived.parse::<Timestamp>().unwrap_or(now);
+            if arrived < since {
                 before = None;
                 break;
             }
             let entry = reader.entry(Seq(row.seq))?;
             if let Some((Some(format), body)) = entry.map(|(row, body)| (Format::from_word(&row.format), body)) {
-                take(format, &body, &format!("message {}", row.seq));
+                take(format, &body, arrived, &format!("message {}", row.seq));
                 read += 1;
             }
         }

@@ -60,7 +60,7 @@ pub fn try_file(map: &MapTry, out: &mut Out) -> Outcome {
             body: &message.body,
             default_charset: map.charset.as_deref(),
             allow_test_numbers: !map.no_test_numbers,
-            received: None,
+            received: Some(crate::clock::now()),
         };
         let reading = bundle.read_from(map.source.as_deref(), &input, true);
         if reading.outcome == Read::Held {

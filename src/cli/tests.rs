@@ -101,6 +101,24 @@ fn every_command_of_the_guide_is_understood() {
 }
 
 #[test]
+fn a_sender_is_told_of_times_that_would_hold_its_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.hl7");
+    let now = crate::clock::now();
+    for (days, expected) in [(-1, exit::OK), (3, exit::FOUND)] {
+        let happened = now.checked_add(jiff::ToSpan::hours(24 * days)).unwrap().strftime("%Y%m%d").to_string();
+        let message = format!(
+            "MSH|^~\\&|PAS|RJ1|X|Y|20260105101500||ADT^A28^ADT_A05|1|P|2.4\rEVN||20260105||||{happened}\r\
+             PID|||9990000026^^^NHS^NH||EXAMPLE^A^^^^^L||20260105|2|||1 A^^LONDON^^SE1 9ZZ^GBR^H|||||||||||||||||||||NSTS01\rPD1|||S^^G85001\r"
+        );
+        std::fs::write(&file, message).unwrap();
+        let (code, text) = ran(&format!("lint-sender {}", file.display()));
+        assert_eq!((code, text.contains("a time of this message lies in the future")), (expected, days > 0), "{text}");
+        assert_eq!(ran(&format!("map try {}", file.display())).0, expected);
+    }
+}
+
+#[test]
 fn what_is_not_there_is_66_and_says_so() {
     assert_eq!(ran("check --config /nowhere/chis-broker.toml").0, exit::MISSING);
     assert_eq!(ran("run --config /nowhere/chis-broker.toml").0, exit::MISSING);
