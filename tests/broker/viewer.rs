@@ -258,8 +258,9 @@ async fn a_broken_template_keeps_the_broker_from_starting_and_is_named_with_its_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_takes_mended_templates_for_what_is_held_and_keeps_the_old_ones_where_the_new_are_broken() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings/viewer/person.toml");
-    let (shipped, file) = (std::fs::read_to_string(shipped).unwrap(), folder.path().join("person.toml"));
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings/viewer/adt-person.toml");
+    let (shipped, file) = (std::fs::read_to_string(shipped).unwrap(), folder.path().join("adt-person.toml"));
+    let broken = folder.path().join("person.toml");
     let sex = |table: &str| shipped.replace("table sex", &format!("table {table}"));
     assert_ne!(sex("own"), shipped, "the template says the sex by a table");
     std::fs::create_dir(folder.path().join("tables")).unwrap();
@@ -273,13 +274,13 @@ async fn a_reload_takes_mended_templates_for_what_is_held_and_keeps_the_old_ones
     line.exchange(person("A1", 1, "20260106101500", "EXAMPLE").as_bytes()).await;
     until("it is held", || debts(data.path(), 1, "viewer").first().is_some_and(|debt| debt.starts_with("1 held"))).await;
 
-    std::fs::write(&file, "[[segment]]\nid = \"PID\"\n3 = \"child.numer\"\n").unwrap();
+    std::fs::write(&broken, "[[segment]]\nid = \"PID\"\n3 = \"child.numer\"\n").unwrap();
     let refused = running.reload().await.unwrap_err().to_string();
     assert!(refused.contains("destination viewer") && refused.contains("person.toml:3:5"), "{refused}");
     line.exchange(person("A2", 2, "20260106101500", "EXAMPLE").replace("|20260105|2|", "|20260105|1|").as_bytes()).await;
     until("the old templates go on", || debts(data.path(), 2, "viewer").last().is_some_and(|one| one == "2 delivered")).await;
 
-    std::fs::write(&file, sex("own")).unwrap();
+    std::fs::remove_file(&broken).unwrap();
     std::fs::write(&table, "from,to\n1,M\n2,FEMALE\n").unwrap();
     running.reload().await.unwrap();
     let debt = LedgerReader::open(data.path()).unwrap().trace(Seq(1)).unwrap().unwrap().debts;
