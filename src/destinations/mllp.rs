@@ -32,7 +32,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_util::codec::Framed;
 
 use super::viewer::{Heading, TemplateMistake, Viewer, template_files};
@@ -48,7 +47,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer taken.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// What nobody used for so long is not used again: firewalls forget a quiet connection after five minutes and more.
-const IDLE_MAX: Duration = Duration::from_secs(240);
+const IDLE_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(240);
 /// So many messages that were answered on a connection are remembered: their answers may come twice.
 const ANSWERED_MAX: usize = 16;
 
@@ -165,7 +164,7 @@ struct Line {
     /// Messages that were answered on it, the newest last.
     answered: VecDeque<String>,
     /// Since when nobody uses it; none while it is used.
-    idle_since: Option<Instant>,
+    idle_since: Option<jiff::Timestamp>,
 }
 
 /// An MLLP receiver.
@@ -226,7 +225,7 @@ impl MllpDestination {
         }
         let wait = backoff(payment.attempts, jitter(payment.key, payment.attempts));
         let retry = |why: String| Settlement::Retry { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), why };
-        let mut line = self.take_idle();
+        let mut line = self.take_idle(payment.now);
         for (place, message) in (1..).zip(&messages) {
             let whole = if messages.len() == 1 { String::new() } else { format!(" to message {place} of {}", messages.len()) };
             match self.exchange(&mut line, message).await {
@@ -234,17 +233,17 @@ impl MllpDestination {
                 Ok(code) => match code.as_str() {
                     "AA" | "CA" => {}
                     "AE" | "CE" => {
-                        self.give_back(line);
+                        self.give_back(line, payment.now);
                         return retry(format!("{code}{whole}"));
                     }
                     _ => {
-                        self.give_back(line);
+                        self.give_back(line, payment.now);
                         return Settlement::Held { why: format!("{code}{whole}") };
                     }
                 },
             }
         }
-        self.give_back(line);
+        self.give_back(line, payment.now);
         Settlement::Delivered
     }
 
@@ -300,18 +299,18 @@ impl MllpDestination {
     }
 
     /// A connection that is open and on which nothing came that nobody asked for.
-    fn take_idle(&self) -> Option<Line> {
+    fn take_idle(&self, now: jiff::Timestamp) -> Option<Line> {
         loop {
             let mut line = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            let is_fresh = line.idle_since.is_none_or(|since| Instant::now().duration_since(since) < IDLE_MAX);
+            let is_fresh = line.idle_since.is_none_or(|since| now.duration_since(since) < IDLE_MAX);
             if is_fresh && line.is_quiet() {
                 return Some(line);
             }
         }
     }
 
-    fn give_back(&self, line: Option<Line>) {
-        let line = line.map(|line| Line { idle_since: Some(Instant::now()), ..line });
+    fn give_back(&self, line: Option<Line>, now: jiff::Timestamp) {
+        let line = line.map(|line| Line { idle_since: Some(now), ..line });
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(line);
     }
 }
