@@ -1,5 +1,6 @@
 //! The active bundle: loaded whole, tested, swapped whole; the last good one stays when a new one is broken.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,12 +9,12 @@ use jiff::Timestamp;
 
 use super::failsafe::Watching;
 use crate::config::{self, Settings};
-use crate::destinations::ParentRules;
+use crate::destinations::{Kind, ParentRules, VaccinationFile, Viewer};
 use crate::failsafe::Rules;
 use crate::intake::Controls;
 use crate::mapping::{Bundle, Diagnostic, Files};
 use crate::routing::Directory;
-use crate::store::{Ledger, LedgerReader, StoreError};
+use crate::store::{DestinationRule, Ledger, LedgerReader, Recipient, StoreError};
 
 /// What the mapping files and directories gave.
 #[derive(Debug)]
@@ -75,6 +76,35 @@ pub fn last_good(data: &Path) -> Option<(Bundle, Files)> {
     Some((bundle, files))
 }
 
+/// By what a destination's words are made.
+enum Said {
+    Viewer(Viewer),
+    File(VaccinationFile),
+}
+
+type Words = BTreeMap<String, Said>;
+
+/// Reads templates and code tables of all destinations, or names every mistake in them.
+fn words(settings: &Settings) -> Result<Words, Refused> {
+    let (mut words, mut mistakes) = (Words::new(), Vec::new());
+    for destination in &settings.destinations {
+        let name = &destination.name;
+        let read = match &destination.kind {
+            Kind::Mllp(config) => config
+                .viewer()
+                .map(Said::Viewer)
+                .map_err(|found| found.iter().map(|one| format!("destination {name}: template {one}")).collect::<Vec<_>>()),
+            Kind::CareplusCsv(config) => config.rules().map(Said::File).map_err(|error| vec![format!("destination {name}: {error}")]),
+            Kind::Store { .. } | Kind::Fhir { .. } => continue,
+        };
+        match read {
+            Ok(said) => drop(words.insert(name.clone(), said)),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() { Ok(words) } else { Err(Refused { mistakes }) }
+}
+
 /// What is active now, and whether it is what the files say.
 pub struct Active {
     /// Rules and tables.
@@ -85,6 +115,8 @@ pub struct Active {
     pub failsafe: Arc<ArcSwap<Rules>>,
     /// What a parents' record may hold.
     pub parents: Arc<ArcSwap<ParentRules>>,
+    /// Destinations, with the templates of viewers and the code tables of files.
+    pub recipients: Arc<Vec<DestinationRule>>,
     /// Why the files on disk are not active; empty when they are.
     pub stale: ArcSwap<Vec<String>>,
     /// Held by the reload that is under way: an older reading never goes over a newer one.
@@ -97,19 +129,23 @@ impl Active {
         Watching { rules: Arc::clone(&self.failsafe), directory: Arc::clone(&self.directory), stores: Arc::new(settings.stores()) }
     }
 
-    /// Loads mappings, directories and the doors' certificates anew and swaps all of it, or keeps all of the old. Gives the hash that
+    /// Loads mappings, directories, templates and the doors' certificates anew and swaps all of it, or keeps all of the old. Gives the hash that
     /// is active. One at a time; the files are read aside, so that nobody else waits for them.
     pub async fn reload(&self, settings: &Arc<Settings>, ledger: &Ledger, doors: &Controls, now: Timestamp) -> Result<String, Refused> {
         let _one_at_a_time = self.turn.lock().await;
         let (named, material) = (Arc::clone(settings), doors.clone());
-        let read = tokio::task::spawn_blocking(move || (load(&named), material.read_tls())).await;
+        let read = tokio::task::spawn_blocking(move || (load(&named), words(&named), material.read_tls())).await;
         let outcome = match read {
-            Ok((Ok(loaded), Ok(tls))) => {
+            Ok((Ok(loaded), Ok(words), Ok(tls))) => {
                 let activated = self.activate(loaded, ledger, now).await.map_err(|error| Refused { mistakes: vec![error.to_string()] });
-                activated.inspect(|_| doors.use_tls(tls))
+                activated.inspect(|_| {
+                    self.say_by(words);
+                    doors.use_tls(tls);
+                })
             }
-            Ok((loaded, tls)) => {
+            Ok((loaded, words, tls)) => {
                 let mut mistakes = loaded.err().map(|refused| refused.mistakes).unwrap_or_default();
+                mistakes.extend(words.err().map(|refused| refused.mistakes).unwrap_or_default());
                 mistakes.extend(tls.err().map(|error| error.to_string()));
                 Err(Refused { mistakes })
             }
@@ -120,6 +156,16 @@ impl Active {
         metrics::gauge!("chis_config_stale").set(if outcome.is_ok() { 0.0 } else { 1.0 });
         self.stale.store(Arc::new(outcome.as_ref().err().map(|refused| refused.mistakes.clone()).unwrap_or_default()));
         outcome
+    }
+
+    fn say_by(&self, mut words: Words) {
+        for rule in self.recipients.iter() {
+            match (&rule.recipient, words.remove(rule.name.as_str())) {
+                (Recipient::Viewer(viewer), Some(Said::Viewer(read))) => viewer.store(Arc::new(read)),
+                (Recipient::VaccinationFile(file), Some(Said::File(read))) => file.store(Arc::new(read)),
+                _ => {}
+            }
+        }
     }
 
     async fn activate(&self, loaded: Loaded, ledger: &Ledger, now: Timestamp) -> Result<String, StoreError> {

@@ -129,15 +129,15 @@ impl Running {
     pub async fn start(settings: Settings, opened: Vec<OpenedSocket>) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let data = settings.store.data.clone();
-        let (active, files, stale) = first_bundle(&settings)?;
+        let recipients = Arc::new(settings.destinations.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
+        let (active, files, stale) = first_bundle(&settings, &recipients)?;
         let active = Arc::new(active);
         let rules = FilingRules {
             directory: Arc::clone(&active.directory),
-            destinations: Arc::new(settings.destinations.iter().map(rule).collect::<Result<_, _>>()?),
+            destinations: Arc::clone(&recipients),
             zone: crate::failsafe::day::london(),
             parents: Arc::clone(&active.parents),
         };
-        let recipients = Arc::clone(&rules.destinations);
         let ledger = Ledger::open(&LedgerConfig { data: data.clone(), ballast: true, pages_max: None }, rules)?;
         ledger.keep_bundle(active.bundle.load().hash(), &files, clock::now()).await?;
         if !stale.is_empty() {
@@ -279,12 +279,16 @@ impl Running {
     }
 }
 
-fn first_bundle(settings: &Settings) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
+fn first_bundle(
+    settings: &Settings,
+    recipients: &Arc<Vec<DestinationRule>>,
+) -> Result<(Active, crate::mapping::Files, Vec<String>), StartError> {
     let active = |bundle, (directory, failsafe, parents), stale: &[String]| Active {
         bundle: Arc::new(ArcSwap::from_pointee(bundle)),
         directory: Arc::new(ArcSwap::from_pointee(directory)),
         failsafe: Arc::new(ArcSwap::from_pointee(failsafe)),
         parents: Arc::new(ArcSwap::from_pointee(parents)),
+        recipients: Arc::clone(recipients),
         stale: ArcSwap::from_pointee(stale.to_vec()),
         turn: tokio::sync::Mutex::default(),
     };
@@ -321,11 +325,11 @@ fn rule(destination: &crate::destinations::Config) -> Result<DestinationRule, St
                 let lines: Vec<String> = mistakes.iter().map(|one| format!("destination {}: template {one}", destination.name)).collect();
                 StartError { text: lines.join("\n"), exit: 78 }
             };
-            Recipient::Viewer(Arc::new(config.viewer().map_err(told)?))
+            Recipient::Viewer(Arc::new(ArcSwap::from_pointee(config.viewer().map_err(told)?)))
         }
         Kind::CareplusCsv(config) => {
             let told = |error: String| StartError { text: format!("destination {}: {error}", destination.name), exit: 78 };
-            Recipient::VaccinationFile(Arc::new(config.rules().map_err(told)?))
+            Recipient::VaccinationFile(Arc::new(ArcSwap::from_pointee(config.rules().map_err(told)?)))
         }
     };
     Ok(DestinationRule { name: DestinationName::new(&destination.name), recipient })
@@ -364,6 +368,13 @@ fn start_payers(
                     Kind::Fhir { concurrency, .. } => concurrency.unwrap_or(8),
                     Kind::Mllp(config) => config.window.unwrap_or(1),
                     _ => 1,
+                };
+                let receiver = match (receiver, &rule.recipient) {
+                    (Receiver::Careplus(files), Recipient::VaccinationFile(file)) => {
+                        let now = viewer::Spooled { file: Arc::clone(file), ledger: ledger.clone(), runtime: Handle::current() };
+                        Receiver::Careplus(files.asking(Arc::new(now)))
+                    }
+                    (receiver, _) => receiver,
                 };
                 if let Receiver::Careplus(files) = &receiver {
                     payers.push(tokio::spawn(viewer::hand_over_by_the_clock(

@@ -22,7 +22,7 @@ use super::ahead::{Ahead, Owed};
 use super::receivers::Post;
 use super::{Present, viewer};
 use crate::clock;
-use crate::destinations::{ParentRules, Payment, Receiver, Told, VaccinationFile, Viewer};
+use crate::destinations::{ParentRules, Payment, Receiver, Told, Turn, VaccinationFile, Viewer};
 use crate::names::HubName;
 use crate::outbox::{Breaker, Circuit, FiledEvent, REST_MAX, Settled, Settlement, backoff};
 use crate::store::{HubStore, Ledger, LedgerReader, OwedDebt, Recipient, StoreAt, StoreError};
@@ -334,6 +334,8 @@ struct Flight {
     sent: Option<[u8; 32]>,
     /// What a parents' record was sent, where it may have arrived.
     told: Option<(Told, bool)>,
+    /// Control ids of a viewer's messages that go again by force, with those that they had.
+    renamed: Vec<(String, String)>,
 }
 
 type Landed = Result<(tokio::task::Id, Flight), tokio::task::JoinError>;
@@ -481,6 +483,7 @@ impl Lanes {
             attempts: flight.attempts,
             settlement: flight.settlement,
             sent: flight.sent,
+            renamed: flight.renamed,
         });
         // Only a noted outcome settles a debt; otherwise it is found again and paid under the same key.
         let is_noted = self.ledger.settle(settled.collect::<Vec<_>>()).await;
@@ -628,8 +631,8 @@ impl Asked {
         let data = || ledger.data().to_path_buf();
         match recipient {
             Recipient::ParentRecord => Self::Parents(data(), ledger.parents()),
-            Recipient::Viewer(viewer) => Self::Viewer(Arc::clone(viewer), data()),
-            Recipient::VaccinationFile(file) => Self::File(Arc::clone(file), data()),
+            Recipient::Viewer(viewer) => Self::Viewer(viewer.load_full(), data()),
+            Recipient::VaccinationFile(file) => Self::File(file.load_full(), data()),
             Recipient::HubStore(_) | Recipient::Record => Self::Nothing,
         }
     }
@@ -638,16 +641,16 @@ impl Asked {
 /// One attempt. What may be said is asked again first.
 async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     let attempts = debt.attempts + 1;
-    let (mut sent, mut told, mut is_ours) = (None, None, false);
+    let (mut sent, mut told, mut renamed, mut is_ours) = (None, None, Vec::new(), false);
     // A viewer's messages and the rows of a file are made when they are sent.
     let body = debt.body.or_else(|| matches!(asked, Asked::Viewer(..) | Asked::File(..)).then(Vec::new));
     let settlement = match (serde_json::from_slice::<FiledEvent>(&debt.event), body) {
         (Ok(event), Some(body)) => {
             let mut key = format!("{}/{}", event.event, event.version);
-            let control_id = event.control_id.clone();
+            let (control_id, said) = (event.control_id.clone(), (event.event, event.version));
             let ready = match asked {
                 Asked::Nothing => Ok(body),
-                Asked::Parents(data, rules) => as_of_now((&data, &rules), debt.child, event, &body).map(|fresh| {
+                Asked::Parents(data, rules) => as_of_now((&data, &rules), (debt.child, debt.turn), event, &body).map(|fresh| {
                     if fresh.body != body {
                         // Another body is another delivery: an account was added or ended, or the child was named meanwhile.
                         let digest = digest(&fresh.body);
@@ -656,8 +659,12 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
                     }
                     told.insert(fresh).body.clone()
                 }),
-                Asked::File(file, data) => viewer::rows_as_of_now(&file, &data, debt.child, event),
-                Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, debt.child, event),
+                Asked::File(file, data) => LedgerReader::open(&data)
+                    .map_err(viewer::unread)
+                    .and_then(|reader| viewer::rows_as_of_now(&file, &reader, (debt.id, debt.child), event)),
+                Asked::Viewer(viewer, data) => viewer::as_of_now(&viewer, &data, (debt.child, debt.forced_by), event).inspect(|body| {
+                    renamed = debt.forced_by.map(|job| Viewer::renamed(said, body, job)).unwrap_or_default();
+                }),
             };
             if let Some(job) = debt.forced_by {
                 key = format!("{key}/again-{job}");
@@ -682,13 +689,18 @@ async fn fly(receiver: &Receiver, debt: OwedDebt, asked: Asked) -> Flight {
     };
     let is_sure = matches!(settlement, Settlement::Delivered | Settlement::Superseded);
     let told = told.filter(|_| settlement.may_have_arrived()).map(|told| (told, is_sure));
-    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, is_ours, sent, told }
+    Flight { debt: debt.id, child: debt.child, attempts, made_us: debt.made_us, settlement, is_ours, sent, told, renamed }
 }
 
 /// What parents may be told of this event as the child, its results and the consents are now.
-fn as_of_now((data, rules): (&std::path::Path, &ParentRules), child: i64, event: FiledEvent, body: &[u8]) -> Result<Told, Settlement> {
+fn as_of_now(
+    (data, rules): (&std::path::Path, &ParentRules),
+    (child, turn): (i64, Turn),
+    event: FiledEvent,
+    body: &[u8],
+) -> Result<Told, Settlement> {
     let reader = LedgerReader::open(data).map_err(viewer::unread)?;
-    let told = reader.told_now((child, event), body, (rules, clock::now())).map_err(viewer::unread)?;
+    let told = reader.told_now((child, event), body, (rules, clock::now(), turn)).map_err(viewer::unread)?;
     told.map_err(|rule| Settlement::Withdrawn { rule })
 }
 

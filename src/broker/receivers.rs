@@ -3,6 +3,8 @@
 //! # Invariants
 //!
 //! - An alarm begins once and ends once, each with a line in the log; what lasts is in the metrics and in `status`.
+//! - What waits behind a held debt counts: it is told once for as long as that lasts. A debt that nothing holds up and that grows too old
+//!   meanwhile is told by itself, so that an old hold never hides that a receiver is away.
 //! - In a window of a receiver there is no alarm of it, and what waited for the window has its time afterwards.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +22,7 @@ use crate::destinations::{self, Kind};
 use crate::failsafe::day::{date_of, local};
 use crate::names::DestinationName;
 use crate::outbox::Circuit;
-use crate::store::{Ledger, LedgerReader, StoreError};
+use crate::store::{Ledger, LedgerReader, Queue, StoreError};
 
 /// How often the age of the oldest debts is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ struct Standing {
     paid: VecDeque<(u64, u64)>,
     /// Since when its debts are too old.
     late_since: Option<Timestamp>,
+    /// Of these, all wait behind held ones.
+    only_behind_held: bool,
 }
 
 /// One receiver on the board.
@@ -72,14 +76,23 @@ pub struct Stand {
     pub rate_per_minute: u64,
     /// Since when its oldest debt is older than it should be, RFC 3339.
     pub late_since: Option<String>,
+    /// What is too old waits behind held debts, all of it: a person must release or discard those.
+    pub late_behind_held: bool,
     /// Age at which it is, seconds.
     pub alarm_after_seconds: u64,
 }
 
 impl Post {
     fn new(config: &destinations::Config) -> Self {
-        let standing =
-            Standing { circuit: Circuit::Closed, away_since: None, flying: 0, resting: 0, paid: VecDeque::new(), late_since: None };
+        let standing = Standing {
+            circuit: Circuit::Closed,
+            away_since: None,
+            flying: 0,
+            resting: 0,
+            paid: VecDeque::new(),
+            late_since: None,
+            only_behind_held: false,
+        };
         Self { name: DestinationName::new(&config.name), config: config.clone(), begun: clock::beat(), standing: Mutex::new(standing) }
     }
 
@@ -166,33 +179,57 @@ impl Post {
             resting: standing.resting,
             rate_per_minute,
             late_since: standing.late_since.map(|at| at.to_string()),
+            late_behind_held: standing.late_since.is_some() && standing.only_behind_held,
             alarm_after_seconds: self.config.alarm_after().as_secs(),
         }
     }
 
-    /// Judges the age of the oldest debt, and says so where that begins or ends something.
-    fn judge(&self, (pending, held, oldest): (i64, i64, Option<Timestamp>), now: Timestamp) {
-        let age = oldest.and_then(|oldest| Duration::try_from(now.duration_since(oldest)).ok()).unwrap_or_default();
+    /// Judges the age of the oldest debts, and says so where that begins or ends something.
+    fn judge(&self, Queue { pending, held, oldest, oldest_free }: Queue, now: Timestamp) -> Option<Alarm> {
+        let age_of = |made: Option<Timestamp>| made.and_then(|made| Duration::try_from(now.duration_since(made)).ok()).unwrap_or_default();
+        let age = age_of(oldest);
         let label = || self.name.to_string();
         metrics::gauge!("chis_oldest_debt_seconds", "destination" => label()).set(age.as_secs_f64());
         metrics::gauge!("chis_debts_pending", "destination" => label()).set(pending as f64);
         metrics::gauge!("chis_debts_held", "destination" => label()).set(held as f64);
         let limit = self.config.alarm_after();
         let is_quiet = self.window(now).is_some() || self.config.care.window_ended_within((now, date_of(now)), limit, local);
-        let is_late = limit < age && !is_quiet;
+        let (is_late, is_free_late) = (limit < age && !is_quiet, limit < age_of(oldest_free) && !is_quiet);
         let mut standing = self.standing();
-        match (standing.late_since, is_late) {
-            (None, true) => {
-                standing.late_since = Some(now);
-                tracing::warn!(destination = %self.name, pending, oldest_seconds = age.as_secs(), "delivery.late: the oldest debt is older than it should be; `dest show` says why");
+        let alarm = match (standing.late_since, is_late) {
+            (None, true) if is_free_late => Some(Alarm::Late),
+            (None, true) => Some(Alarm::BehindHeld),
+            (Some(_), true) if standing.only_behind_held && is_free_late => Some(Alarm::Late),
+            (Some(_), false) => Some(Alarm::Over),
+            _ => None,
+        };
+        standing.late_since = if is_late { standing.late_since.or(Some(now)) } else { None };
+        standing.only_behind_held = is_late && !is_free_late;
+        drop(standing);
+        match alarm {
+            Some(Alarm::Late) => {
+                let oldest_seconds = age_of(oldest_free).as_secs();
+                tracing::warn!(destination = %self.name, pending, oldest_seconds, "delivery.late: the oldest debt is older than it should be; `dest show` says why");
             }
-            (Some(_), false) => {
-                standing.late_since = None;
-                tracing::info!(destination = %self.name, pending, "delivery.in_time: no debt is older than it should be any more");
+            Some(Alarm::BehindHeld) => {
+                tracing::warn!(destination = %self.name, pending, held, oldest_seconds = age.as_secs(), "delivery.late: debts wait behind held ones for longer than they should; `held list` has those that are held");
             }
-            _ => {}
+            Some(Alarm::Over) => {
+                tracing::info!(destination = %self.name, pending, "delivery.in_time: no debt is older than it should be any more")
+            }
+            None => {}
         }
+        alarm
     }
+}
+
+/// What is told of the age of debts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    Late,
+    /// All that is late waits behind held debts.
+    BehindHeld,
+    Over,
 }
 
 /// All receivers.
@@ -226,10 +263,15 @@ impl Board {
             }
             if let Some(since) = &stand.late_since {
                 let limit = stand.alarm_after_seconds;
-                lines.push(format!(
-                    "receiver {}: its oldest debt is older than {limit} s, since {since}; `dest show {}` says why",
-                    post.name, post.name
-                ));
+                lines.push(if stand.late_behind_held {
+                    format!(
+                        "receiver {}: debts wait behind held ones for more than {limit} s, since {since}; `held list` has those",
+                        post.name
+                    )
+                } else {
+                    let name = &post.name;
+                    format!("receiver {name}: its oldest debt is older than {limit} s, since {since}; `dest show {name}` says why")
+                });
             }
         }
         lines
@@ -249,7 +291,7 @@ pub(super) async fn watch(board: Board, ledger: Ledger, ends: CancellationToken,
                 None => LedgerReader::open(&data)?,
             };
             for post in board.posts() {
-                post.judge(reader.queue(post.name.as_str())?, clock::now());
+                let _told = post.judge(reader.queue(post.name.as_str())?, clock::now());
             }
             Ok::<_, StoreError>(reader)
         });
@@ -276,8 +318,8 @@ mod tests {
     fn debts_are_late_from_their_age_on_and_no_longer_when_the_oldest_is_gone() {
         let post = post("alarm_after = '15 min'");
         let oldest = Some(at("2026-11-07T10:00:00Z"));
-        let late = |queue, now: &str| {
-            post.judge(queue, at(now));
+        let late = |(pending, held, oldest): (i64, i64, Option<Timestamp>), now: &str| {
+            post.judge(Queue { pending, held, oldest, oldest_free: oldest }, at(now));
             post.stand(at(now)).late_since
         };
         assert_eq!(late((3, 0, oldest), "2026-11-07T10:15:00Z"), None);
@@ -296,10 +338,36 @@ mod tests {
             ("2026-11-08T02:14:59Z", "running", false),
             ("2026-11-08T02:15:00Z", "running", true),
         ] {
-            post.judge((1, 0, oldest), at(now));
+            post.judge(Queue { pending: 1, held: 0, oldest, oldest_free: oldest }, at(now));
             let stand = post.stand(at(now));
             assert_eq!((stand.state, stand.late_since.is_some()), (state, is_late), "{now}");
         }
+    }
+
+    #[test]
+    fn what_waits_behind_a_held_debt_is_told_once_and_never_hides_what_nothing_holds_up() {
+        let post = post("alarm_after = '15 min'");
+        let told = |oldest: Option<&str>, oldest_free: Option<&str>, now: &str| {
+            let queue = Queue { pending: 2, held: 1, oldest: oldest.map(at), oldest_free: oldest_free.map(at) };
+            let alarm = post.judge(queue, at(now));
+            let stand = post.stand(at(now));
+            (alarm, stand.late_since.is_some(), stand.late_behind_held)
+        };
+        let first = Some("2026-11-07T10:00:00Z");
+        assert_eq!(told(first, None, "2026-11-07T10:15:00Z"), (None, false, false));
+        assert_eq!(told(first, None, "2026-11-07T10:15:01Z"), (Some(Alarm::BehindHeld), true, true));
+        // For a day nothing more is said of it; what comes and is paid in between is no news either.
+        for now in ["2026-11-07T10:20:00Z", "2026-11-07T23:00:00Z", "2026-11-08T10:00:00Z"] {
+            assert_eq!(told(first, None, now), (None, true, true), "{now}");
+        }
+        assert_eq!(told(first, Some("2026-11-08T10:00:00Z"), "2026-11-08T10:05:00Z"), (None, true, true));
+        // Then the receiver is away.
+        assert_eq!(told(first, Some("2026-11-08T10:00:00Z"), "2026-11-08T10:16:00Z"), (Some(Alarm::Late), true, false));
+        assert_eq!(told(first, Some("2026-11-08T10:00:00Z"), "2026-11-08T10:17:00Z"), (None, true, false));
+        // It is back; the hold is there still, and was told.
+        assert_eq!(told(first, None, "2026-11-08T10:18:00Z"), (None, true, true));
+        assert_eq!(told(None, None, "2026-11-08T10:19:00Z"), (Some(Alarm::Over), false, false));
+        assert_eq!(told(first, None, "2026-11-08T10:20:00Z"), (Some(Alarm::BehindHeld), true, true), "another hold is told anew");
     }
 
     #[test]

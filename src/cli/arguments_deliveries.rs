@@ -127,9 +127,13 @@ pub struct Replay {
     /// Whom they are sent to; without it those to whom each was owed
     #[arg(long, value_name = "DEST")]
     pub to: Option<String>,
-    /// Render anew; without it what was sent is sent again (to parents' records it is always rendered anew)
+    /// Render the filed events anew by this program; without it what was sent is sent again. To parents' records, viewers and files it is always
+    /// rendered anew. No message is read again
     #[arg(long, value_enum, value_name = "VERSION")]
-    pub mapping: Option<Rendering>,
+    pub render: Option<Rendering>,
+    /// Refused: what was filed is sent again, and no message is read anew by another mapping
+    #[arg(long, value_name = "VERSION")]
+    pub mapping: Option<String>,
     /// At most so many a second: `20/s`
     #[arg(long, value_name = "N/s", default_value = "20/s", value_parser = per_second)]
     pub rate: u32,

@@ -77,7 +77,16 @@ fn remarks(one: &Value, out: &mut Out) -> std::io::Result<()> {
     }
     let late = text(now, "late_since");
     if !late.is_empty() {
-        writeln!(out, "{name}: its oldest debt is older than {} s, since {late}", text(now, "alarm_after_seconds"))?;
+        let limit = text(now, "alarm_after_seconds");
+        if now.get("late_behind_held") == Some(&Value::Bool(true)) {
+            writeln!(out, "{name}: debts wait behind held ones for more than {limit} s, since {late}; release or discard what is held")?;
+        } else {
+            writeln!(out, "{name}: its oldest debt is older than {limit} s, since {late}")?;
+        }
+    }
+    let behind = one.get("behind_held").and_then(Value::as_i64).unwrap_or_default();
+    if 0 < behind {
+        writeln!(out, "{name}: {behind} of those that wait are behind a held debt of the same child")?;
     }
     for group in items(one, "held") {
         writeln!(out, "{name}: {} held for {:?} since {}", text(group, "debts"), text(group, "why"), text(group, "since"))?;
@@ -265,10 +274,16 @@ fn held((admin, is_json): (&str, bool), mut body: Value, dry_run: bool, done: &s
 
 /// `replay`.
 pub fn replay(replay: &Replay, out: &mut Out) -> Outcome {
+    if replay.mapping.is_some() {
+        let text = "--mapping: replay sends what was filed, and reads no message anew: another reading is another event, and the receiver would have both. \
+            `--render current` renders the filed events anew by this program; `map try` shows how a message is read now; what its sender sends again \
+            is read by the mapping of now. Leave out --mapping";
+        return Err(Failure::new(exit::USAGE, text));
+    }
     let reason = said(replay.reason.as_deref(), replay.dry_run)?;
     let query: ReplayQuery = replay.query.parse().map_err(|text| Failure::new(exit::USAGE, format!("--query: {text}")))?;
     let order =
-        json!({ "query": query, "to": replay.to, "fresh": replay.mapping.is_some(), "force": replay.force, "per_second": replay.rate });
+        json!({ "query": query, "to": replay.to, "fresh": replay.render.is_some(), "force": replay.force, "per_second": replay.rate });
     let ask = |dry_run: bool| {
         let body = json!({ "order": order, "reason": reason, "dry_run": dry_run });
         running(source::call(&replay.door.admin, &Request::post("/api/v1/replays", body)))

@@ -87,6 +87,9 @@ pub fn trace(value: &Value, out: &mut Out) -> io::Result<()> {
             let before = text(again, "of_debt");
             let before = if before.is_empty() { String::new() } else { format!(", after debt {before}") };
             writeln!(out, "  again   by job {}{before}", text(again, "job"))?;
+            for renamed in items(again, "renamed") {
+                writeln!(out, "  again   as {} in place of {}", text(renamed, "control_id"), text(renamed, "before"))?;
+            }
         }
         for tried in items(debt, "tried") {
             let why = text(tried, "why");

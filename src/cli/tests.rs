@@ -155,3 +155,16 @@ fn a_standing_that_does_not_exist_is_told_with_those_that_do() {
 fn the_template_is_what_is_inside_the_program() {
     assert_eq!(ran("config default"), (exit::OK, crate::config::DEFAULT_TOML.to_owned()));
 }
+
+#[test]
+fn a_replay_by_another_mapping_is_refused_before_anybody_is_asked_and_told_what_there_is() {
+    let words =
+        ["chis-broker", "replay", "--query", "destination=region", "--mapping", "current", "--dry-run", "--admin", "http://127.0.0.1:1"];
+    let cli = Cli::try_parse_from(words).unwrap();
+    let refused = dispatch(cli, &mut Out::to(Kept::default())).unwrap_err();
+    assert_eq!(refused.exit, 64);
+    for part in ["reads no message anew", "`--render current`", "`map try`"] {
+        assert!(refused.text.contains(part), "{}", refused.text);
+    }
+    assert_eq!(ran("replay --query destination=region --render old --dry-run").0, 64);
+}

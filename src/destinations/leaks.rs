@@ -351,7 +351,7 @@ static RULES_FILE: std::sync::LazyLock<ParentRules> = std::sync::LazyLock::new(P
 
 fn parent_record_as_of(event: &FiledEvent, consents: &[ProxyConsent], now: jiff::Timestamp) -> Result<Vec<u8>, Withheld> {
     let known = Known { rules: &RULES_FILE, consents, now, so_far: &[], told: &std::collections::BTreeMap::new() };
-    tell(event, known).map(|told| told.body)
+    tell(event, known, super::Turn::First).map(|told| told.body)
 }
 
 fn parent_record(event: &FiledEvent, consents: &[ProxyConsent]) -> Result<Vec<u8>, Withheld> {

@@ -6,6 +6,9 @@
 //!     AE, CE                    retry                         no answer, half an answer, closed, something else: retry
 //!     for another message       retry, and the connection is given up
 //!
+//! A connection that nobody used for a while may be dead without a sign: whatever stands between forgets it. Where not a byte of an answer came,
+//! the same message goes once more on a new one, at once and under the same control id, and only that counts.
+//!
 //! # Invariants
 //!
 //! - One message is in flight on a connection; the next is sent when it was answered.
@@ -43,6 +46,8 @@ const ACK_TIMEOUT_S: u64 = 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer taken.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What nobody used for so long is not used again: firewalls forget a quiet connection after five minutes and more.
+const IDLE_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(240);
 /// So many messages that were answered on a connection are remembered: their answers may come twice.
 const ANSWERED_MAX: usize = 16;
 
@@ -158,6 +163,8 @@ struct Line {
     framed: Framed<Box<dyn Wire>, MllpCodec>,
     /// Messages that were answered on it, the newest last.
     answered: VecDeque<String>,
+    /// Since when nobody uses it; none while it is used.
+    idle_since: Option<jiff::Timestamp>,
 }
 
 /// An MLLP receiver.
@@ -179,13 +186,23 @@ impl std::fmt::Debug for MllpDestination {
 /// Why an exchange has no answer that counts.
 struct Lost {
     why: &'static str,
-    /// True where the connection ended before a byte of an answer came.
-    closed: bool,
+    heard: Heard,
+}
+
+/// What came in place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Something, or there was no connection.
+    Other,
+    /// Not a byte, and the connection ended.
+    Closed,
+    /// Not a byte in time.
+    Nothing,
 }
 
 impl Lost {
     fn because(why: &'static str) -> Self {
-        Self { why, closed: false }
+        Self { why, heard: Heard::Other }
     }
 }
 
@@ -208,7 +225,7 @@ impl MllpDestination {
         }
         let wait = backoff(payment.attempts, jitter(payment.key, payment.attempts));
         let retry = |why: String| Settlement::Retry { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), why };
-        let mut line = self.take_idle();
+        let mut line = self.take_idle(payment.now);
         for (place, message) in (1..).zip(&messages) {
             let whole = if messages.len() == 1 { String::new() } else { format!(" to message {place} of {}", messages.len()) };
             match self.exchange(&mut line, message).await {
@@ -216,24 +233,24 @@ impl MllpDestination {
                 Ok(code) => match code.as_str() {
                     "AA" | "CA" => {}
                     "AE" | "CE" => {
-                        self.give_back(line);
+                        self.give_back(line, payment.now);
                         return retry(format!("{code}{whole}"));
                     }
                     _ => {
-                        self.give_back(line);
+                        self.give_back(line, payment.now);
                         return Settlement::Held { why: format!("{code}{whole}") };
                     }
                 },
             }
         }
-        self.give_back(line);
+        self.give_back(line, payment.now);
         Settlement::Delivered
     }
 
-    /// Sends one message and waits for its answer. A connection that had been open and turns out to be closed is opened anew, once.
-    /// What failed leaves no connection behind.
+    /// Sends one message and waits for its answer. A connection that had been open and turns out to be closed, or that nobody had used and that is
+    /// silent, is opened anew, once. What failed leaves no connection behind.
     async fn exchange(&self, line: &mut Option<Line>, message: &[u8]) -> Result<String, Lost> {
-        let mut was_open = line.is_some();
+        let (mut was_open, was_idle) = (line.is_some(), line.as_ref().is_some_and(|line| line.idle_since.is_some()));
         loop {
             let mut open = match line.take() {
                 Some(open) => open,
@@ -244,7 +261,7 @@ impl MllpDestination {
                     *line = Some(open);
                     return Ok(code);
                 }
-                Err(lost) if lost.closed && was_open => was_open = false,
+                Err(lost) if was_open && (lost.heard == Heard::Closed || was_idle && lost.heard == Heard::Nothing) => was_open = false,
                 Err(lost) => return Err(lost),
             }
         }
@@ -254,7 +271,9 @@ impl MllpDestination {
         match tokio::time::timeout(CONNECT_TIMEOUT.min(self.timeout), self.connect()).await {
             Err(_) => Err(Lost::because("no connection in time")),
             Ok(Err(error)) => Err(Lost::because(failure(&error))),
-            Ok(Ok(wire)) => Ok(Line { framed: Framed::new(wire, MllpCodec::new(ANSWER_BYTES_MAX)), answered: VecDeque::new() }),
+            Ok(Ok(wire)) => {
+                Ok(Line { framed: Framed::new(wire, MllpCodec::new(ANSWER_BYTES_MAX)), answered: VecDeque::new(), idle_since: None })
+            }
         }
     }
 
@@ -280,16 +299,18 @@ impl MllpDestination {
     }
 
     /// A connection that is open and on which nothing came that nobody asked for.
-    fn take_idle(&self) -> Option<Line> {
+    fn take_idle(&self, now: jiff::Timestamp) -> Option<Line> {
         loop {
             let mut line = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if line.is_quiet() {
+            let is_fresh = line.idle_since.is_none_or(|since| now.duration_since(since) < IDLE_MAX);
+            if is_fresh && line.is_quiet() {
                 return Some(line);
             }
         }
     }
 
-    fn give_back(&self, line: Option<Line>) {
+    fn give_back(&self, line: Option<Line>, now: jiff::Timestamp) {
+        let line = line.map(|line| Line { idle_since: Some(now), ..line });
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(line);
     }
 }
@@ -308,7 +329,8 @@ impl Line {
 
     async fn ask(&mut self, message: &[u8], patience: Duration) -> Result<String, Lost> {
         let control_id = control_id(message);
-        let closed = || Lost { why: "the connection was closed without an answer", closed: true };
+        self.idle_since = None;
+        let closed = || Lost { why: "the connection was closed without an answer", heard: Heard::Closed };
         let asked = async {
             if self.framed.send(message).await.is_err() {
                 return Err(closed());
@@ -329,7 +351,14 @@ impl Line {
                 }
             }
         };
-        let code = tokio::time::timeout(patience, asked).await.unwrap_or(Err(Lost::because("no answer in time")))?;
+        let asked = tokio::time::timeout(patience, asked).await;
+        let code = match asked {
+            Ok(asked) => asked?,
+            Err(_) => {
+                let heard = if self.framed.read_buffer().is_empty() { Heard::Nothing } else { Heard::Other };
+                return Err(Lost { why: "no answer in time", heard });
+            }
+        };
         self.answered.push_back(control_id);
         if ANSWERED_MAX < self.answered.len() {
             self.answered.pop_front();

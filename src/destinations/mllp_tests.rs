@@ -24,6 +24,10 @@ enum Does {
     /// A frame that is no acknowledgement.
     Chats,
     Waits,
+    /// Answers; of what comes afterwards on this connection nothing arrives, as behind a firewall that forgot it.
+    AnswersAndIsForgotten,
+    /// Half an answer, and nothing more.
+    Stammers,
     /// Answers, and then closes.
     AnswersAndCloses,
 }
@@ -96,6 +100,14 @@ async fn serve(socket: Box<dyn Wire>, plan: &Mutex<VecDeque<Does>>, received: &M
             Does::Babbles => drop(framed.get_mut().write_all(b"HTTP/1.1 400 no\r\n\r\n").await),
             Does::Chats => framed.send(b"hello".as_slice()).await.unwrap(),
             Does::Waits => std::future::pending().await,
+            Does::AnswersAndIsForgotten => {
+                framed.send(ack("AA", &id).as_slice()).await.unwrap();
+                std::future::pending().await
+            }
+            Does::Stammers => {
+                framed.get_mut().write_all(b"\x0bMSH|^~\\&|V|L").await.unwrap();
+                std::future::pending().await
+            }
             Does::AnswersAndCloses => {
                 framed.send(ack("AA", &id).as_slice()).await.unwrap();
                 return;
@@ -197,6 +209,58 @@ async fn a_connection_that_was_closed_meanwhile_is_opened_anew_without_a_failure
     assert_eq!(pay(&destination, &["M2"]).await, Settlement::Delivered);
     assert_eq!(pay(&destination, &["M3"]).await, Settlement::Delivered);
     assert_eq!(receiver.received(), ["M1", "M2", "M3"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_forgotten_while_idle_costs_no_attempt_and_the_message_keeps_its_id() {
+    let receiver = Receiver::start(&[Does::AnswersAndIsForgotten, Does::Answers("AA")]).await;
+    let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    assert_eq!(pay(&destination, &["M2", "M3"]).await, Settlement::Delivered, "on a new connection, in the same attempt");
+    assert_eq!((receiver.received(), receiver.connections.load(Ordering::Acquire)), (["M1", "M2", "M3"].map(str::to_owned).to_vec(), 2));
+}
+
+#[tokio::test]
+async fn closed_while_idle_after_it_took_the_message_it_is_told_the_same_id_once_more_at_once() {
+    let receiver = Receiver::start(&[Does::Answers("AA"), Does::Closes, Does::Answers("AA")]).await;
+    let destination = receiver.destination();
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    assert_eq!(pay(&destination, &["M2"]).await, Settlement::Delivered);
+    assert_eq!(receiver.received(), ["M1", "M2", "M2"], "a receiver that keeps ids knows the second for a double");
+    // Where the new connection is no better, that is a failure, and no third is tried.
+    let receiver = Receiver::start(&[Does::Answers("AA"), Does::Closes, Does::Closes]).await;
+    let destination = receiver.destination();
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    assert_eq!(why(pay(&destination, &["M2"]).await), "the connection was closed without an answer");
+    assert_eq!(receiver.received(), ["M1", "M2", "M2"]);
+}
+
+#[tokio::test]
+async fn silence_counts_where_the_connection_was_in_use_or_an_answer_had_begun() {
+    // A second message of a debt, right behind the first: nobody forgot this connection.
+    let receiver = Receiver::start(&[Does::Answers("AA"), Does::Waits]).await;
+    let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
+    assert_eq!(why(pay(&destination, &["M1", "M2"]).await), "no answer in time to message 2 of 2");
+    assert_eq!(receiver.received(), ["M1", "M2"]);
+    // Half an answer may have been an AA.
+    let receiver = Receiver::start(&[Does::Answers("AA"), Does::Stammers]).await;
+    let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    assert_eq!(why(pay(&destination, &["M2"]).await), "no answer in time");
+    assert_eq!(receiver.received(), ["M1", "M2"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_idle_for_minutes_is_not_used_again() {
+    let receiver = Receiver::start(&[]).await;
+    let destination = receiver.destination();
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    {
+        let mut idle = destination.idle.lock().unwrap();
+        idle[0].idle_since = Some(jiff::Timestamp::UNIX_EPOCH - IDLE_MAX);
+    }
+    assert_eq!(pay(&destination, &["M2"]).await, Settlement::Delivered);
+    assert_eq!((receiver.received().len(), receiver.connections.load(Ordering::Acquire)), (2, 2));
 }
 
 #[tokio::test]

@@ -40,11 +40,11 @@ mod tests_parent;
 
 pub use bulk::standing_resources;
 pub use care::{ALARM_AFTER, Care, PARENTS_MAX_AGE, Window, read_length};
-pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, VaccinationFile};
+pub use careplus::{COLUMNS as CAREPLUS_COLUMNS, CareplusConfig, CareplusDestination, HandedOver, RowsOfNow, VaccinationFile};
 pub use mllp::{MllpConfig, MllpDestination};
 pub use parent::{
-    CLASSES, ELEMENTS, Item, Known, PARENTS_FILE, ParentRules, ParentsError, RULES, Showing, Standing, Told, gone, take_back, takes_back,
-    tell,
+    CLASSES, ELEMENTS, Item, Known, PARENTS_FILE, ParentRules, ParentsError, RULES, Showing, Standing, Told, Turn, gone, take_back,
+    takes_back, tell,
 };
 pub use record::{Audience, whole_record, whole_record_for};
 pub use token::OAuth2;

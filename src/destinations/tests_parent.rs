@@ -27,7 +27,7 @@ fn told(event: &FiledEvent, so_far: &[Standing], told: &[(&str, &Told)]) -> Resu
 fn ask(event: &FiledEvent, consents: &[ProxyConsent], so_far: &[Standing], told: &[(&str, &Told)]) -> Result<Told, &'static str> {
     let told = log(told);
     let known = Known { rules: &RULES_FILE, consents, now: event.filed, so_far, told: &told };
-    tell(event, known).map_err(|withheld| withheld.rule)
+    tell(event, known, Turn::First).map_err(|withheld| withheld.rule)
 }
 
 /// What these accounts were sent, in this order.
@@ -268,7 +268,7 @@ fn precondition_6_the_kind_of_event_is_on_the_allow_list() {
     let less = ParentRules::load(&text, "p.toml").unwrap();
     let heard = hearing("clear_no_followup");
     let known = Known { rules: &less, consents: &consent(), now: heard.filed, so_far: &[], told: &BTreeMap::new() };
-    assert_eq!(tell(&heard, known), Err(Withheld { rule: "not-on-allow-list" }));
+    assert_eq!(tell(&heard, known, Turn::First), Err(Withheld { rule: "not-on-allow-list" }));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn precondition_7_what_a_person_tells_first_waits_for_it_and_without_that_goes_n
             let known = Known { rules: &RULES_FILE, consents: &consent(), now: later, so_far: &so_far, told: &told };
             let mut note = event(EventKind::ProxyConsent);
             note.statement.proxy_consents.clear();
-            (tell(&held, known).map_err(|withheld| withheld.rule), tell(&note, known).unwrap())
+            (tell(&held, known, Turn::First).map_err(|withheld| withheld.rule), tell(&note, known, Turn::First).unwrap())
         };
         let (itself, note) = asked(false);
         assert_eq!(itself, Err("hold-back"));
@@ -389,7 +389,7 @@ fn an_element_that_the_file_does_not_name_keeps_the_whole_bundle_at_home() {
     let less = ParentRules::load(&file, "p.toml").unwrap();
     let given = vaccinated(ImmunisationStatus::Completed);
     let known = Known { rules: &less, consents: &consent(), now: given.filed, so_far: &[], told: &BTreeMap::new() };
-    assert_eq!(tell(&given, known), Err(Withheld { rule: "element-not-allowed" }));
+    assert_eq!(tell(&given, known, Turn::First), Err(Withheld { rule: "element-not-allowed" }));
 }
 
 fn any_word() -> impl Strategy<Value = String> {

@@ -102,11 +102,13 @@ pub struct Settled {
     pub settlement: Settlement,
     /// Digest of what was sent, where it is not what was rendered when the debt was made.
     pub sent: Option<[u8; 32]>,
+    /// Control ids under which messages were sent again by force, each with the one that the message had at first.
+    pub renamed: Vec<(String, String)>,
 }
 
 impl From<(i64, u32, Settlement)> for Settled {
     fn from((debt, attempts, settlement): (i64, u32, Settlement)) -> Self {
-        Self { debt, attempts, settlement, sent: None }
+        Self { debt, attempts, settlement, sent: None, renamed: Vec::new() }
     }
 }
 

@@ -4,12 +4,14 @@
 //!
 //!     debt_attempt  attempts at debts that did not go through at once: the first and the last twenty of each debt
 //!     debt_sent     digest of what was sent, where it is not what stands with the debt
+//!     debt_renamed  control ids of what was sent again by force, each with the one that the message had at first
 //!
 //! # Invariants
 //!
 //! - A debt that went through at its first attempt has no row in `debt_attempt`: its own row says all of it.
 //! - `why` is a status or a kind of failure, never a word of a receiver.
 //! - Held debts are released oldest first, so that each lane keeps its order.
+//! - What was delivered stays so, but for rows that waited for their file and may not be said when it is made.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -28,6 +30,8 @@ CREATE TABLE IF NOT EXISTS debt_attempt(
     debt INTEGER NOT NULL, number INTEGER NOT NULL, at_us INTEGER NOT NULL, outcome TEXT NOT NULL, why TEXT NOT NULL,
     PRIMARY KEY(debt, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS debt_sent(debt INTEGER PRIMARY KEY, digest BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS debt_renamed(debt INTEGER NOT NULL, place INTEGER NOT NULL, control_id TEXT NOT NULL, before TEXT NOT NULL,
+    PRIMARY KEY(debt, place)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS debt_order ON debt(destination, id, child) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS debt_lane ON debt(destination, child, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS debt_cause ON debt(destination, why, id) WHERE state = 'held';
@@ -78,7 +82,7 @@ pub(super) fn settle_all(connection: &Connection, settled: &[Settled]) -> rusqli
 }
 
 fn settle(connection: &Connection, one: &Settled, now: i64) -> rusqlite::Result<()> {
-    let Settled { debt, attempts, settlement, sent } = one;
+    let Settled { debt, attempts, settlement, sent, renamed } = one;
     let (state, why, settled) = match settlement {
         Settlement::Delivered => ("delivered", "", Some(now)),
         Settlement::Superseded => ("superseded", "", Some(now)),
@@ -94,6 +98,11 @@ fn settle(connection: &Connection, one: &Settled, now: i64) -> rusqlite::Result<
     if !(is_taken && *attempts == 1) {
         let outcome = if state == "pending" { "retry" } else { state };
         note_attempt(connection, *debt, now, outcome, why)?;
+    }
+    for (place, (control_id, before)) in (1_i64..).zip(renamed) {
+        let sql = "INSERT INTO debt_renamed(debt, place, control_id, before) VALUES(?1, ?2, ?3, ?4)
+            ON CONFLICT(debt, place) DO UPDATE SET control_id = excluded.control_id, before = excluded.before";
+        connection.prepare_cached(sql)?.execute(params![debt, place, control_id, before])?;
     }
     if is_taken {
         super::failsafe::mark_paid(connection, *debt)?;
@@ -202,6 +211,18 @@ impl Ledger {
         self.settle_noted(settled.into_iter().map(Into::into).collect()).await
     }
 
+    /// Notes of debts whose rows waited for their file how they ended without it: withdrawn or held. Resolves after the commit.
+    ///
+    /// # Errors
+    ///
+    /// The ledger's: nothing is noted.
+    pub async fn take_out(&self, ended: Vec<(i64, Settlement)>, now: Timestamp) -> Result<(), StoreError> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.act_quietly(move |connection, _| ended.iter().try_for_each(|(debt, how)| take_out(connection, *debt, how, now))).await
+    }
+
     /// Puts a held debt back into its lane. `reason` is a person's, for the audit.
     ///
     /// # Errors
@@ -252,6 +273,23 @@ impl Ledger {
         (effect.debts, effect.done) = (done, true);
         Ok(effect)
     }
+}
+
+fn take_out(connection: &Connection, debt: i64, how: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
+    let (state, why, settled) = match how {
+        Settlement::Withdrawn { rule } => ("withdrawn", *rule, Some(now.as_microsecond())),
+        Settlement::Held { why } => ("held", why.as_str(), None),
+        Settlement::Delivered | Settlement::Superseded | Settlement::Retry { .. } => return Ok(()),
+    };
+    // Of one that went through at once its own row says so; that is written down before it says otherwise.
+    let sql = "INSERT INTO debt_attempt(debt, number, at_us, outcome, why) SELECT id, 1, settled_us, 'delivered', '' FROM debt
+        WHERE id = ?1 AND state = 'delivered' AND NOT EXISTS (SELECT 1 FROM debt_attempt WHERE debt = ?1)";
+    connection.prepare_cached(sql)?.execute([debt])?;
+    let sql = "UPDATE debt SET state = ?2, why = ?3, settled_us = ?4 WHERE id = ?1 AND state IN ('pending', 'delivered')";
+    if 0 < connection.prepare_cached(sql)?.execute(params![debt, state, why, settled])? {
+        note_attempt(connection, debt, now.as_microsecond(), state, why)?;
+    }
+    Ok(())
 }
 
 /// The next batch; gives how many it were.

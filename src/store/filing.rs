@@ -144,7 +144,7 @@ pub struct DestinationRule {
 }
 
 /// What a destination gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Recipient {
     /// All of the children a hub is responsible for or interested in.
     HubStore(HubName),
@@ -152,10 +152,10 @@ pub enum Recipient {
     Record,
     /// What parents may see.
     ParentRecord,
-    /// What a shared-care viewer may see, said by its templates when it is paid.
-    Viewer(Arc<destinations::Viewer>),
-    /// Vaccinations, as rows of a file.
-    VaccinationFile(Arc<destinations::VaccinationFile>),
+    /// What a shared-care viewer may see, said by its templates when it is paid; they are swapped at reload.
+    Viewer(Arc<ArcSwap<destinations::Viewer>>),
+    /// Vaccinations, as rows of a file; its code tables are swapped at reload.
+    VaccinationFile(Arc<ArcSwap<destinations::VaccinationFile>>),
 }
 
 /// What filing decides by; the directory is swapped whole at reload.
@@ -679,9 +679,9 @@ impl One<'_> {
                         owed.withheld.insert(destination.name.as_str().to_owned(), rule);
                     }
                 },
-                Recipient::VaccinationFile(file) if file.wants(event) => owed.debts.push((destination.name.clone(), None)),
+                Recipient::VaccinationFile(file) if file.load().wants(event) => owed.debts.push((destination.name.clone(), None)),
                 Recipient::VaccinationFile(_) => {}
-                Recipient::Viewer(viewer) => match viewer.withholds(event) {
+                Recipient::Viewer(viewer) => match viewer.load().withholds(event) {
                     None => owed.debts.push((destination.name.clone(), None)),
                     Some(rule) => {
                         metrics::counter!("chis_messages_withheld_total", "rule" => rule).increment(1);

@@ -91,7 +91,7 @@ pub use hub::{CaseloadLine, ChildFile, FindBy, HubReader, HubStore, PostgresAt, 
 pub use newborns::{NEWBORNS_JOB, NewbornsEnded};
 pub use parents::About;
 pub use reader::{LedgerReader, OwedDebt, UnfiledEntry};
-pub use receivers::{PauseEffect, ReceiverRow, WaitingDebt};
+pub use receivers::{LOOKED_AT_MAX, PauseEffect, Queue, ReceiverRow, WaitingDebt};
 pub use replays::{ReplayBatch, ReplayLine, ReplayOrder, ReplayPlan, ReplayQuery, ReplayRow, RunningReplay};
 pub use retry::{ReadAgain, WAITED};
 pub use rows::*;

@@ -24,7 +24,7 @@ use super::aggregates::{self, Standing as Aggregate};
 use super::filing::{kind_word, ledger_id};
 use super::{Ledger, LedgerReader, StoreError, event_row, reviews};
 use crate::canon::{Action, Child, EventKind, ProxyConsent, Statement};
-use crate::destinations::{self, Item, Known, ParentRules, Standing, Told};
+use crate::destinations::{self, Item, Known, ParentRules, Standing, Told, Turn};
 use crate::failsafe::day;
 use crate::identity::Record;
 use crate::outbox::FiledEvent;
@@ -123,7 +123,7 @@ pub(super) fn owing(connection: &Connection, of: Of<'_>, rules: &ParentRules, is
     // What else is on record forbids what is told, and never what is taken back.
     let mut rule = forbids(connection, child, row, event)?.or(own.err());
     if rule.is_none() {
-        match tell(connection, of, &consents, (rules, event.filed))? {
+        match tell(connection, of, &consents, (rules, event.filed, Turn::First))? {
             Ok(told) => debts.push(told.body),
             Err(why) => rule = Some(why),
         }
@@ -150,7 +150,7 @@ pub(super) fn owing(connection: &Connection, of: Of<'_>, rules: &ParentRules, is
 fn alone(event: &FiledEvent, consents: &[ProxyConsent], rules: &ParentRules) -> Result<(), &'static str> {
     let none = BTreeMap::new();
     let bare = Known { rules, consents, now: event.filed, so_far: &[], told: &none };
-    destinations::tell(event, bare).map(drop).map_err(|withheld| withheld.rule)
+    destinations::tell(event, bare, Turn::First).map(drop).map_err(|withheld| withheld.rule)
 }
 
 /// The delivery of an event as everything is now.
@@ -158,17 +158,17 @@ fn tell(
     connection: &Connection,
     of: Of<'_>,
     consents: &[ProxyConsent],
-    (rules, now): (&ParentRules, Timestamp),
+    (rules, now, turn): (&ParentRules, Timestamp, Turn),
 ) -> rusqlite::Result<Result<Told, &'static str>> {
     let none = BTreeMap::new();
     let bare = Known { rules, consents, now, so_far: &[], told: &none };
     // Most children are followed by nobody: what stands is looked at only where something may be said at all.
-    if let Err(withheld) = destinations::tell(of.event, bare) {
+    if let Err(withheld) = destinations::tell(of.event, bare, Turn::First) {
         return Ok(Err(withheld.rule));
     }
     let so_far = so_far(connection, of)?;
     let told = told(connection, of.child)?;
-    Ok(destinations::tell(of.event, Known { so_far: &so_far, told: &told, ..bare }).map_err(|withheld| withheld.rule))
+    Ok(destinations::tell(of.event, Known { so_far: &so_far, told: &told, ..bare }, turn).map_err(|withheld| withheld.rule))
 }
 
 fn gone(connection: &Connection, of: Of<'_>, account: &str) -> rusqlite::Result<Vec<Item>> {
@@ -369,13 +369,14 @@ fn time(statement: &Statement) -> Option<Timestamp> {
     taken.or_else(|| statement.event.at.as_ref()?.timestamp())
 }
 
-/// True for the body of a debt that takes something back.
-pub(super) fn takes_back(body: &[u8]) -> bool {
-    serde_json::from_slice::<TakeBack>(body).is_ok()
+/// The account from which a debt with this body takes something back.
+pub(super) fn taken_from(body: Option<&[u8]>) -> Option<String> {
+    serde_json::from_slice::<TakeBack>(body?).ok().map(|back| back.take_back_from)
 }
 
 impl LedgerReader {
-    /// What a debt to a parents' record says as the child, its results and the consents are now, or the rule that forbids it by now.
+    /// What a debt to a parents' record says as the child, its results and the consents are now, or the rule that forbids it by now. `turn`: whether
+    /// it is sent again; what is taken back is the same each time.
     ///
     /// # Errors
     ///
@@ -384,7 +385,7 @@ impl LedgerReader {
         &self,
         (child, event): (i64, FiledEvent),
         body: &[u8],
-        (rules, now): (&ParentRules, Timestamp),
+        (rules, now, turn): (&ParentRules, Timestamp, Turn),
     ) -> Result<Result<Told, &'static str>, StoreError> {
         let take_back = serde_json::from_slice::<TakeBack>(body).ok();
         // What is taken back waits for nobody: a person who must look, or a later result, forbids only what is told.
@@ -393,11 +394,13 @@ impl LedgerReader {
         {
             return Ok(Err(rule));
         }
-        let sql = "SELECT record FROM child WHERE id = ?1";
-        let record: Option<Vec<u8>> = self.read(|c| c.query_row(sql, [child], |row| row.get(0)).optional())?;
-        let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
-        let record = record.ok_or_else(|| StoreError { text: "the child's record cannot be read".into(), exit: 65 })?;
-        let event = FiledEvent { record: record.child, ..event };
+        let sql = "SELECT record, version FROM child WHERE id = ?1";
+        let found: Option<(Vec<u8>, i64)> = self.read(|c| c.query_row(sql, [child], |row| Ok((row.get(0)?, row.get(1)?))).optional())?;
+        let found = found.and_then(|(record, version)| Some((serde_json::from_slice::<Record>(&record).ok()?, version)));
+        let (record, version) = found.ok_or_else(|| StoreError { text: "the child's record cannot be read".into(), exit: 65 })?;
+        // Said again under the version of now: a receiver leaves aside what has an older one than it knows.
+        let version = if turn == Turn::First { event.version } else { version };
+        let event = FiledEvent { record: record.child, version, ..event };
         self.read(|connection| {
             let of = Of { child, row: own_row(connection, &event)?, event: &event };
             let Some(consents) = consents(connection, child)? else { return Ok(Err("consent-unreadable")) };
@@ -407,7 +410,7 @@ impl LedgerReader {
                     let known = Known { rules, consents: &consents, now, so_far: &so_far, told: &told };
                     Ok(destinations::take_back(&event, &take_back_from, &sent, known).map_err(|withheld| withheld.rule))
                 }
-                None => tell(connection, of, &consents, (rules, now)),
+                None => tell(connection, of, &consents, (rules, now, turn)),
             }
         })
     }

@@ -11,6 +11,7 @@ use super::event_row;
 use super::rows::*;
 use super::schema::{broken, ledger_file, open_for_reading};
 use crate::canon::{Child, CurrentOutcome, ProxyConsent, Statement, current_outcomes};
+use crate::destinations::Turn;
 use crate::identity::Record;
 use crate::journal::Standing;
 use crate::names::{ChildId, Format, Seq, SourceName};
@@ -57,6 +58,8 @@ pub struct OwedDebt {
     pub body: Option<Vec<u8>>,
     /// The job that sends it again though the receiver may have it: it goes under a key of its own.
     pub forced_by: Option<i64>,
+    /// Whether it is sent again, and how much of it.
+    pub turn: Turn,
 }
 
 const ENTRY_COLUMNS: &str =
@@ -310,7 +313,7 @@ impl LedgerReader {
 
     /// Debts of a destination that wait after `after`, oldest first, at most `limit`.
     pub fn owed(&self, destination: &str, after: i64, limit: usize) -> Result<Vec<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, NULL FROM debt d JOIN event v ON v.id = d.event
+        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, NULL, NULL FROM debt d JOIN event v ON v.id = d.event
             WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'pending' AND d.id > ?2
             ORDER BY d.id LIMIT ?3";
         self.list(sql, params![destination, after, i64::try_from(limit).unwrap_or(i64::MAX)], owed_debt)
@@ -326,9 +329,25 @@ impl LedgerReader {
 
     /// One debt that waits, with what is to be sent.
     pub fn owed_debt(&self, debt: i64) -> Result<Option<OwedDebt>, StoreError> {
-        let sql = "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, r.job FROM debt d JOIN event v ON v.id = d.event
-            LEFT JOIN replayed r ON r.debt = d.id AND r.forced = 1 WHERE d.id = ?1 AND d.state = 'pending'";
-        Ok(self.list(sql, [debt], owed_debt)?.pop())
+        self.debt_to_pay(debt, "d.state = 'pending'")
+    }
+
+    fn debt_to_pay(&self, debt: i64, condition: &str) -> Result<Option<OwedDebt>, StoreError> {
+        let sql = format!(
+            "SELECT d.id, d.child, d.attempts, v.body, d.body, d.made_us, iif(r.forced, r.job, NULL), json_extract(p.spec, '$.force')
+            FROM debt d JOIN event v ON v.id = d.event LEFT JOIN replayed r ON r.debt = d.id LEFT JOIN replay p ON p.job = r.job
+            WHERE d.id = ?1 AND {condition}"
+        );
+        Ok(self.list(&sql, [debt], owed_debt)?.pop())
+    }
+
+    /// A debt whose rows wait for their file, for another look; none where it ended otherwise since.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub fn spooled_debt(&self, debt: i64) -> Result<Option<OwedDebt>, StoreError> {
+        self.debt_to_pay(debt, "d.state IN ('pending', 'delivered')")
     }
 
     /// What else on record forbids telling parents this event of a child, as it is now.
@@ -421,6 +440,11 @@ fn owed_debt(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwedDebt> {
         body: row.get(4)?,
         made_us: row.get(5)?,
         forced_by: row.get(6)?,
+        turn: match row.get::<_, Option<bool>>(7)? {
+            None => Turn::First,
+            Some(false) => Turn::Missing,
+            Some(true) => Turn::Whole,
+        },
     })
 }
 

@@ -37,6 +37,8 @@ pub struct ReceiverRow {
     pub pause_reason: Option<String>,
     /// Debts that wait.
     pub pending: i64,
+    /// Of these behind a held debt of the same child: they wait until a person looks.
+    pub behind_held: i64,
     /// Children for whom something waits.
     pub lanes: i64,
     /// Held debts by cause.
@@ -67,6 +69,22 @@ pub struct WaitingDebt {
     /// When it was made, RFC 3339.
     pub made: String,
 }
+
+/// What waits for a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Debts that wait.
+    pub pending: i64,
+    /// Held debts.
+    pub held: i64,
+    /// When the oldest that waits was made.
+    pub oldest: Option<Timestamp>,
+    /// When the oldest was made that does not wait behind a held debt; looked for among the first [`LOOKED_AT_MAX`] that wait.
+    pub oldest_free: Option<Timestamp>,
+}
+
+/// Of so many debts it is looked whether they wait behind a held one.
+pub const LOOKED_AT_MAX: i64 = 10_000;
 
 /// What stopping a receiver, or letting it go on, does.
 #[derive(Clone, Debug, Serialize)]
@@ -136,21 +154,25 @@ impl LedgerReader {
         self.read(|c| c.prepare_cached(sql)?.query_row([destination], |row| row.get(0)))
     }
 
-    /// How many debts of a receiver wait, how many are held, and when the oldest that waits was made.
+    /// How many debts of a receiver wait, how many are held, and how old they are.
     ///
     /// # Errors
     ///
     /// The ledger cannot be read.
-    pub fn queue(&self, destination: &str) -> Result<(i64, i64, Option<Timestamp>), StoreError> {
+    pub fn queue(&self, destination: &str) -> Result<Queue, StoreError> {
         let sql = "SELECT (SELECT count(*) FROM debt WHERE destination = n.id AND state = 'pending'),
                 (SELECT count(*) FROM debt WHERE destination = n.id AND state = 'held'),
-                (SELECT made_us FROM debt WHERE destination = n.id AND state = 'pending' ORDER BY id LIMIT 1)
+                (SELECT made_us FROM debt WHERE destination = n.id AND state = 'pending' ORDER BY id LIMIT 1),
+                (SELECT w.made_us FROM (SELECT id, child, made_us FROM debt WHERE destination = n.id AND state = 'pending' ORDER BY id LIMIT ?2) w
+                    WHERE NOT EXISTS (SELECT 1 FROM debt h WHERE h.destination = n.id AND h.state = 'held' AND h.child = w.child AND h.id < w.id)
+                    ORDER BY w.id LIMIT 1)
             FROM destination n WHERE n.name = ?1";
-        type Queue = (i64, i64, Option<i64>);
-        let found: Option<Queue> =
-            self.read(|c| c.prepare_cached(sql)?.query_row([destination], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())?;
-        let (pending, held, oldest) = found.unwrap_or_default();
-        Ok((pending, held, oldest.and_then(|us| Timestamp::from_microsecond(us).ok())))
+        let at = |row: &rusqlite::Row<'_>, column: usize| -> rusqlite::Result<Option<Timestamp>> {
+            Ok(row.get::<_, Option<i64>>(column)?.and_then(|us| Timestamp::from_microsecond(us).ok()))
+        };
+        let queue =
+            |row: &rusqlite::Row<'_>| Ok(Queue { pending: row.get(0)?, held: row.get(1)?, oldest: at(row, 2)?, oldest_free: at(row, 3)? });
+        Ok(self.read(|c| c.prepare_cached(sql)?.query_row(params![destination, LOOKED_AT_MAX], queue).optional())?.unwrap_or_default())
     }
 
     /// How a receiver stands in the ledger.
@@ -160,8 +182,14 @@ impl LedgerReader {
     /// The ledger cannot be read.
     pub fn receiver(&self, destination: &str) -> Result<ReceiverRow, StoreError> {
         let mut row = ReceiverRow { destination: destination.to_owned(), ..ReceiverRow::default() };
-        let (pending, _, oldest) = self.queue(destination)?;
-        (row.pending, row.oldest) = (pending, oldest.map(|at| at.to_string()));
+        let queue = self.queue(destination)?;
+        (row.pending, row.oldest) = (queue.pending, queue.oldest.map(|at| at.to_string()));
+        if 0 < queue.held {
+            let sql = "SELECT count(*) FROM (SELECT destination, child, min(id) AS debt FROM debt
+                    WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state = 'held' GROUP BY child) h
+                JOIN debt d ON d.destination = h.destination AND d.child = h.child AND d.state = 'pending' AND h.debt < d.id";
+            row.behind_held = self.read(|c| c.query_row(sql, [destination], |row| row.get(0)))?;
+        }
         let sql =
             "SELECT count(DISTINCT child) FROM debt WHERE destination = (SELECT id FROM destination WHERE name = ?1) AND state = 'pending'";
         row.lanes = self.read(|c| c.query_row(sql, [destination], |row| row.get(0)))?;

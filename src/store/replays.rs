@@ -12,8 +12,10 @@
 //! - A new debt is the youngest of its lane: it goes behind all that waits.
 //! - What a parents' record is told is rendered from the child and the consents of now, here and before each attempt. What was withdrawn
 //!   by a rule, and what is of a sealed record, is not sent again at all.
+//! - To a parents' record an event may be owed several times: once as told, and to each account once as taken back. Each is judged by itself.
+//!   What was taken back stays so: neither is it told again, nor what was corrected since as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -23,13 +25,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::filing::{DestinationRule, FilingRules, Recipient};
-use super::parents;
+use super::parents::taken_from;
 use super::reader::LedgerReader;
-use super::rows::SentAgain;
+use super::rows::{Renamed, SentAgain};
 use super::writer::{Ledger, audit, row_id};
 use super::{OWN_SOURCES, StoreError};
 use crate::clock;
-use crate::destinations;
+use crate::destinations::{self, Turn};
 use crate::failsafe::day;
 use crate::names::{DestinationName, HubName};
 use crate::outbox::FiledEvent;
@@ -218,6 +220,14 @@ struct OwedBefore {
     why: String,
     body: Option<Vec<u8>>,
     sent: Option<Vec<u8>>,
+    /// The account from which it takes back.
+    back_from: Option<String>,
+}
+
+impl OwedBefore {
+    fn is_taken(&self) -> bool {
+        self.state == "delivered" || self.state == "superseded"
+    }
 }
 
 enum Verdict {
@@ -323,13 +333,22 @@ impl LedgerReader {
                 Some(to) => to == name,
                 None => !before.is_empty() && order.query.destination.as_deref().is_none_or(|asked| asked == name),
             };
-            if is_meant {
+            if !is_meant {
+                continue;
+            }
+            let mut accounts: BTreeSet<Option<&str>> = before.iter().map(|debt| debt.back_from.as_deref()).collect();
+            if order.to.is_some() {
+                accounts.insert(None);
+            }
+            for account in accounts {
+                let before: Vec<&OwedBefore> = before.iter().copied().filter(|debt| debt.back_from.as_deref() == account).collect();
                 verdicts.push((name.to_owned(), self.verdict(rules, rule, order, (of, &before))?));
             }
         }
         Ok(verdicts)
     }
 
+    /// Of the debts of one event to one destination that were made for one purpose.
     fn verdict(
         &self,
         rules: &FilingRules,
@@ -343,14 +362,20 @@ impl LedgerReader {
         }
         let last = before.last().copied();
         // What a rule withdrew stays withdrawn; what a person withdrew, or a job that was cancelled, may be asked for again.
-        let by_rule = last.is_some_and(|debt| debt.state == "withdrawn" && !["discarded", "cancelled"].contains(&debt.why.as_str()));
+        let by_rule =
+            last.is_some_and(|debt| debt.state == "withdrawn" && !["discarded", "cancelled", "nothing-new"].contains(&debt.why.as_str()));
         // What the broker writes for one hub, and child protection facts, are for nobody who was not owed them.
         let is_apart = last.is_none() && (of.kind == "safeguarding" || OWN_SOURCES.contains(&of.source.as_str()));
         let lane = last.map_or(of.child, |debt| debt.child);
         if by_rule || is_apart || is_sealed(self, lane)? {
             return Ok(Verdict::Forbidden);
         }
-        let is_taken = |debt: &&&OwedBefore| debt.state == "delivered" || debt.state == "superseded";
+        let was_taken = before.iter().any(|debt| debt.is_taken());
+        let of_debt = last.map(|debt| debt.debt);
+        let again = |body: Option<Vec<u8>>| {
+            let own_key = order.force || was_taken;
+            Verdict::Send(Again { destination: name.clone(), child: lane, event: of.row, body, of_debt, own_key })
+        };
         let stored = last.and_then(|debt| debt.body.clone());
         let body = match recipient {
             // Who is told is decided when an event is filed; what a viewer or a file is told, when it is paid.
@@ -363,31 +388,41 @@ impl LedgerReader {
                 Ok(event) => Some(destinations::whole_record(&event)),
                 Err(_) => return Ok(Verdict::Forbidden),
             },
-            Recipient::ParentRecord => match self.for_parents_now(rules, lane, of, stored.as_deref().unwrap_or_default())? {
-                Some(body) => Some(body),
-                None => return Ok(Verdict::Forbidden),
-            },
+            // The account was told so, and nothing of it is there any more that could be taken back once more.
+            Recipient::ParentRecord if was_taken && last.is_some_and(|debt| debt.back_from.is_some()) => return Ok(Verdict::Has),
+            Recipient::ParentRecord => {
+                let turn = if order.force { Turn::Whole } else { Turn::Missing };
+                return Ok(match self.for_parents_now(rules, lane, of, (stored.as_deref().unwrap_or_default(), turn))? {
+                    Ok(body) => again(Some(body)),
+                    Err("nothing-new") => Verdict::Has,
+                    Err(_) => Verdict::Forbidden,
+                });
+            }
         };
         let digest = body.as_deref().map(digest_of);
         let had = |debt: &OwedBefore| {
             let sent = debt.sent.clone().or_else(|| debt.body.as_deref().map(|body| digest_of(body).to_vec()));
             debt.state == "superseded" || sent.as_deref() == digest.as_ref().map(<[u8; 32]>::as_slice)
         };
-        if !order.force && before.iter().filter(is_taken).any(|debt| had(debt)) {
+        if !order.force && before.iter().filter(|debt| debt.is_taken()).any(|debt| had(debt)) {
             return Ok(Verdict::Has);
         }
-        let own_key = order.force || before.iter().any(|debt| is_taken(&debt));
-        let of_debt = last.map(|debt| debt.debt);
-        Ok(Verdict::Send(Again { destination: name.clone(), child: lane, event: of.row, body, of_debt, own_key }))
+        Ok(again(body))
     }
 
-    /// What parents may be told of an event as the child and the consents are now.
-    fn for_parents_now(&self, rules: &FilingRules, child: i64, of: &Candidate, before: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
-        let Ok(event) = serde_json::from_slice::<FiledEvent>(&of.body) else { return Ok(None) };
-        let told = self.told_now((child, event), before, (&rules.parents.load(), clock::now()));
+    /// What parents may be told of an event as the child and the consents are now, or the rule that forbids it.
+    fn for_parents_now(
+        &self,
+        rules: &FilingRules,
+        child: i64,
+        of: &Candidate,
+        (before, turn): (&[u8], Turn),
+    ) -> rusqlite::Result<Result<Vec<u8>, &'static str>> {
+        let Ok(event) = serde_json::from_slice::<FiledEvent>(&of.body) else { return Ok(Err("not-rendered")) };
+        let told = self.told_now((child, event), before, (&rules.parents.load(), clock::now(), turn));
         let told = told.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.text.into()))?;
         // What takes back says only of whom; what it takes back is decided when it is sent.
-        Ok(told.ok().map(|told| if parents::takes_back(before) { before.to_vec() } else { told.body }))
+        Ok(told.map(|told| if taken_from(Some(before)).is_some() { before.to_vec() } else { told.body }))
     }
 
     /// The job to go on with: the oldest that runs and is not too far ahead of its receiver.
@@ -437,8 +472,16 @@ impl LedgerReader {
             return Ok(None);
         }
         let sql = "SELECT job, of_debt, forced FROM replayed WHERE debt = ?1";
-        let row = |row: &rusqlite::Row<'_>| Ok(SentAgain { job: row.get(0)?, of_debt: row.get(1)?, forced: row.get(2)? });
-        self.read(|c| c.query_row(sql, [debt], row).optional())
+        let row =
+            |row: &rusqlite::Row<'_>| Ok(SentAgain { job: row.get(0)?, of_debt: row.get(1)?, forced: row.get(2)?, renamed: Vec::new() });
+        let Some(again) = self.read(|c| c.query_row(sql, [debt], row).optional())? else { return Ok(None) };
+        let renamed = if self.has_table("debt_renamed")? {
+            let sql = "SELECT control_id, before FROM debt_renamed WHERE debt = ?1 ORDER BY place";
+            self.list(sql, [debt], |row| Ok(Renamed { control_id: row.get(0)?, before: row.get(1)? }))?
+        } else {
+            Vec::new()
+        };
+        Ok(Some(SentAgain { renamed, ..again }))
     }
 }
 
@@ -499,10 +542,16 @@ impl Ledger {
 /// Makes one debt: 1, or 0 where it is owed meanwhile or its record was sealed.
 fn make(connection: &Connection, job: i64, again: &Again, now: Timestamp) -> rusqlite::Result<i64> {
     let destination = row_id(connection, "destination", again.destination.as_str())?;
-    let sql = "SELECT EXISTS(SELECT 1 FROM debt WHERE event = ?1 AND destination = ?2 AND state IN ('pending', 'held'))
-        OR EXISTS(SELECT 1 FROM child c LEFT JOIN merged m ON m.child = c.id LEFT JOIN child s ON s.id = m.survivor
-            WHERE c.id = ?3 AND (c.status = 'sealed' OR s.status = 'sealed'))";
-    if connection.prepare_cached(sql)?.query_row(params![again.event, destination, again.child], |row| row.get(0))? {
+    let sql = "SELECT EXISTS(SELECT 1 FROM child c LEFT JOIN merged m ON m.child = c.id LEFT JOIN child s ON s.id = m.survivor
+            WHERE c.id = ?1 AND (c.status = 'sealed' OR s.status = 'sealed'))";
+    if connection.prepare_cached(sql)?.query_row([again.child], |row| row.get(0))? {
+        return Ok(0);
+    }
+    let sql = "SELECT body FROM debt WHERE event = ?1 AND destination = ?2 AND state IN ('pending', 'held')";
+    let mut owed = connection.prepare_cached(sql)?;
+    let bodies = owed.query_map(params![again.event, destination], |row| row.get::<_, Option<Vec<u8>>>(0))?;
+    let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>()?;
+    if bodies.iter().any(|body| taken_from(body.as_deref()) == taken_from(again.body.as_deref())) {
         return Ok(0);
     }
     let lane = (again.child, again.event);
@@ -532,13 +581,15 @@ fn owed_before(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Owed
         LEFT JOIN debt_sent t ON t.debt = d.id WHERE d.event = ?1 ORDER BY d.id";
     let mut found = connection.prepare_cached(sql)?;
     let rows = found.query_map([event], |row| {
+        let body: Option<Vec<u8>> = row.get(5)?;
         Ok(OwedBefore {
             debt: row.get(0)?,
             destination: row.get(1)?,
             child: row.get(2)?,
             state: row.get(3)?,
             why: row.get(4)?,
-            body: row.get(5)?,
+            back_from: taken_from(body.as_deref()),
+            body,
             sent: row.get(6)?,
         })
     })?;

@@ -103,6 +103,17 @@ pub struct SentAgain {
     pub of_debt: Option<i64>,
     /// Sent though the receiver has it.
     pub forced: bool,
+    /// Of HL7 v2, where it was sent under control ids of its own: MSH-10 of each message.
+    pub renamed: Vec<Renamed>,
+}
+
+/// A message that was sent again under another control id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    /// MSH-10 now.
+    pub control_id: String,
+    /// MSH-10 at first.
+    pub before: String,
 }
 
 /// What became of one entry.

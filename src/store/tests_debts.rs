@@ -187,3 +187,26 @@ async fn held_debts_are_released_or_withdrawn_by_their_cause_and_nobody_elses() 
     let nothing = act(group("HTTP 422"), HeldAct::Release, false).await.unwrap_err();
     assert_eq!((nothing.exit, nothing.text.contains("nothing is held")), (66, true));
 }
+
+#[tokio::test]
+async fn of_what_waits_it_is_known_what_stands_behind_a_held_debt_and_how_old_the_rest_is() {
+    let data = tempfile::tempdir().unwrap();
+    owe_many(data.path(), &[("region", 2, 3)]);
+    let connection = Connection::open(ledger_file(data.path())).unwrap();
+    // Debt n was made n seconds after a moment.
+    connection.execute("UPDATE debt SET made_us = id * 1000000", []).unwrap();
+    let ledger = open(data.path(), &["region"]);
+    let reader = LedgerReader::open(data.path()).unwrap();
+    let seconds = |at: Option<jiff::Timestamp>| at.map(jiff::Timestamp::as_second);
+    let queue = || {
+        let queue = reader.queue("region").unwrap();
+        (queue.pending, queue.held, seconds(queue.oldest), seconds(queue.oldest_free), reader.receiver("region").unwrap().behind_held)
+    };
+    assert_eq!(queue(), (6, 0, Some(1), Some(1), 0));
+    assert!(ledger.settle(vec![(1, 1, held("HTTP 422"))]).await);
+    assert_eq!(queue(), (5, 1, Some(2), Some(2), 2));
+    assert!(ledger.settle(vec![(2, 1, Settlement::Delivered), (4, 1, Settlement::Delivered), (6, 1, Settlement::Delivered)]).await);
+    assert_eq!(queue(), (2, 1, Some(3), None, 2), "all that waits is behind it");
+    ledger.release_debt(1, "mended", NOW.parse().unwrap()).await.unwrap();
+    assert_eq!(queue(), (3, 0, Some(1), Some(1), 0));
+}

@@ -127,9 +127,11 @@ impl Site {
 
     /// Pays what is owed to parents as the payer does; gives what was sent now, or the rule that withdrew it.
     async fn pay(&mut self) -> Vec<Result<Told, &'static str>> {
-        let owed = self.reader().owed("parents", 0, 100).unwrap();
+        let reader = self.reader();
+        let owed = reader.owed_lanes("parents", 0, 100).unwrap();
         let mut paid = Vec::new();
-        for debt in owed {
+        for (debt, _) in owed {
+            let debt = reader.owed_debt(debt).unwrap().unwrap();
             let told = self.told_now(&debt, &ParentRules::default());
             let settlement = match &told {
                 Ok(told) => {
@@ -147,7 +149,7 @@ impl Site {
 
     fn told_now(&self, debt: &OwedDebt, rules: &ParentRules) -> Result<Told, &'static str> {
         let event: FiledEvent = serde_json::from_slice(&debt.event).unwrap();
-        self.reader().told_now((debt.child, event), debt.body.as_deref().unwrap(), (rules, clock::now())).unwrap()
+        self.reader().told_now((debt.child, event), debt.body.as_deref().unwrap(), (rules, clock::now(), debt.turn)).unwrap()
     }
 
     async fn inform(&self, child: &str, about: About, is_trial: bool) -> Result<Effect, StoreError> {
@@ -606,4 +608,166 @@ async fn a_result_that_came_after_the_day_on_which_the_parents_were_told_stays_h
     assert!(effect.text.contains(&format!("released: a result that came on {}", today())), "{:?}", effect.text);
     site.pay().await;
     assert_eq!(spots(&site.has("ACC-1")), [("blood-spot/SCD", "final 05")]);
+}
+
+impl Site {
+    /// Sends again what fits; gives of one destination how many are sent, had, owed already, and forbidden.
+    async fn replay(&self, query: &str, to: &str, force: bool) -> [i64; 4] {
+        let order = ReplayOrder { query: query.parse().unwrap(), to: None, fresh: false, force, per_second: 100 };
+        let (reader, rules) = (self.reader(), self.ledger.filing_rules());
+        let plan = reader.replay_plan(rules, &order).unwrap();
+        self.ledger.begin_replay(&order, plan.events, "they lost something", clock::now()).await.unwrap();
+        let running = reader.running_replay().unwrap().unwrap();
+        let batch = reader.replay_batch(rules, &running.order, running.cursor, 1_000).unwrap();
+        let line = plan.destinations.iter().find(|line| line.destination == to).cloned().unwrap_or_default();
+        assert_eq!(i64::try_from(batch.debts()).unwrap(), plan.destinations.iter().map(|line| line.send).sum::<i64>());
+        assert_eq!(self.ledger.replay(&running, batch, clock::now()).await.unwrap(), line.send, "each has a debt of its own");
+        [line.send, line.has, line.owed, line.forbidden]
+    }
+
+    /// Pays what is owed to the region, each with what it was rendered as.
+    async fn pay_region(&self, how: impl Fn(i64) -> crate::outbox::Settled) {
+        for (debt, _) in self.reader().owed_lanes("region", 0, 100).unwrap() {
+            assert!(self.ledger.settle(vec![how(debt)]).await);
+        }
+    }
+
+    /// Of debts to parents that wait: a person withdraws those that `is_it`.
+    async fn discard(&self, is_it: impl Fn(&OwedDebt) -> bool) -> usize {
+        let (reader, mut discarded) = (self.reader(), 0);
+        for (debt, _) in reader.owed_lanes("parents", 0, 100).unwrap() {
+            if is_it(&reader.owed_debt(debt).unwrap().unwrap()) {
+                assert!(self.ledger.settle(vec![(debt, 1, Settlement::Held { why: "HTTP 422".into() })]).await);
+                let by = HeldAct::Discard { by: "A TEST".into() };
+                self.ledger.held_debts(HeldDebts::One(debt), by, ("wrong", false), clock::now()).await.unwrap();
+                discarded += 1;
+            }
+        }
+        discarded
+    }
+}
+
+#[tokio::test]
+async fn sent_again_to_parents_nothing_that_was_taken_back_or_corrected_returns_and_what_they_have_is_left_out() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    site.file(given(A, "V-1", "08T09:00", "AB1")).await;
+    site.pay().await;
+    // The second account came later: what the first was sent is another body today.
+    site.file(consent(A, "ACC-2", "08T10:00", "active")).await;
+    site.pay().await;
+    site.file(given(A, "V-1", "09T09:00", "AB2")).await;
+    let second = given(A, "V-2", "10T09:00", "AB3");
+    site.file(second.clone()).await;
+    site.pay().await;
+    site.file(deleted(second, "11T09:00")).await;
+    site.pay().await;
+    let before = ["ACC-1", "ACC-2"].map(|account| site.has(account));
+    for has in &before {
+        let mut says: Vec<&str> = has.values().map(String::as_str).collect();
+        says.sort_unstable();
+        assert_eq!(says, ["completed AB2", "entered-in-error"]);
+    }
+    let sent = site.sent.len();
+    let [send, had, owed, _] = site.replay("destination=parents", "parents", false).await;
+    assert_eq!((send, owed), (0, 0), "they have all of it");
+    assert!(3 <= had, "among it both that take back: {had}");
+    assert!(site.pay().await.is_empty() && site.sent.len() == sent);
+    // They lost their database: what stands goes, as it stands.
+    let [send, ..] = site.replay("destination=parents", "parents", true).await;
+    assert!(0 < send);
+    site.pay().await;
+    let again: String = site.sent[sent..].iter().map(|told| String::from_utf8_lossy(&told.body).into_owned()).collect();
+    assert!(again.contains("AB2") && !again.contains("AB1") && !again.contains("AB3"), "{again}");
+    assert_eq!(["ACC-1", "ACC-2"].map(|account| site.has(account)), before);
+}
+
+#[tokio::test]
+async fn what_an_account_never_got_goes_to_that_account_and_the_other_is_not_written_to() {
+    let mut site = Site::new().await;
+    for account in ["ACC-1", "ACC-2"] {
+        site.file(consent(A, account, "07T00:00", "active")).await;
+    }
+    site.pay().await;
+    let vaccination = given(A, "V-1", "08T09:00", "AB1");
+    site.file(vaccination.clone()).await;
+    // The first account has it (the answer for both was a refusal that a person then put away).
+    let (debt, _) = site.reader().owed_lanes("parents", 0, 100).unwrap()[0];
+    let debt = site.reader().owed_debt(debt).unwrap().unwrap();
+    let told = site.told_now(&debt, &ParentRules::default()).unwrap();
+    let to_first = Told { accounts: vec!["ACC-1".into()], ..told };
+    site.ledger.note_told(vec![(debt.child, to_first.clone(), true)], clock::now()).await.unwrap();
+    site.sent.push(to_first);
+    assert_eq!(site.discard(|_| true).await, 1);
+    let [send, ..] = site.replay("destination=parents since=2026-01-01", "parents", false).await;
+    assert_eq!(send, 2, "the vaccination, and the consent of who lacks it, which would bring it along");
+    let paid = site.pay().await;
+    assert_eq!((paid.len(), &paid[1]), (2, &Err("nothing-new")), "whichever is first");
+    assert_eq!(paid[0].as_ref().unwrap().accounts, ["ACC-2"]);
+    assert_eq!(site.has("ACC-2").values().collect::<Vec<_>>(), ["completed AB1"]);
+
+    // It is taken back from both; one of these debts is paid, the other put away.
+    site.file(deleted(vaccination, "09T09:00")).await;
+    let of = |debt: &OwedDebt, account: &str| String::from_utf8_lossy(debt.body.as_deref().unwrap()).contains(account);
+    assert_eq!(site.discard(|debt| of(debt, "ACC-2")).await, 1);
+    let paid = site.pay().await;
+    assert!(paid.len() == 1 && paid[0].as_ref().unwrap().accounts == ["ACC-1"]);
+    let [send, had, ..] = site.replay("destination=parents", "parents", false).await;
+    assert!(send == 1 && 0 < had, "{send} sent, {had} had");
+    let paid = site.pay().await;
+    assert_eq!(paid.len(), 1);
+    assert_eq!(paid[0].as_ref().unwrap().accounts, ["ACC-2"]);
+    assert_eq!([site.has("ACC-1"), site.has("ACC-2")].map(|has| has.into_values().collect::<Vec<_>>()), [["entered-in-error"]; 2]);
+    let [send, ..] = site.replay("destination=parents", "parents", true).await;
+    let paid = site.pay().await;
+    assert!(paid.iter().flatten().all(|told| !String::from_utf8_lossy(&told.body).contains("AB1")), "{send} by force");
+}
+
+#[tokio::test]
+async fn both_that_are_owed_of_one_event_are_made_again_and_neither_twice() {
+    let mut site = Site::new().await;
+    for account in ["ACC-1", "ACC-2"] {
+        site.file(consent(A, account, "07T00:00", "active")).await;
+    }
+    let vaccination = given(A, "V-1", "08T09:00", "AB1");
+    site.file(vaccination.clone()).await;
+    site.pay().await;
+    site.file(deleted(vaccination, "09T09:00")).await;
+    assert_eq!(site.discard(|_| true).await, 2);
+    let [send, ..] = site.replay("destination=parents", "parents", false).await;
+    assert_eq!(send, 2, "from each account by itself");
+    let [send, _, owed, _] = site.replay("destination=parents", "parents", false).await;
+    assert_eq!((send, owed), (0, 2));
+    site.pay().await;
+    assert_eq!([site.has("ACC-1"), site.has("ACC-2")].map(|has| has.into_values().collect::<Vec<_>>()), [["entered-in-error"]; 2]);
+}
+
+#[tokio::test]
+async fn without_force_only_what_a_receiver_had_in_another_body_goes_under_a_key_of_its_own() {
+    use crate::outbox::Settled;
+    let mut site = Site::new().await;
+    let all = site.reader().owed_lanes("region", 0, 100).unwrap().len();
+    assert_eq!(all, 2, "the two children");
+    let key_of = |site: &Site, debt: i64| site.reader().owed_debt(debt).unwrap().unwrap().forced_by;
+    // It has both, as they were rendered.
+    site.pay_region(|debt| (debt, 1, Settlement::Delivered).into()).await;
+    assert_eq!(site.replay("destination=region", "region", false).await, [0, 2, 0, 0]);
+    // It has another rendering of the third: what is sent now has a key of its own, or it would be taken for the same.
+    site.file(given(A, "V-1", "08T09:00", "AB1")).await;
+    site.pay_region(|debt| Settled { sent: Some([7; 32]), ..(debt, 1, Settlement::Delivered).into() }).await;
+    assert_eq!(site.replay("destination=region", "region", false).await, [1, 2, 0, 0]);
+    let again = site.reader().owed_lanes("region", 0, 100).unwrap();
+    let job = site.reader().jobs().unwrap().iter().map(|job| job.job).max();
+    assert!(again.len() == 1 && key_of(&site, again[0].0) == job, "{again:?}");
+    site.pay_region(|debt| (debt, 1, Settlement::Delivered).into()).await;
+    assert_eq!(site.replay("destination=region", "region", false).await, [0, 3, 0, 0], "now it has that too");
+    // Of the fourth it has nothing: a person withdrew it. It goes under the key that it had.
+    site.file(given(B, "V-2", "08T09:00", "AB2")).await;
+    let (debt, _) = site.reader().owed_lanes("region", 0, 100).unwrap()[0];
+    assert!(site.ledger.settle(vec![(debt, 1, Settlement::Held { why: "HTTP 422".into() })]).await);
+    let by = HeldAct::Discard { by: "A TEST".into() };
+    site.ledger.held_debts(HeldDebts::One(debt), by, ("wrong", false), clock::now()).await.unwrap();
+    assert_eq!(site.replay("destination=region", "region", false).await, [1, 3, 0, 0]);
+    let again = site.reader().owed_lanes("region", 0, 100).unwrap();
+    assert!(again.len() == 1 && key_of(&site, again[0].0).is_none(), "{again:?}");
 }

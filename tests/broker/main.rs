@@ -28,6 +28,7 @@ mod merges;
 mod parents;
 mod resources;
 mod store_on_server;
+mod vaccination_files;
 mod viewer;
 mod whole;
 mod world;

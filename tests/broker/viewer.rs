@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use chis_broker::broker::Running;
+use chis_broker::broker::{Operations, Running};
 use chis_broker::config::Settings;
 use chis_broker::destinations::{CAREPLUS_COLUMNS, Config};
 use chis_broker::names::Seq;
-use chis_broker::store::LedgerReader;
+use chis_broker::store::{LedgerReader, ReplayOrder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -253,6 +253,75 @@ async fn a_broken_template_keeps_the_broker_from_starting_and_is_named_with_its_
     let refused = Running::start(settings, Vec::new()).await.err().expect("it does not start");
     assert_eq!(refused.exit, 78);
     assert!(refused.text.contains("person.toml:3:5"), "{}", refused.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_mended_templates_for_what_is_held_and_keeps_the_old_ones_where_the_new_are_broken() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings/viewer/adt-person.toml");
+    let (shipped, file) = (std::fs::read_to_string(shipped).unwrap(), folder.path().join("adt-person.toml"));
+    let broken = folder.path().join("person.toml");
+    let sex = |table: &str| shipped.replace("table sex", &format!("table {table}"));
+    assert_ne!(sex("own"), shipped, "the template says the sex by a table");
+    std::fs::create_dir(folder.path().join("tables")).unwrap();
+    let table = folder.path().join("tables/own.csv");
+    // A site's table that lacks a code: what needs it is held.
+    std::fs::write(&file, sex("own")).unwrap();
+    std::fs::write(&table, "from,to\n1,M\n").unwrap();
+    let viewer = Viewer::open(&[]).await;
+    let running = start(with_viewer(data.path(), &viewer, &format!("templates = '{}'", folder.path().display()))).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    line.exchange(person("A1", 1, "20260106101500", "EXAMPLE").as_bytes()).await;
+    until("it is held", || debts(data.path(), 1, "viewer").first().is_some_and(|debt| debt.starts_with("1 held"))).await;
+
+    std::fs::write(&broken, "[[segment]]\nid = \"PID\"\n3 = \"child.numer\"\n").unwrap();
+    let refused = running.reload().await.unwrap_err().to_string();
+    assert!(refused.contains("destination viewer") && refused.contains("person.toml:3:5"), "{refused}");
+    line.exchange(person("A2", 2, "20260106101500", "EXAMPLE").replace("|20260105|2|", "|20260105|1|").as_bytes()).await;
+    until("the old templates go on", || debts(data.path(), 2, "viewer").last().is_some_and(|one| one == "2 delivered")).await;
+
+    std::fs::remove_file(&broken).unwrap();
+    std::fs::write(&table, "from,to\n1,M\n2,FEMALE\n").unwrap();
+    running.reload().await.unwrap();
+    let debt = LedgerReader::open(data.path()).unwrap().trace(Seq(1)).unwrap().unwrap().debts;
+    let debt = debt.iter().find(|debt| debt.destination == "viewer").unwrap().debt;
+    running.ledger().release_debt(debt, "the table has it now", chis_broker::clock::now()).await.unwrap();
+    until("what was held goes", || debts(data.path(), 1, "viewer") == ["1 delivered"]).await;
+    assert_eq!(pid(&viewer.effects()[1], 8), "FEMALE");
+    assert_eq!(running.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sent_again_by_force_a_message_has_a_control_id_of_its_own_and_the_trace_names_both() {
+    let data = tempfile::tempdir().unwrap();
+    let viewer = Viewer::open(&[]).await;
+    let running = start(with_viewer(data.path(), &viewer, "")).await;
+    let mut line = Line::open(running.addresses.mllp[0]).await;
+    line.exchange(person("A1", 1, "20260106101500", "EXAMPLE").as_bytes()).await;
+    settled(data.path()).await;
+    let desk = running.operations().deliveries().unwrap();
+    let order = |force: bool| ReplayOrder { query: "destination=viewer".parse().unwrap(), to: None, fresh: false, force, per_second: 100 };
+    let asked = desk.clone();
+    let plan = tokio::task::spawn_blocking(move || asked.replay_plan(&order(false)).unwrap()).await.unwrap();
+    assert_eq!((plan.destinations[0].send, plan.destinations[0].has), (0, 1), "it has it");
+    // The first answer to it is lost: the second attempt has the same new id.
+    viewer.account.lock().unwrap().plan.push_back(Does::Closes);
+    viewer.account.lock().unwrap().plan.push_back(Does::Answers("AE"));
+    let (_, job) = tokio::task::spawn_blocking(move || desk.replay(&order(true), "they lost their database").unwrap()).await.unwrap();
+    until("it came again", || 3 < viewer.received().len()).await;
+    settled(data.path()).await;
+    let ids: Vec<String> = viewer.received().iter().map(|(message, _)| control_id(message).to_owned()).collect();
+    assert_eq!(viewer.effects().len(), 2, "a viewer that knows its ids takes it as another message: {ids:?}");
+    assert!(ids[1..].iter().all(|id| *id == ids[1] && *id != ids[0] && id.len() == 20), "{ids:?}");
+    let bodies: Vec<String> = viewer.effects().iter().map(|message| message.replacen(control_id(message), "", 1)).collect();
+    assert_eq!(bodies[0], bodies[1], "and says the same");
+    let debts = LedgerReader::open(data.path()).unwrap().trace(Seq(1)).unwrap().unwrap().debts;
+    let again = debts.iter().filter(|debt| debt.destination == "viewer").find_map(|debt| debt.again.clone()).unwrap();
+    let first = debts.iter().find(|debt| debt.destination == "viewer").unwrap().debt;
+    assert_eq!((again.job, again.of_debt, again.forced), (job, Some(first), true));
+    let named: Vec<(String, String)> = again.renamed.into_iter().map(|one| (one.control_id, one.before)).collect();
+    assert_eq!(named, [(ids[1].clone(), ids[0].clone())]);
+    assert_eq!(running.stop().await, 0);
 }
 
 /// The interpreter with the foreign parsers, which `tests/all` makes.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use chis_broker::canon::ProxyConsent;
-use chis_broker::destinations::{Audience, Known, ParentRules, Standing, take_back, tell, whole_record_for};
+use chis_broker::destinations::{Audience, Known, ParentRules, Standing, Turn, take_back, tell, whole_record_for};
 use chis_broker::outbox::FiledEvent;
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn consents() -> Vec<ProxyConsent> {
 fn for_parents(event: &FiledEvent) -> Option<chis_broker::destinations::Told> {
     let (rules, none, consents) = (ParentRules::default(), BTreeMap::new(), consents());
     let known = Known { rules: &rules, consents: &consents, now: event.filed, so_far: &[], told: &none };
-    tell(event, known).ok()
+    tell(event, known, Turn::First).ok()
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn every_kind_of_event_in_a_parents_record_is_r4_to_a_second_implementation() {
     // The record so far, with what a hub released.
     let so_far: Vec<Standing> = events::all().into_iter().map(|event| Standing { event, informed: true, is_forbidden: false }).collect();
     let known = Known { rules: &rules, consents: &consents, now: so_far[0].event.filed, so_far: &so_far, told: &none };
-    let whole = tell(&events::of("proxy-consent", "{}"), known).unwrap();
+    let whole = tell(&events::of("proxy-consent", "{}"), known, Turn::First).unwrap();
     assert!(12 < whole.items.len(), "{}", whole.items.len());
     bundles.push(whole.body);
     assert!(12 < bundles.len(), "{}", bundles.len());

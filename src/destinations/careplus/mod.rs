@@ -1,10 +1,12 @@
 //! The vaccination import file of a CarePlus store: 52 columns, handed over as whole files (destination rules, section 2).
 //!
-//!     FiledEvent ──▶ row.rs  entries, or why there is no row ──▶ spool.rs  durable, once ──▶ careplus-000001.csv
+//!     FiledEvent ──▶ row.rs  entries, or why there is no row ──▶ spool.rs  durable, once ──▶ asked again ──▶ careplus-000001.csv
+//!                                                                 said.rs  which were handed over
 //!
 //! # Invariants
 //!
 //! - A debt is settled when its vaccinations are in the spool on disk; each is then in exactly one file, whatever is killed and when.
+//! - What waited in the spool is said as its child is when the file is made, or not at all.
 //! - A row that cannot be said right is not said: its debt is held with the reason, and the reason quotes nothing of the child.
 //!
 //! # Not here
@@ -12,6 +14,7 @@
 //! Corrections of what was handed over: the file has no word for them, so they are held for a person.
 
 mod row;
+mod said;
 mod spool;
 
 #[cfg(test)]
@@ -24,7 +27,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::row::Codes;
-use self::spool::Spool;
+use self::spool::{Rows, Spool};
 use super::wire::jitter;
 use super::{Payment, out_of_range};
 use crate::canon::EventKind;
@@ -105,17 +108,38 @@ impl VaccinationFile {
             && row::says_anything(event)
     }
 
-    /// What goes into the spool, of the child as it is now; or why there is no right row. The reason is a text of ours.
-    pub fn body(&self, event: &FiledEvent) -> Result<Vec<u8>, String> {
+    /// What goes into the spool for this debt, of the child as it is now; or why there is no right row. The reason is a text of ours.
+    pub fn body(&self, debt: i64, event: &FiledEvent) -> Result<Vec<u8>, String> {
         let entries = row::entries(event, &self.config, &self.codes)?;
-        serde_json::to_vec(&entries).map_err(|_| "the row cannot be written".to_owned())
+        serde_json::to_vec(&Rows { debt, entries }).map_err(|_| "the row cannot be written".to_owned())
     }
+}
+
+/// What the spool asks when a file is made: a child may have been sealed or hidden since its debt was paid.
+pub trait RowsOfNow: std::fmt::Debug + Send + Sync {
+    /// Of each debt what [`VaccinationFile::body`] makes of its child as it is now; none where nothing may be said of it. How such a debt ended is
+    /// noted before this returns. May block.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be known now: no file is made, and it is asked again.
+    fn rows_of_now(&self, debts: &[i64]) -> std::io::Result<Vec<Option<Vec<u8>>>>;
+}
+
+/// What came of a hand-over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandedOver {
+    /// Vaccinations in the file; without any there is none.
+    pub vaccinations: usize,
+    /// Debts of which nothing may be said any more.
+    pub withheld: usize,
 }
 
 /// A folder of vaccination files.
 #[derive(Clone, Debug)]
 pub struct CareplusDestination {
     spool: Arc<Mutex<Spool>>,
+    now: Option<Arc<dyn RowsOfNow>>,
     /// How often a file is handed over.
     pub every: Duration,
 }
@@ -126,32 +150,44 @@ impl CareplusDestination {
     /// The error names the folder and what would help.
     pub fn new(config: &CareplusConfig) -> Result<Self, String> {
         let spool = Spool::open(&config.folder, config.vaccinations_max.unwrap_or(1000), config.csv_excel_safe)?;
-        Ok(Self { spool: Arc::new(Mutex::new(spool)), every: Duration::from_secs(config.every_minutes.unwrap_or(60) * 60) })
+        Ok(Self { spool: Arc::new(Mutex::new(spool)), now: None, every: Duration::from_secs(config.every_minutes.unwrap_or(60) * 60) })
+    }
+
+    /// The same folder, with somebody to ask before a file is made. Without one, rows are said as they came.
+    #[must_use]
+    pub fn asking(self, now: Arc<dyn RowsOfNow>) -> Self {
+        Self { now: Some(now), ..self }
     }
 
     /// One attempt: the entries of `body` into the spool, and a file handed over where it is full.
     pub async fn pay(&self, payment: Payment<'_>) -> Settlement {
         let wait = backoff(payment.attempts, jitter(payment.key, payment.attempts));
         let retry = |why: String| Settlement::Retry { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), why };
-        let (spool, key, body) = (Arc::clone(&self.spool), payment.key.to_owned(), payment.body.to_vec());
+        let (files, key, body) = (self.clone(), payment.key.to_owned(), payment.body.to_vec());
         let taken = tokio::task::spawn_blocking(move || {
-            let Ok(entries) = serde_json::from_slice(&body) else { return Ok(Settlement::Held { why: "nothing to write".to_owned() }) };
-            spool.lock().unwrap_or_else(PoisonError::into_inner).take(&key, entries)
+            let Ok(rows) = serde_json::from_slice(&body) else { return Ok(Settlement::Held { why: "nothing to write".to_owned() }) };
+            let mut spool = files.spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let settlement = spool.take(&key, rows)?;
+            if spool.is_full() {
+                // It is in the spool; a hand-over that fails is tried again by the clock.
+                let _tried_again = spool.hand_over(files.now.as_deref());
+            }
+            Ok(settlement)
         });
         match taken.await {
             Ok(Ok(settlement)) => settlement,
-            Ok(Err(error)) => retry(format!("the folder cannot be written ({})", error.kind())),
+            Ok(Err(error)) => retry(format!("the folder cannot be written ({})", std::io::Error::kind(&error))),
             Err(_) => retry("writing ended early".to_owned()),
         }
     }
 
-    /// Hands over what has come so far. Gives how many vaccinations that were.
+    /// Hands over what has come so far and may be said now.
     ///
     /// # Errors
     ///
     /// Those of the file system: nothing is lost, and the next call tries again.
-    pub fn hand_over(&self) -> std::io::Result<usize> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner).hand_over()
+    pub fn hand_over(&self) -> std::io::Result<HandedOver> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner).hand_over(self.now.as_deref())
     }
 }
 

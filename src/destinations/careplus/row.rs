@@ -273,7 +273,7 @@ fn vaccine(given: &Immunisation, codes: &Codes) -> Result<Vec<String>, String> {
     let refused = |what: &str| Err(format!("no row: {what}"));
     let product = given.vaccine.as_ref().map(|vaccine| vaccine.code.as_str()).unwrap_or_default();
     let Some((code, doses)) = codes.vaccines.get(product) else {
-        return refused("the product has no vaccine code; add a line for it to the file that `vaccines` names, restart, and release this");
+        return refused("the product has no vaccine code; add a line for it to the file that `vaccines` names, reload, and release this");
     };
     let dose = match given.dose_number {
         None => String::new(),
@@ -288,7 +288,7 @@ fn vaccine(given: &Immunisation, codes: &Codes) -> Result<Vec<String>, String> {
         Some(site) => match codes.sites.get(site) {
             Some(site) => site.clone(),
             None => {
-                return refused("the body site has no code; add a line for it to the file that `sites` names, restart, and release this");
+                return refused("the body site has no code; add a line for it to the file that `sites` names, reload, and release this");
             }
         },
     };

@@ -1,14 +1,19 @@
 //! From vaccinations to files: each in exactly one file, whatever is killed and when.
 //!
 //!     .chis-broker/spool-000007.jsonl   what came since the last file, a line a debt, synced before the debt is settled
-//!     .chis-broker/handed-over.jsonl    a line a file: the vaccinations in it. Its last line is the moment of a hand-over
+//!     .chis-broker/handed-over.jsonl    a line a file: the vaccinations in it (`said`). Its last line is the moment of a hand-over
 //!     .careplus-000007.csv.part         the file in the making
 //!     careplus-000007.csv               the file
 //!
 //! # A hand-over
 //!
-//! 1. the part is written and synced; 2. its vaccinations are noted in `handed-over.jsonl` and that is synced; 3. the part is renamed;
-//! 4. the spool is removed. Killed before 2, it never happened and is done again; killed after 2, steps 3 and 4 are done at the next start.
+//! 1. each debt in the spool is asked for again as its child is now, and what ends without rows is noted in the ledger;
+//! 2. the part is written and synced;
+//! 3. its vaccinations are noted in `handed-over.jsonl` and that is synced;
+//! 4. the part is renamed;
+//! 5. the spool is removed.
+//!
+//! Killed before 3, it never happened and is done again; killed after 3, steps 4 and 5 are done at the next start.
 //!
 //! # Invariants
 //!
@@ -25,20 +30,24 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::row::{COLUMNS, Entry, VACCINES_MAX};
+use super::said::Said;
+use super::{HandedOver, RowsOfNow};
 use crate::outbox::Settlement;
+
+/// What a debt has for the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rows {
+    /// Its number in the ledger, by which it is asked for again.
+    pub(super) debt: i64,
+    pub(super) entries: Vec<Entry>,
+}
 
 /// A debt in the spool.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     key: String,
-    entries: Vec<Entry>,
-}
-
-/// A file that was handed over: its number, and each vaccination with what was said of it.
-#[derive(Debug, Serialize, Deserialize)]
-struct HandedOver {
-    number: u64,
-    said: Vec<(Uuid, u64)>,
+    #[serde(flatten)]
+    rows: Rows,
 }
 
 /// The spool of a folder.
@@ -53,14 +62,23 @@ pub(super) struct Spool {
     state: Option<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     number: u64,
     spool: Option<File>,
     keys: HashSet<String>,
     /// In the order in which they came.
-    entries: Vec<Entry>,
-    handed_over: HashMap<Uuid, u64>,
+    lines: Vec<Rows>,
+    net: Net,
+    said: Said,
+}
+
+/// What is left of lines: a later one replaces or removes what an earlier one said of a vaccination.
+#[derive(Debug, Default)]
+struct Net {
+    /// In the order in which they came; none where one was removed.
+    entries: Vec<Option<Entry>>,
+    places: HashMap<Uuid, usize>,
 }
 
 impl Spool {
@@ -86,13 +104,9 @@ impl Spool {
 
     /// Reads what is there, and finishes a hand-over that was noted.
     fn load(&self) -> io::Result<State> {
-        let mut state = State::default();
         let below = self.folder.join(BELOW);
-        let mut last = 0;
-        for handed in lines::<HandedOver>(&below.join(HISTORY))? {
-            last = last.max(handed.number);
-            state.handed_over.extend(handed.said);
-        }
+        let said = Said::open(&below)?;
+        let last = said.last();
         let (part, spool) = (self.part(last), self.spool(last));
         if part.exists() {
             std::fs::rename(&part, self.file(last))?;
@@ -102,7 +116,7 @@ impl Spool {
             std::fs::remove_file(&spool)?;
             sync(&below)?;
         }
-        state.number = last + 1;
+        let mut state = State { number: last + 1, spool: None, keys: HashSet::new(), lines: Vec::new(), net: Net::default(), said };
         for line in lines::<Line>(&self.spool(state.number))? {
             state.put(line);
         }
@@ -110,40 +124,38 @@ impl Spool {
     }
 
     /// Takes the entries of a debt, all or none.
-    pub(super) fn take(&mut self, key: &str, entries: Vec<Entry>) -> io::Result<Settlement> {
-        let most = self.vaccinations_max;
+    pub(super) fn take(&mut self, key: &str, rows: Rows) -> io::Result<Settlement> {
         let state = self.state()?;
         if state.keys.contains(key) {
             return Ok(Settlement::Delivered);
         }
         let mut wanted = Vec::new();
-        for entry in entries {
-            let is_spooled = state.entries.iter().any(|spooled| spooled.id == entry.id);
-            match (state.handed_over.get(&entry.id), entry.stands) {
-                (Some(said), true) if *said == digest(&entry) => {}
+        for entry in rows.entries {
+            match (state.said.get(entry.id)?, entry.stands) {
+                (Some(said), true) if said == digest(&entry) => {}
                 (Some(_), true) => return Ok(held("it was handed over before with other facts; correct it in the store by hand")),
                 (Some(_), false) => return Ok(held("it was handed over before and is taken back; take it back in the store by hand")),
                 // What is in no file yet needs no taking back.
-                (None, false) if !is_spooled => {}
+                (None, false) if !state.net.places.contains_key(&entry.id) => {}
                 (None, _) => wanted.push(entry),
             }
         }
         if wanted.is_empty() {
             return Ok(Settlement::Superseded);
         }
-        let line = Line { key: key.to_owned(), entries: wanted };
+        let line = Line { key: key.to_owned(), rows: Rows { entries: wanted, ..rows } };
         let spool = self.spool(self.state.as_ref().map_or(0, |state| state.number));
         if let Err(error) = self.append(&spool, &line) {
             self.state = None;
             return Err(error);
         }
-        let state = self.state()?;
-        state.put(line);
-        if most <= state.entries.len() {
-            // It is in the spool; a hand-over that fails is tried again by the clock.
-            let _tried_again = self.hand_over();
-        }
+        self.state()?.put(line);
         Ok(Settlement::Delivered)
+    }
+
+    /// True where as much has come as a file should have.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| self.vaccinations_max <= state.net.places.len())
     }
 
     fn append(&mut self, path: &Path, line: &Line) -> io::Result<()> {
@@ -160,24 +172,33 @@ impl Spool {
         file.sync_data()
     }
 
-    /// Makes a file of what has come. Gives how many vaccinations are in it.
-    pub(super) fn hand_over(&mut self) -> io::Result<usize> {
-        let handed = self.make_file();
+    /// Makes a file of what has come and may be said now.
+    pub(super) fn hand_over(&mut self, now: Option<&dyn RowsOfNow>) -> io::Result<HandedOver> {
+        let handed = self.make_file(now);
         if handed.is_err() {
             self.state = None;
         }
         handed
     }
 
-    fn make_file(&mut self) -> io::Result<usize> {
+    fn make_file(&mut self, now: Option<&dyn RowsOfNow>) -> io::Result<HandedOver> {
         let (safe, below) = (self.is_excel_safe, self.folder.join(BELOW));
         let state = self.state()?;
-        let (number, count) = (state.number, state.entries.len());
-        if count == 0 {
-            return Ok(0);
+        if state.lines.is_empty() {
+            return Ok(HandedOver::default());
         }
-        let said = state.entries.iter().map(|entry| (entry.id, digest(entry))).collect();
-        let text = text(&state.entries, safe)?;
+        let (net, withheld) = state.as_of_now(now)?;
+        let (number, entries) = (state.number, net.entries.into_iter().flatten().collect::<Vec<_>>());
+        let handed = HandedOver { vaccinations: entries.len(), withheld };
+        if entries.is_empty() {
+            // Nothing is left to be said: no file, and its number is that of the next one.
+            std::fs::remove_file(self.spool(number))?;
+            sync(&below)?;
+            self.state = None;
+            return Ok(handed);
+        }
+        let said = entries.iter().map(|entry| (entry.id, digest(entry))).collect();
+        let text = text(&entries, safe)?;
         let part = self.part(number);
         // A part of a try that failed may be there.
         let _removed = std::fs::remove_file(&part);
@@ -185,15 +206,10 @@ impl Spool {
         file.write_all(&text)?;
         file.sync_all()?;
         sync(&self.folder)?;
-        let mut noted = serde_json::to_vec(&HandedOver { number, said })?;
-        noted.push(b'\n');
-        let mut history = private(&below.join(HISTORY))?;
-        history.write_all(&noted)?;
-        history.sync_all()?;
-        sync(&below)?;
+        Said::note(&below, number, said)?;
         // From here on it is handed over: what is left is done now or at the next start.
         self.state = Some(self.load()?);
-        Ok(count)
+        Ok(handed)
     }
 
     fn part(&self, number: u64) -> PathBuf {
@@ -212,25 +228,59 @@ impl Spool {
 impl State {
     fn put(&mut self, line: Line) {
         self.keys.insert(line.key);
-        for entry in line.entries {
-            let place = self.entries.iter().position(|spooled| spooled.id == entry.id);
-            match (place, entry.stands) {
-                (Some(place), true) => {
-                    if let Some(spooled) = self.entries.get_mut(place) {
-                        *spooled = entry;
-                    }
-                }
-                (Some(place), false) => drop(self.entries.remove(place)),
-                (None, true) => self.entries.push(entry),
-                (None, false) => {}
+        line.rows.entries.iter().cloned().for_each(|entry| self.net.put(entry));
+        self.lines.push(line.rows);
+    }
+
+    /// What the lines say of their children as they are now, and how many of them say nothing any more.
+    fn as_of_now(&self, now: Option<&dyn RowsOfNow>) -> io::Result<(Net, usize)> {
+        let debts: Vec<i64> = self.lines.iter().map(|line| line.debt).collect();
+        let bodies = now.map(|now| now.rows_of_now(&debts)).transpose()?;
+        let (mut net, mut withheld) = (Net::default(), 0);
+        for (place, line) in self.lines.iter().enumerate() {
+            let said = match &bodies {
+                None => Some(line.entries.clone()),
+                Some(bodies) => match bodies.get(place).and_then(Option::as_ref) {
+                    Some(body) => Some(serde_json::from_slice::<Rows>(body)?.entries),
+                    None => None,
+                },
+            };
+            let Some(said) = said else {
+                withheld += 1;
+                line.entries.iter().for_each(|entry| net.remove(entry.id));
+                continue;
+            };
+            // What was in a file before has no place in this one.
+            let is_meant = |entry: &Entry| line.entries.iter().any(|meant| meant.id == entry.id);
+            said.into_iter().filter(is_meant).for_each(|entry| net.put(entry));
+        }
+        Ok((net, withheld))
+    }
+}
+
+impl Net {
+    fn put(&mut self, entry: Entry) {
+        if !entry.stands {
+            return self.remove(entry.id);
+        }
+        match self.places.get(&entry.id).and_then(|place| self.entries.get_mut(*place)) {
+            Some(spooled) => *spooled = Some(entry),
+            None => {
+                self.places.insert(entry.id, self.entries.len());
+                self.entries.push(Some(entry));
             }
+        }
+    }
+
+    fn remove(&mut self, id: Uuid) {
+        if let Some(spooled) = self.places.remove(&id).and_then(|place| self.entries.get_mut(place)) {
+            *spooled = None;
         }
     }
 }
 
 /// Folder of what is not finished, below the folder of files.
 const BELOW: &str = ".chis-broker";
-const HISTORY: &str = "handed-over.jsonl";
 
 fn held(why: &str) -> Settlement {
     Settlement::Held { why: why.to_owned() }
@@ -245,11 +295,14 @@ fn digest(entry: &Entry) -> u64 {
 /// The file: a row for each child, place and day, with at most five vaccines; the sixth begins another.
 fn text(entries: &[Entry], is_excel_safe: bool) -> io::Result<Vec<u8>> {
     let mut rows: Vec<Vec<&Entry>> = Vec::new();
+    let mut open: HashMap<[&str; 3], usize> = HashMap::new();
     for entry in entries {
-        let open = rows.iter_mut().rfind(|row| row.first().is_some_and(|first| first.row() == entry.row()));
-        match open {
+        match open.get(&entry.row()).and_then(|place| rows.get_mut(*place)) {
             Some(row) if row.len() < VACCINES_MAX => row.push(entry),
-            _ => rows.push(vec![entry]),
+            _ => {
+                open.insert(entry.row(), rows.len());
+                rows.push(vec![entry]);
+            }
         }
     }
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
@@ -272,18 +325,18 @@ fn safe(cell: &str, is_excel_safe: bool) -> String {
 }
 
 /// A file for this user alone, made where it is not there, written at its end.
-fn private(path: &Path) -> io::Result<File> {
+pub(super) fn private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 /// Names of a folder survive a power cut.
-fn sync(folder: &Path) -> io::Result<()> {
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 /// The lines of a file, which may be missing. A last line that is not whole is cut off, and what is there is synced: it is trusted from now on.
-fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+pub(super) fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -48,7 +48,7 @@ impl Site {
     }
 
     async fn pay(&self, files: &CareplusDestination, key: &str, event: &FiledEvent) -> Settlement {
-        let body = match self.config.rules().unwrap().body(event) {
+        let body = match self.config.rules().unwrap().body(0, event) {
             Ok(body) => body,
             Err(why) => return Settlement::Held { why },
         };
@@ -74,7 +74,7 @@ async fn a_vaccination_is_a_row_of_52_columns_as_the_importer_reads_them() {
     let site = Site::new("staff_type = 'N'\nstaff_code = 'N01'");
     let files = site.open();
     assert_eq!(site.pay(&files, "e1/3", &vaccinated(&[given("i1", MMR)])).await, Settlement::Delivered);
-    assert_eq!(files.hand_over().unwrap(), 1);
+    assert_eq!(files.hand_over().unwrap(), HandedOver { vaccinations: 1, withheld: 0 });
     let mut expected = [
         "9990000018",
         "EXAMPLE",
@@ -107,7 +107,7 @@ async fn a_vaccination_is_a_row_of_52_columns_as_the_importer_reads_them() {
     assert_eq!(site.files(), [vec![expected]]);
     let text = std::fs::read_to_string(site.folder.path().join("careplus-000001.csv")).unwrap();
     assert!(text.ends_with("\r\n") && text.contains(",\"B,1\",") && !text.starts_with('\u{feff}'), "{text}");
-    assert_eq!(files.hand_over().unwrap(), 0, "nothing new, no file");
+    assert_eq!(files.hand_over().unwrap(), HandedOver::default(), "nothing new, no file");
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ fn a_row_that_cannot_be_said_right_is_refused_with_a_reason_that_quotes_nothing(
     let refused = |change: &dyn Fn(&mut FiledEvent)| {
         let mut event = vaccinated(&[given("i1", MMR)]);
         change(&mut event);
-        let why = rules.body(&event).unwrap_err();
+        let why = rules.body(0, &event).unwrap_err();
         for secret in ["EXAMPLE", "9990000018", "2026", "TEST STREET", "G85001", MMR] {
             assert!(!why.contains(secret), "{secret} in {why}");
         }
@@ -157,7 +157,7 @@ fn a_row_that_cannot_be_said_right_is_refused_with_a_reason_that_quotes_nothing(
 fn the_address_of_a_restricted_child_is_blank() {
     let folder = tempfile::tempdir().unwrap();
     let rules = config(folder.path()).rules().unwrap();
-    let said = |event: &FiledEvent| String::from_utf8(rules.body(event).unwrap()).unwrap();
+    let said = |event: &FiledEvent| String::from_utf8(rules.body(0, event).unwrap()).unwrap();
     let mut event = vaccinated(&[given("i1", MMR)]);
     assert!(said(&event).contains("TEST STREET"));
     for flags in [
@@ -208,7 +208,7 @@ async fn what_is_taken_back_before_the_file_is_made_is_not_in_it_and_afterwards_
     assert!(matches!(site.pay(&files, "e6/8", &second).await, Settlement::Held { why } if why.contains("other facts")));
     assert_eq!(site.pay(&files, "e7/9", &corrected).await, Settlement::Superseded, "said again as it was");
     assert_eq!(site.pay(&files, "e8/9", &delete(&first)).await, Settlement::Superseded, "it is in no file");
-    assert_eq!(files.hand_over().unwrap(), 0);
+    assert_eq!(files.hand_over().unwrap(), HandedOver::default());
 }
 
 #[tokio::test]
@@ -315,4 +315,54 @@ fn a_wrong_setting_or_table_is_named_with_its_remedy() {
     assert!(table("vaccines", "from,to,doses\n1,MMR,\n1,HPV,\n").contains("line 3: a code is missing or stands twice"));
     assert!(table("sites", "from,to\n1,ELBOW\n").contains("line 2: \"ELBOW\" is no site"));
     assert_eq!(table("vaccines", "from,to,doses,note\n1,6IN1,1P 2P 3P,an infant code of the site's own\n"), "");
+}
+
+/// A ledger that knows of some debts that nothing may be said, and of one restricted child.
+#[derive(Debug)]
+struct Told {
+    rules: VaccinationFile,
+    events: Vec<Option<FiledEvent>>,
+}
+
+impl RowsOfNow for Told {
+    fn rows_of_now(&self, debts: &[i64]) -> std::io::Result<Vec<Option<Vec<u8>>>> {
+        let event = |debt: &i64| self.events[usize::try_from(*debt).unwrap()].as_ref();
+        Ok(debts.iter().map(|debt| event(debt).map(|event| self.rules.body(*debt, event).unwrap())).collect())
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_waited_is_said_as_its_child_is_when_the_file_is_made_or_not_at_all() {
+    let site = Site::new("");
+    let rules = site.config.rules().unwrap();
+    let of = |number: &str, key: &str| {
+        let mut event = vaccinated(&[given(key, MMR)]);
+        event.record.identifiers[0].value = number.into();
+        event
+    };
+    let (open, mut hidden, sealed) = (of("9990000018", "i1"), of("9990000026", "i2"), of("9990000034", "i3"));
+    let pay = async |files: &CareplusDestination, debt: i64, event: &FiledEvent| {
+        let body = rules.body(debt, event).unwrap();
+        let key = format!("e{debt}/1");
+        files.pay(Payment { key: &key, control_id: "M", body: &body, attempts: 0, now: jiff::Timestamp::UNIX_EPOCH }).await
+    };
+    let files = site.open();
+    for (debt, event) in (0..).zip([&open, &hidden, &sealed]) {
+        assert_eq!(pay(&files, debt, event).await, Settlement::Delivered);
+    }
+    hidden.record.flags.local_hiding = Some(true);
+    let files = files.asking(Arc::new(Told { rules: rules.clone(), events: vec![Some(open), Some(hidden), None] }));
+    assert_eq!(files.hand_over().unwrap(), HandedOver { vaccinations: 2, withheld: 1 });
+    let rows: Vec<(String, String)> = site.files()[0].iter().map(|row| (row[0].clone(), row[4].clone())).collect();
+    assert_eq!(rows, [("9990000018".into(), "10 TEST STREET".into()), ("9990000026".into(), String::new())]);
+
+    // Where nothing is left there is no file, and the number is that of the next one. What was withheld can be said when it may be.
+    let again = files.clone().asking(Arc::new(Told { rules: rules.clone(), events: vec![None, None, None] }));
+    assert_eq!(pay(&again, 2, &sealed).await, Settlement::Delivered);
+    assert_eq!(again.hand_over().unwrap(), HandedOver { vaccinations: 0, withheld: 1 });
+    let later = files.asking(Arc::new(Told { rules: rules.clone(), events: vec![None, None, Some(sealed.clone())] }));
+    assert_eq!(pay(&later, 2, &sealed).await, Settlement::Delivered);
+    assert_eq!(later.hand_over().unwrap(), HandedOver { vaccinations: 1, withheld: 0 });
+    assert_eq!(site.files().iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    assert!(site.folder.path().join("careplus-000002.csv").exists());
 }

@@ -247,9 +247,20 @@ pub struct Known<'k> {
     pub told: &'k BTreeMap<(String, String), String>,
 }
 
+/// Which time something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// As it was filed.
+    First,
+    /// Once more: to the accounts that lack something of it, and of what it says only what stands still.
+    Missing,
+    /// Once more, to all of them; what stands still.
+    Whole,
+}
+
 /// What an event has told: itself, and beside it what an account was not sent yet of what stands (a new account has the record so far; what
 /// a hub released, what was withheld for a reason that is gone). Pure.
-pub fn tell(event: &FiledEvent, known: Known<'_>) -> Result<Told, Withheld> {
+pub fn tell(event: &FiledEvent, known: Known<'_>, turn: Turn) -> Result<Told, Withheld> {
     refuse_by_record(event)?;
     let mut accounts = accounts(known.consents, known.now)?;
     refuse_by_age(event, known)?;
@@ -263,7 +274,7 @@ pub fn tell(event: &FiledEvent, known: Known<'_>) -> Result<Told, Withheld> {
     }
     let judge = Judge { rules: known.rules, informed: false };
     let shown = Shown { nhs_number, demographics: Demographics::of(&event.record, judge), facts: own, accounts };
-    shown.tell(event, known, consented)
+    shown.tell(event, known, (turn, consented))
 }
 
 /// Takes back from one account what it was sent and what stands no more. `items`: what it was sent; those that still stand are left alone.
@@ -298,7 +309,7 @@ impl From<NotBuilt> for Withheld {
 }
 
 impl Shown {
-    fn tell(mut self, event: &FiledEvent, known: Known<'_>, only_new: bool) -> Result<Told, Withheld> {
+    fn tell(mut self, event: &FiledEvent, known: Known<'_>, (turn, consented): (Turn, bool)) -> Result<Told, Withheld> {
         let own = std::mem::take(&mut self.facts);
         let (mut entries, child) = self.begin(event)?;
         let subject = entries.subject.clone();
@@ -315,6 +326,11 @@ impl Shown {
                 later.insert(fact.what.clone(), written(event, &subject, fact)?);
             }
         }
+        if turn != Turn::First && !resources.is_empty() {
+            // What was corrected or taken back since is not said again as it was.
+            resources.retain(|(item, _)| later.get(&item.what).is_some_and(|(standing, _)| standing.text == item.text));
+            refuse_if(resources.is_empty(), "superseded")?;
+        }
         resources.extend(
             later
                 .into_values()
@@ -324,8 +340,8 @@ impl Shown {
                 })
                 .collect::<Vec<_>>(),
         );
-        if only_new {
-            // A consent tells nothing by itself: whoever has everything already is not written to again.
+        if consented || turn == Turn::Missing {
+            // A consent tells nothing by itself, nor does what is sent again: whoever has everything already is not written to.
             let news = |account: &String| is_new(account, &child) || resources.iter().any(|(item, _)| is_new(account, item));
             self.accounts.retain(news);
             if self.accounts.is_empty() {

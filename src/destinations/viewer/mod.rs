@@ -5,7 +5,8 @@
 //! # Invariants
 //!
 //! - Pure: the same event of the same child gives the same bytes, under the same control ids, on every attempt.
-//! - An event is one or more messages in a fixed order; each begins with its MSH, and MSH-10 is unique to (event, version, place).
+//! - An event is one or more messages in a fixed order; each begins with its MSH, and MSH-10 is unique to (event, version, place), and where a
+//!   job sends them by force, to that job.
 //!
 //! # Not here
 //!
@@ -34,6 +35,7 @@ use self::template::{Template, Templates};
 pub use self::template::{TemplateFiles, TemplateMistake};
 use crate::canon::Child;
 use crate::hl7::{Delimiters, escape};
+use crate::names::EventId;
 use crate::outbox::FiledEvent;
 
 /// Templates and their tables as they were when the program was built.
@@ -131,6 +133,18 @@ impl Viewer {
     /// The messages of this event, one after the other. `survivor`: the record that goes on where the child's was given up;
     /// `content`: of its documents.
     pub fn body(&self, event: &FiledEvent, survivor: Option<&Child>, content: Contents<'_>) -> Result<Vec<u8>, Unsaid> {
+        self.body_again(event, survivor, content, None)
+    }
+
+    /// As [`Viewer::body`]; where a job sends them though the viewer may have them, under control ids of that job's own: it would leave aside what
+    /// has an id that it knows.
+    pub fn body_again(
+        &self,
+        event: &FiledEvent,
+        survivor: Option<&Child>,
+        content: Contents<'_>,
+        job: Option<i64>,
+    ) -> Result<Vec<u8>, Unsaid> {
         let shown = shown(event).map_err(Unsaid::Withheld)?;
         // A merge names the one who goes on.
         if let Some(survivor) = survivor.filter(|survivor| shown::is_restricted_child(survivor) || is_silent(survivor)) {
@@ -153,7 +167,8 @@ impl Viewer {
                         write::segments(template, &shown, &item, self.clear).map_err(|unwritable| Unsaid::Unsayable(unwritable.0))?;
                     number += 1;
                     let kind = kind(template, shown.is_first, shown.is_delete);
-                    body.extend_from_slice(self.msh(event, kind, number).as_bytes());
+                    let control_id = control_id((event.event, event.version), number, job);
+                    body.extend_from_slice(self.msh(event, kind, &control_id).as_bytes());
                     body.extend_from_slice(written.as_bytes());
                 }
             }
@@ -161,7 +176,14 @@ impl Viewer {
         if body.is_empty() { Err(Unsaid::Withheld("not-for-viewer")) } else { Ok(body) }
     }
 
-    fn msh(&self, event: &FiledEvent, kind: &str, number: usize) -> String {
+    /// Which control ids the messages of a body have by a job, and which they had at first.
+    pub fn renamed(event: (EventId, i64), body: &[u8], job: i64) -> Vec<(String, String)> {
+        let starts = (0..body.len())
+            .filter(|at| body.get(*at..).is_some_and(|rest| rest.starts_with(b"MSH|")) && (*at == 0 || body.get(*at - 1) == Some(&b'\r')));
+        (1..=starts.count()).map(|number| (control_id(event, number, Some(job)), control_id(event, number, None))).collect()
+    }
+
+    fn msh(&self, event: &FiledEvent, kind: &str, control_id: &str) -> String {
         let Heading { sender, receiver, processing_id, version } = &self.heading;
         let plain = |text: &str| escape(text, &Delimiters::default()).into_owned();
         let filed = event.filed.to_zoned(jiff::tz::TimeZone::get("Europe/London").unwrap_or(jiff::tz::TimeZone::UTC));
@@ -172,7 +194,7 @@ impl Viewer {
             plain(&receiver.0),
             plain(&receiver.1),
             filed.strftime("%Y%m%d%H%M%S%z"),
-            control_id(event, number),
+            control_id,
             plain(processing_id),
         )
     }
@@ -192,10 +214,11 @@ fn kind(template: &Template, is_first: bool, is_delete: bool) -> &str {
     other.unwrap_or(&template.kind)
 }
 
-/// The same on each attempt, another for each event, version and place: 100 bits of a hash in letters that no eye confuses.
-fn control_id(event: &FiledEvent, number: usize) -> String {
+/// The same on each attempt, another for each event, version, place and job: 100 bits of a hash in letters that no eye confuses.
+fn control_id((event, version): (EventId, i64), number: usize, job: Option<i64>) -> String {
     const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let digest: [u8; 32] = Sha256::digest(format!("{}\u{1f}{}\u{1f}{number}", event.event, event.version)).into();
+    let again = job.map(|job| format!("\u{1f}again-{job}")).unwrap_or_default();
+    let digest: [u8; 32] = Sha256::digest(format!("{event}\u{1f}{version}\u{1f}{number}{again}")).into();
     let letter = |place: usize| {
         let bit = place * 5;
         let pair = (bit / 8..bit / 8 + 2).fold(0_u16, |pair, at| pair << 8 | u16::from(digest.get(at).copied().unwrap_or_default()));

@@ -45,7 +45,7 @@ impl One<'_> {
         let of = Of { child: row.id, row: self.row, event: &event };
         let mut debts: Vec<(DestinationName, Option<Vec<u8>>)> = Vec::new();
         let (mut withheld, mut text) = (BTreeMap::new(), Vec::new());
-        for rule in self.rules.destinations.iter().filter(|rule| rule.recipient == Recipient::ParentRecord) {
+        for rule in self.rules.destinations.iter().filter(|rule| matches!(rule.recipient, Recipient::ParentRecord)) {
             match parents::owing(self.connection, of, &self.rules.parents.load(), false)? {
                 Owing::Debts(bodies) => debts.extend(bodies.into_iter().map(|body| (rule.name.clone(), Some(body)))),
                 Owing::Withheld(why) => {
