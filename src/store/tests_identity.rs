@@ -16,6 +16,7 @@ use crate::journal::{Admission, Entry, Journal};
 use crate::names::{BundleHash, ChildId, Format, Seq, SourceName};
 use crate::routing::Directory;
 
+mod likeness;
 mod triplets;
 mod turns;
 
@@ -358,66 +359,6 @@ async fn what_differs_beside_the_birth_triple_is_asked_and_not_filed() {
         let second = format!("{second} {born} may-create mother=M1 order=1");
         let first = "pas: birth may-create mrn=B1 nhs=9990000026/01 born=2026-01-05 sex=2 mother=M1 order=1";
         assert_eq!(site.told(&[first, &second]).await, expected, "{second}: {}", site.evidence(Seq(2)));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn details_alone_find_a_child_only_for_sources_that_know_children_first_and_only_when_one_agrees() {
-    let known = "pas: person may-create mrn=B1 born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
-    for (before, message, expected) in [
-        ("", "practice: person other=X1 given=AMARA", "a"),
-        ("", "spine: person national nhs=9990000026/01 given=AMARA", "a"),
-        ("", "pas: person other=X1 given=AMARA", "b"),
-        ("", "lab: person other=X1 given=AMARA", "b"),
-        ("", "practice: person other=X1 given=NORA", "b"),
-        ("", "practice: person other=X1 postcode=SE1_9ZX", "b"),
-        ("", "practice: person other=X1 sex=1", "b"),
-        ("", "practice: person other=X1 family=OTHER", "b"),
-        ("", "practice: person other=X1 mrn=B2 given=AMARA", "b"),
-        ("", "practice: person other=X1 order=2 given=AMARA", "b"),
-        // Her family name counts for her baby.
-        ("", "practice: person other=X1 family=FATHER given=AMARA mother=M9 her=SAMPLE", "a"),
-        // Two agree: none is taken.
-        (
-            "pas: person may-create mrn=B3 born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ",
-            "practice: person other=X1 given=AMARA",
-            "c",
-        ),
-    ] {
-        let mut site = Site::new().await;
-        let fill =
-            |word: &str, value: &str| if message.contains(&format!(" {word}=")) { String::new() } else { format!(" {word}={value}") };
-        let message =
-            format!("{message} may-create born=2026-01-05{}{}{}", fill("sex", "2"), fill("family", "SAMPLE"), fill("postcode", "SE1_9ZZ"));
-        let messages: Vec<&str> = [known, before, &message].into_iter().filter(|words| !words.is_empty()).collect();
-        let told = site.told(&messages).await;
-        assert_eq!(told.split(' ').next_back(), Some(expected), "{message}: {}", site.evidence(Seq(messages.len() as i64)));
-    }
-}
-
-/// Two families of one name at one postcode had a girl each on one day: the mothers tell the babies apart.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn babies_of_two_mothers_are_two_whatever_else_agrees() {
-    for (hers, other, expected) in [
-        ("mother=nhs/9990000018", "mother=nhs/9990000034", "a b"),
-        ("mother=nhs/9990000034", "mother=nhs/9990000018", "a b"),
-        // Two numbers of one hospital.
-        ("mother=M1", "mother=M2", "a b"),
-        // One of them says nothing of her, or what it says cannot be compared.
-        ("", "mother=nhs/9990000034", "a a"),
-        ("mother=nhs/9990000018", "", "a a"),
-        ("mother=M1", "mother=nhs/9990000034", "a a"),
-        // Her day of birth tells where her numbers do not.
-        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034 hers=1998-11-05", "a b"),
-        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034 hers=1990-03-28", "a a"),
-        ("mother=M1 hers=1990-03-28", "mother=nhs/9990000034", "a a"),
-    ] {
-        let mut site = Site::new().await;
-        let at = "may-create born=2026-01-05 sex=2 family=SAMPLE given=AMARA postcode=SE1_9ZZ";
-        let unit = format!("maternity: birth {at} mrn=B1 {hers}");
-        let notice = format!("spine: birth national {at} nhs=9990000026/01 {other}");
-        assert_eq!(site.told(&[&unit, &notice]).await, expected, "{hers} / {other}: {}", site.evidence(Seq(2)));
-        assert_eq!(site.evidence(Seq(2)).contains("has another mother: not matched"), expected == "a b", "{}", site.evidence(Seq(2)));
     }
 }
 
