@@ -446,6 +446,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_rsa_key_signs_rs384_and_the_token_endpoint_can_prove_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, public) = (folder.path().join("client.key"), folder.path().join("client.pub"));
+        let openssl = |arguments: &[&str]| {
+            let output = std::process::Command::new("openssl").args(arguments).output().expect("openssl is installed");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        let (path, public_path) = (file.to_str().unwrap(), public.to_str().unwrap());
+        openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", path]);
+        openssl(&["pkey", "-in", path, "-pubout", "-out", public_path]);
+        // The older form of the same key is taken too.
+        let older = folder.path().join("older.key");
+        openssl(&["rsa", "-in", path, "-traditional", "-out", older.to_str().unwrap()]);
+        let verify_by = jsonwebtoken::DecodingKey::from_rsa_pem(&std::fs::read(&public).unwrap()).unwrap();
+        for key_file in [file, older] {
+            let (tokens, receiver) = (Fake::start().await.unwrap(), Fake::start().await.unwrap());
+            tokens.next(Answer::Json("{\"access_token\":\"T1\",\"expires_in\":600}".to_owned()));
+            let destination = FhirDestination::new(&kind(&receiver, &tokens, key_file)).unwrap();
+            let paid = destination.pay(Payment { key: "a", control_id: "M1", body: b"{}", attempts: 0, now: now(0) }).await;
+            assert_eq!(paid, Settlement::Delivered);
+            let form = String::from_utf8(tokens.received()[0].body.clone()).unwrap();
+            let assertion = form.split("client_assertion=").nth(1).unwrap().split('&').next().unwrap();
+            let mut asked = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS384);
+            asked.set_audience(&[format!("{}/token", tokens.base())]);
+            asked.set_issuer(&["client"]);
+            // The time of the test is not ours.
+            asked.validate_exp = false;
+            let proved = jsonwebtoken::decode::<Value>(assertion, &verify_by, &asked).unwrap();
+            assert_eq!((proved.header.kid.as_deref(), proved.claims["sub"].as_str()), (Some("k1"), Some("client")));
+            assert_eq!(proved.claims["exp"].as_i64().unwrap() - proved.claims["iat"].as_i64().unwrap(), 240);
+            // What was signed cannot be changed: one letter of the claims is enough.
+            let (head, rest) = assertion.split_once('.').unwrap();
+            let forged = format!("{head}.{}{}", if rest.starts_with('A') { "B" } else { "A" }, &rest[1..]);
+            assert!(jsonwebtoken::decode::<Value>(&forged, &verify_by, &asked).is_err());
+        }
+    }
+
+    #[tokio::test]
     async fn a_refused_token_is_dropped_and_asked_for_anew_once() {
         let world = World::new().await;
         world.give("OLD", 600.into());
