@@ -13,6 +13,7 @@ mod folders;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres_server;
 
+mod console;
 mod corpus;
 mod deliveries;
 mod documents;
