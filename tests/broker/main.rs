@@ -25,6 +25,7 @@ mod hubs;
 mod identity;
 mod import;
 mod kill;
+mod leaks;
 mod merges;
 mod parents;
 mod resources;
