@@ -236,6 +236,11 @@ impl Running {
         self.controls.watch_tls(door);
     }
 
+    /// Also other files of such a door: the keys of its readers.
+    pub fn watch(&mut self, files: Arc<dyn crate::intake::Reread>) {
+        self.controls.watch(files);
+    }
+
     /// Loads mappings, directories and certificates anew, all or nothing. Gives the hash of what is active.
     pub async fn reload(&self) -> Result<String, bundle::Refused> {
         self.reloader().reload().await

@@ -38,6 +38,7 @@ async fn serve(settings: Settings, signals: broker::Signals) -> Outcome {
     let doors = hub_doors(&settings).await?;
     let mut running = broker::Running::start(settings, broker::opened_sockets()).await.map_err(start_failed)?;
     doors.iter().filter_map(Door::tls).for_each(|tls| running.watch_tls(tls));
+    doors.iter().for_each(|door| running.watch(door.keys()));
     let closing = CancellationToken::new();
     let opened = console::open(listen, running.operations(), closing.clone()).await;
     let (admin, door) = match opened {

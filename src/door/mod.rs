@@ -43,7 +43,7 @@ use self::answers::Refused;
 use self::who::{Caller, Reader};
 use crate::clock;
 use crate::config::{DoorConfig, Settings};
-use crate::intake::{Clock, IntakeError, Patience, TlsDoor, serve_requests};
+use crate::intake::{Clock, IntakeError, Patience, Replacement, Reread, TlsDoor, serve_requests};
 
 /// Connections at once; a hub's systems are few.
 const CONNECTIONS_MAX: usize = 128;
@@ -101,6 +101,11 @@ impl Door {
         self.tls.clone()
     }
 
+    /// The public keys of its readers, to be read again at a reload.
+    pub fn keys(&self) -> Arc<dyn Reread> {
+        Arc::new(Keys { house: Arc::clone(&self.house), place: format!("hub_door {}", self.address) })
+    }
+
     /// Serves until `closing`; answers under way are ended.
     pub async fn serve(self, closing: CancellationToken) {
         let tasks = TaskTracker::new();
@@ -123,6 +128,22 @@ impl Door {
         }
         tasks.close();
         let _ended = tokio::time::timeout(Patience::default().drain, tasks.wait()).await;
+    }
+}
+
+/// The keys of a door's readers.
+struct Keys {
+    house: Arc<House>,
+    place: String,
+}
+
+impl Reread for Keys {
+    fn read(&self) -> Result<Replacement, IntakeError> {
+        let readers = self.house.readers.iter().map(who::Reader::key_again);
+        let keys: Result<Vec<_>, _> = readers.collect();
+        let wrong = |(what, remedy): (String, &str)| IntakeError { what, place: self.place.clone(), remedy: remedy.to_owned() };
+        let (keys, house) = (keys.map_err(wrong)?, Arc::clone(&self.house));
+        Ok(Box::new(move || house.readers.iter().zip(keys).for_each(|(reader, key)| reader.use_key(key))))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -41,8 +43,12 @@ pub(super) struct Reader {
     /// `{base}/hubs/{hub}/fhir/r4`: the base of all URLs, and the audience of tokens.
     pub(super) base: String,
     certificates: HashSet<String>,
-    key: Option<(Algorithm, DecodingKey)>,
+    key_file: Option<PathBuf>,
+    key: ArcSwapOption<Key>,
 }
+
+/// What a reader signs with.
+pub(super) type Key = (Algorithm, DecodingKey);
 
 impl Reader {
     pub(super) fn new(config: &ReaderConfig, base: &str, settings: &Settings) -> Result<Self, (String, &'static str)> {
@@ -54,20 +60,32 @@ impl Reader {
             at,
             base: format!("{base}/hubs/{}/fhir/r4", config.hub),
             certificates: config.certificates.iter().map(|name| san_key(name)).collect(),
-            key: config.token_key_file.as_deref().map(key).transpose()?,
+            key_file: config.token_key_file.clone(),
+            key: ArcSwapOption::from(config.token_key_file.as_deref().map(key).transpose()?.map(Arc::new)),
         })
+    }
+
+    /// Reads its key again and changes nothing: what is wrong with the file, and what would help.
+    pub(super) fn key_again(&self) -> Result<Option<Arc<Key>>, (String, &'static str)> {
+        Ok(self.key_file.as_deref().map(key).transpose()?.map(Arc::new))
+    }
+
+    /// From now on its tokens are proved by this.
+    pub(super) fn use_key(&self, key: Option<Arc<Key>>) {
+        self.key.store(key);
     }
 
     /// True where all that is asked of this reader is proved.
     fn is_proved(&self, names: Option<&[String]>, token: Option<&str>) -> bool {
         let shows = |names: &[String]| names.iter().any(|name| self.certificates.contains(&san_key(name)));
         let by_certificate = self.certificates.is_empty() || names.is_some_and(shows);
-        let by_token = self.key.as_ref().is_none_or(|key| token.is_some_and(|token| self.signed(key, token)));
-        let asks_for_something = !self.certificates.is_empty() || self.key.is_some();
+        let key = self.key.load();
+        let by_token = key.as_ref().is_none_or(|key| token.is_some_and(|token| self.signed(key, token)));
+        let asks_for_something = !self.certificates.is_empty() || key.is_some();
         asks_for_something && by_certificate && by_token
     }
 
-    fn signed(&self, (algorithm, key): &(Algorithm, DecodingKey), token: &str) -> bool {
+    fn signed(&self, (algorithm, key): &Key, token: &str) -> bool {
         let mut validation = Validation::new(*algorithm);
         validation.set_issuer(&[&self.name]);
         validation.set_audience(&[&self.base]);
@@ -88,7 +106,7 @@ struct Claims {
     iat: Option<i64>,
 }
 
-fn key(file: &std::path::Path) -> Result<(Algorithm, DecodingKey), (String, &'static str)> {
+fn key(file: &std::path::Path) -> Result<Key, (String, &'static str)> {
     let remedy = "put the PEM of the reader's public key there: RSA for RS384, P-384 for ES384";
     let pem = std::fs::read(file).map_err(|error| (format!("{} cannot be read: {error}", file.display()), remedy))?;
     let rsa = DecodingKey::from_rsa_pem(&pem).map(|key| (Algorithm::RS384, key));

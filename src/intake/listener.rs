@@ -104,7 +104,10 @@ struct WebDoor {
 }
 
 /// Certificates, keys, CAs and revocation lists of all listeners, read and proved, and not in use yet.
-pub struct TlsRead(Vec<super::tls::Fresh>);
+pub struct TlsRead {
+    certificates: Vec<super::tls::Fresh>,
+    others: Vec<Replacement>,
+}
 
 /// What can be changed while the doors are open.
 #[derive(Clone)]
@@ -112,8 +115,22 @@ pub struct Controls {
     sources: Arc<ArcSwap<Sources>>,
     generation: Arc<AtomicU64>,
     tls: Vec<Arc<TlsDoor>>,
+    others: Vec<Arc<dyn Reread>>,
     folders: Vec<FolderNote>,
 }
+
+/// Files of another door that a reload reads again.
+pub trait Reread: Send + Sync {
+    /// Reads and proves, and changes nothing; what it gives makes the change and cannot fail.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used, with its remedy.
+    fn read(&self) -> Result<Replacement, IntakeError>;
+}
+
+/// Puts what was read in the place of what was there.
+pub type Replacement = Box<dyn FnOnce() + Send>;
 
 impl Controls {
     /// What lies in drop folders and can never be taken, a text for each folder where something does.
@@ -124,6 +141,11 @@ impl Controls {
     /// Also another door's certificates are read again from now on.
     pub fn watch_tls(&mut self, door: Arc<TlsDoor>) {
         self.tls.push(door);
+    }
+
+    /// Also these files of another door are read again from now on.
+    pub fn watch(&mut self, files: Arc<dyn Reread>) {
+        self.others.push(files);
     }
 
     /// Reads certificates, keys, CAs and revocation lists of all listeners again. New connections use the new ones; the peers of
@@ -144,14 +166,17 @@ impl Controls {
     ///
     /// As [`Controls::reload_tls`].
     pub fn read_tls(&self) -> Result<TlsRead, IntakeError> {
-        self.tls.iter().map(|door| door.read_again()).collect::<Result<_, _>>().map(TlsRead)
+        let certificates = self.tls.iter().map(|door| door.read_again()).collect::<Result<_, _>>()?;
+        let others = self.others.iter().map(|files| files.read()).collect::<Result<_, _>>()?;
+        Ok(TlsRead { certificates, others })
     }
 
     /// The second half, which cannot fail.
     pub fn use_tls(&self, read: TlsRead) {
-        for (door, fresh) in self.tls.iter().zip(read.0) {
+        for (door, fresh) in self.tls.iter().zip(read.certificates) {
             door.use_now(fresh);
         }
+        read.others.into_iter().for_each(|replace| replace());
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -239,6 +264,7 @@ impl<J: Journal> Intake<J> {
             sources: Arc::clone(&self.desk.sources),
             generation: Arc::clone(&self.desk.generation),
             tls: mllp.chain(http).collect(),
+            others: Vec::new(),
             folders: self.drops.iter().map(DropFolder::note).collect(),
         }
     }

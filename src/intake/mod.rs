@@ -39,7 +39,7 @@ mod tls;
 pub use admission::*;
 pub use desk::{Clock, Patience};
 pub(crate) use http::serve_requests;
-pub use listener::{Addresses, Controls, Intake, IntakeError, OpenedSocket, Opening, TlsRead};
+pub use listener::{Addresses, Controls, Intake, IntakeError, OpenedSocket, Opening, Replacement, Reread, TlsRead};
 pub use refusal::*;
 pub use settings::*;
 pub(crate) use sources::san_key;

@@ -43,10 +43,11 @@ const SHOWN: [EventKind; 6] =
     [EventKind::BloodSpot, EventKind::Hearing, EventKind::Nipe, EventKind::Immunisation, EventKind::Review, EventKind::Appointment];
 
 /// Rules that withhold for what an event says, not for whom it is about: under them an account may be written to.
-const OF_A_FACT: [&str; 12] = [
+const OF_A_FACT: [&str; 13] = [
     "delete-not-sent",
     "element-not-allowed",
     "hold-back",
+    "later-result",
     "no-code",
     "not-final",
     "not-on-allow-list",

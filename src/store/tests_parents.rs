@@ -771,3 +771,90 @@ async fn without_force_only_what_a_receiver_had_in_another_body_goes_under_a_key
     let again = site.reader().owed_lanes("region", 0, 100).unwrap();
     assert!(again.len() == 1 && key_of(&site, again[0].0).is_none(), "{again:?}");
 }
+
+/// A screen or an examination that was so on `on`, as somebody said at `time`.
+fn screened(kind: &str, key: &str, on: &str, time: &str) -> Value {
+    let precision = if on.len() == 10 { "day" } else { "second" };
+    let at = json!({ "value": on, "precision": precision });
+    let list = match kind {
+        "hearing" => json!({ "hearing_screens": [{ "key": key, "at": at, "summary_status": "clear_no_followup" }] }),
+        _ => json!({ "nipe_exams": [{ "key": key, "at": at, "kind": "newborn_72h", "hips": { "status": "no_abnormality" } }] }),
+    };
+    let mut statement = said(A, kind, time, list);
+    statement["event"]["key"] = key.into();
+    statement
+}
+
+/// The days of what was said of one thing, in the order in which it was sent; the same day again is not counted.
+fn days(site: &Site, what: &str) -> Vec<String> {
+    let mut days = Vec::new();
+    for told in &site.sent {
+        for item in told.items.iter().filter(|item| item.what == what) {
+            let resource: Value = serde_json::from_str(&item.text).unwrap();
+            days.push(resource["effectiveDateTime"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    days.dedup();
+    days
+}
+
+#[tokio::test]
+async fn a_result_that_arrives_late_does_not_go_over_a_later_one_of_the_same_thing() {
+    for (kind, what) in [("hearing", "hearing"), ("nipe", "newborn-physical-examination/hips")] {
+        let mut site = Site::new().await;
+        site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+        site.file(screened(kind, "K-2", "2026-01-10T09:00:00+00:00", "10T10:00")).await;
+        site.pay().await;
+        // From another place, about an earlier day: said later or earlier, it arrives last.
+        for (key, time) in [("K-1", "08T10:00"), ("K-0", "20T10:00")] {
+            let late = site.file(screened(kind, key, "2026-01-08T09:00:00+00:00", time)).await;
+            assert_eq!(site.withheld(late), Some("later-result".to_owned()), "{kind} {key}");
+            site.pay().await;
+        }
+        assert_eq!(days(&site, what), ["2026-01-10"], "{kind}");
+        // A new account is sent the later one too, and a still later one goes over it.
+        site.file(consent(A, "ACC-2", "21T00:00", "active")).await;
+        site.pay().await;
+        site.file(screened(kind, "K-3", "2026-01-12", "22T10:00")).await;
+        site.pay().await;
+        assert_eq!(days(&site, what), ["2026-01-10", "2026-01-12"], "{kind}");
+        // Of two of one day of which nobody said the hour, the one that was said later counts; an hour of that day is before its end.
+        let withheld =
+            [("K-4", "2026-01-12", "21T10:00"), ("K-5", "2026-01-12T12:00:00+00:00", "23T10:00"), ("K-6", "2026-01-12", "24T10:00")];
+        for ((key, on, time), rule) in withheld.into_iter().zip([Some("later-result"), Some("later-result"), None]) {
+            let seq = site.file(screened(kind, key, on, time)).await;
+            assert_eq!(site.withheld(seq).as_deref(), rule, "{kind} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_is_not_said_once_a_later_result_is_on_record() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    site.file(screened("hearing", "K-1", "2026-01-08T09:00:00+00:00", "08T10:00")).await;
+    site.file(screened("hearing", "K-2", "2026-01-10T09:00:00+00:00", "10T10:00")).await;
+    site.pay().await;
+    assert_eq!(days(&site, "hearing"), ["2026-01-10"], "the debt of the first says what stands when it is paid");
+}
+
+#[tokio::test]
+async fn an_earlier_length_of_a_birth_and_an_earlier_sample_that_arrive_late_go_over_nothing() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    let born = |length: &str, publisher: &str, time: &str| {
+        let review = json!([{ "measurements": [{ "kind": "length", "qty": { "value": length, "unit": "cm" } }] }]);
+        let mut statement = said(A, "birth", time, json!({ "reviews": review }));
+        statement["event"]["publisher"] = publisher.into();
+        statement["event"]["key"] = publisher.into();
+        statement
+    };
+    site.file(born("52", "RJ1", "08T10:00")).await;
+    site.file(born("49", "RJ2", "07T10:00")).await;
+    site.file(spot(A, "26N2", "12T09:00", &[("PKU", "04")])).await;
+    let late = site.file(spot(A, "26N1", "10T09:00", &[("PKU", "04"), ("CF", "04")])).await;
+    assert_eq!(site.withheld(late), Some("later-sample".to_owned()));
+    site.pay().await;
+    assert!(site.sent_text().contains("\"value\":52") && !site.sent_text().contains("\"value\":49"), "{}", site.sent_text());
+    assert_eq!(days(&site, "blood-spot/PKU"), ["2026-01-12"]);
+}

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chis_broker::broker::Running;
 use chis_broker::config::{DoorConfig, Settings};
 use chis_broker::door::Door;
+use chis_broker::intake::Reread;
 use chis_broker::names::ChildId;
 use chis_broker::store::{HubReader, HubStore, hub_export};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -28,6 +30,8 @@ struct Site {
     key: KeyPair,
     base: String,
     closing: CancellationToken,
+    /// The public keys of its readers.
+    keys: Arc<dyn Reread>,
     door: Arc<tokio::task::JoinHandle<()>>,
 }
 
@@ -70,9 +74,9 @@ impl Site {
         let door = Door::bind(&config, &settings).await.unwrap();
         let scheme = if by_token { "http" } else { "https" };
         let base = format!("{scheme}://{}/hubs", door.address());
-        let closing = CancellationToken::new();
+        let (closing, keys) = (CancellationToken::new(), door.keys());
         let door = Arc::new(tokio::spawn(door.serve(closing.clone())));
-        Self { authority, folder, key, base, closing, door }
+        Self { authority, folder, key, base, closing, keys, door }
     }
 
     /// A client that shows the certificate of a reader, or none.
@@ -268,4 +272,42 @@ async fn a_token_counts_where_it_is_signed_by_the_reader_for_this_hub_and_not_ye
     let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJpc3MiOiJ0b2tlbi1zdyJ9.";
     assert_eq!(ask(Some(unsigned.to_owned()), "SW").await, 401, "no signature");
     assert_eq!(site.reads("sw"), [format!("token-sw fhir Patient {LEILA}")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_the_new_key_of_a_reader_and_keeps_the_old_one_where_the_file_is_broken() {
+    let site = Site::new(true).await;
+    let data = tempfile::tempdir().unwrap();
+    let mut running = Running::start(crate::world::settings(data.path()), Vec::new()).await.unwrap();
+    running.watch(Arc::clone(&site.keys));
+    let client = site.client(None);
+    let now = chis_broker::clock::now().as_second();
+    let audience = format!("{}/SW/fhir/r4", site.base);
+    let claims = json!({ "iss": "token-sw", "sub": "token-sw", "aud": audience, "exp": now + 300, "iat": now });
+    let ask = async |key: &KeyPair| {
+        let token = site.token(&claims, key, Algorithm::ES384);
+        let request = client.get(format!("{}/SW/fhir/r4/Patient/{LEILA}", site.base)).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (old, new) = (&site.key, KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap());
+    let file = site.authority.path("reader.pem");
+    assert_eq!((ask(old).await, ask(&new).await), (200, 401));
+
+    std::fs::write(&file, new.public_key_pem()).unwrap();
+    assert_eq!((ask(old).await, ask(&new).await), (200, 401), "not before the reload");
+    running.reload().await.unwrap();
+    assert_eq!((ask(old).await, ask(&new).await), (401, 200));
+
+    std::fs::write(&file, "no key").unwrap();
+    let refused = running.reload().await.unwrap_err().to_string();
+    assert!(refused.contains("reader.pem") && refused.contains("PEM of the reader's public key"), "{refused}");
+    assert_eq!((ask(old).await, ask(&new).await), (401, 200), "the old one stays");
+    for broken in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        std::fs::write(&file, broken).unwrap();
+        assert!(site.keys.read().err().unwrap().to_string().contains("reader.pem"), "{broken}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(site.keys.read().err().unwrap().to_string().contains("cannot be read"));
+    assert_eq!(ask(&new).await, 200);
+    assert_eq!(running.stop().await, 0);
 }

@@ -165,7 +165,7 @@ async fn where_a_hidden_child_went_only_its_new_hub_is_told() {
 /// A broker with a configuration, a mappings folder and a test clock in a folder; the process can be killed and started again.
 pub struct Process {
     folder: tempfile::TempDir,
-    mllp: SocketAddr,
+    pub mllp: SocketAddr,
     pub admin: SocketAddr,
     process: Option<Child>,
 }
@@ -203,6 +203,11 @@ impl Process {
 
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// All that it said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     fn config(&self) -> String {

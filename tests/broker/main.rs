@@ -13,6 +13,7 @@ mod folders;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres_server;
 
+mod console;
 mod corpus;
 mod deliveries;
 mod documents;
@@ -24,6 +25,7 @@ mod hubs;
 mod identity;
 mod import;
 mod kill;
+mod leaks;
 mod merges;
 mod parents;
 mod resources;

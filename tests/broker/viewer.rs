@@ -18,7 +18,7 @@ use crate::world::{Line, PATIENCE, nhs_number, person, sample, settings, settled
 
 /// What a viewer does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Does {
+pub enum Does {
     Answers(&'static str),
     Mistakes,
     Closes,
@@ -36,13 +36,13 @@ struct Account {
 
 /// A viewer on a real socket that keeps account of control ids, as receivers must.
 #[derive(Clone)]
-struct Viewer {
-    at: SocketAddr,
+pub struct Viewer {
+    pub at: SocketAddr,
     account: Arc<Mutex<Account>>,
 }
 
 impl Viewer {
-    async fn open(plan: &[Does]) -> Self {
+    pub async fn open(plan: &[Does]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let account = Arc::new(Mutex::new(Account { plan: plan.iter().copied().collect(), ..Account::default() }));
         let this = Self { at: listener.local_addr().unwrap(), account };
@@ -91,7 +91,7 @@ impl Viewer {
         self.account.lock().unwrap().usual = Some(does);
     }
 
-    fn received(&self) -> Vec<(String, Does)> {
+    pub fn received(&self) -> Vec<(String, Does)> {
         self.account.lock().unwrap().received.clone()
     }
 

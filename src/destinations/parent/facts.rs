@@ -7,6 +7,7 @@
 //! that is missing is the news. The laboratory and the clinicians tell the family first; then a hub notes that they did.
 
 use fhir_r4::{AppointmentStatus, Concept, Identifier, Measured, Name, ProcedureStatus, Quantity, ReportStatus, When, url};
+use jiff::Timestamp;
 
 use super::list::{CLASSES, ParentRules, Showing};
 use super::{Withheld, refuse_if, withheld};
@@ -42,6 +43,31 @@ pub(super) struct Fact {
     pub(super) what: String,
     pub(super) class: &'static str,
     pub(super) says: Says,
+    /// Where it stands in time; none of what the merged record says, which is always its newest word.
+    pub(super) order: Option<Order>,
+}
+
+/// Of two results of one thing the later counts, whichever arrived last: when it was so, when that was said, when it was filed.
+pub(super) type Order = (Timestamp, Timestamp, Timestamp);
+
+/// `at`: when it was so, where anybody said it. Of a day alone the moment of saying counts as far as it lies on that day.
+fn order(event: &FiledEvent, at: Option<&canon::Instant>) -> Order {
+    let said = event.statement.event.at.as_ref().and_then(canon::Instant::timestamp).unwrap_or(event.filed);
+    let on_that_day = |at: &canon::Instant| {
+        let day = at.date()?;
+        let start = |day: jiff::civil::Date| day.in_tz("Europe/London").map(|at| at.timestamp()).ok();
+        Some(said.clamp(start(day)?, start(day.tomorrow().ok()?)?))
+    };
+    let so = at.and_then(|at| at.value.parse().ok().or_else(|| on_that_day(at)));
+    (so.unwrap_or(said), said, event.filed)
+}
+
+fn screened_at(spot: &canon::BloodSpotResult) -> Option<&canon::Instant> {
+    spot.sample.taken.as_ref()
+}
+
+fn heard_at(screen: &canon::HearingScreen) -> Option<&canon::Instant> {
+    screen.summary_at.as_ref().or(screen.at.as_ref())
 }
 
 pub(super) enum Says {
@@ -144,18 +170,23 @@ pub fn takes_back(said: &Statement) -> bool {
             && said.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError)
 }
 
-/// Whatever a standing result says, shown or not: what stays on record is not taken back from an account.
-pub(super) fn said(event: &FiledEvent) -> Vec<String> {
+/// Whatever a standing result says, shown or not, and where that stands in time: what stays on record is not taken back from an account.
+pub(super) fn said(event: &FiledEvent) -> Vec<(String, Option<Order>)> {
     let said = &event.statement;
-    let mut whats: Vec<String> = birth(event).into_iter().map(|fact| fact.what).collect();
-    let standing = said.blood_spots.iter().flat_map(|spot| &spot.outcomes).filter(|outcome| !outcome.result_status.takes_back());
-    whats.extend(standing.map(|outcome| format!("blood-spot/{}", outcome.condition)));
-    whats.extend(said.hearing_screens.iter().map(|_| HEARING_WHAT.to_owned()));
-    whats.extend(said.nipe_exams.iter().flat_map(|exam| organs(exam).into_iter().map(|(organ, ..)| examined(exam, organ))));
+    let of = |at| Some(order(event, at));
+    let mut whats: Vec<(String, Option<Order>)> = birth(event).into_iter().map(|fact| (fact.what, fact.order)).collect();
+    for spot in &said.blood_spots {
+        let standing = spot.outcomes.iter().filter(|outcome| !outcome.result_status.takes_back());
+        whats.extend(standing.map(|outcome| (format!("blood-spot/{}", outcome.condition), of(screened_at(spot)))));
+    }
+    whats.extend(said.hearing_screens.iter().map(|screen| (HEARING_WHAT.to_owned(), of(heard_at(screen)))));
+    for exam in &said.nipe_exams {
+        whats.extend(organs(exam).into_iter().map(|(organ, ..)| (examined(exam, organ), of(exam.at.as_ref()))));
+    }
     let given = said.immunisations.iter().filter(|given| given.status != ImmunisationStatus::EnteredInError);
-    whats.extend(given.map(|given| keyed(event, "immunisation", given.publisher.as_deref(), given.key.as_deref())));
-    whats.extend(reviews(event).into_iter().map(|fact| fact.what));
-    whats.extend(said.appointments.iter().map(|booked| keyed(event, "appointment", None, booked.key.as_deref())));
+    whats.extend(given.map(|given| (keyed(event, "immunisation", given.publisher.as_deref(), given.key.as_deref()), of(None))));
+    whats.extend(reviews(event).into_iter().map(|fact| (fact.what, fact.order)));
+    whats.extend(said.appointments.iter().map(|booked| (keyed(event, "appointment", None, booked.key.as_deref()), of(None))));
     whats
 }
 
@@ -168,8 +199,8 @@ fn keyed(event: &FiledEvent, list: &str, publisher: Option<&str>, key: Option<&s
     format!("{list}/{}", render::id(event.child_id, &format!("{publisher}\u{1f}{key}")))
 }
 
-fn measured(what: String, class: &'static str, code: Concept, value: Measured, on: Option<When>) -> Fact {
-    Fact { what, class, says: Says::Measured { code, value, on, status: ReportStatus::Final } }
+fn measured(what: String, class: &'static str, code: Concept, value: Measured, (on, order): (Option<When>, Option<Order>)) -> Fact {
+    Fact { what, class, says: Says::Measured { code, value, on, status: ReportStatus::Final }, order }
 }
 
 /// Person details are worth telling only where they say something that may be shown.
@@ -199,7 +230,7 @@ fn birth(event: &FiledEvent) -> Vec<Fact> {
     }
     let (said, birth) = (&event.statement.child.birth, &event.record.birth);
     let on = render::date(birth.date.as_ref());
-    let fact = |what: &str, class, code: Concept, value: Measured| measured(format!("birth/{what}"), class, code, value, on);
+    let fact = |what: &str, class, code: Concept, value: Measured| measured(format!("birth/{what}"), class, code, value, (on, None));
     let mut facts = Vec::new();
     if let (Some(_), Some(grams)) = (said.weight_g, birth.weight_g) {
         facts.push(fact("weight", "birth.weight", render::snomed("364589006", "birth weight"), quantity(grams.to_string(), "g")));
@@ -219,7 +250,8 @@ fn birth(event: &FiledEvent) -> Vec<Fact> {
         };
         // The unit comes from a message: only the two that a length is given in are written.
         if let (Ok(_), "cm" | "mm") = (measurement.qty.value.parse::<f64>(), measurement.qty.unit.as_str()) {
-            facts.push(fact(what, class, code, quantity(measurement.qty.value.clone(), &measurement.qty.unit)));
+            let value = quantity(measurement.qty.value.clone(), &measurement.qty.unit);
+            facts.push(Fact { order: Some(order(event, None)), ..fact(what, class, code, value) });
         }
     }
     facts
@@ -240,7 +272,7 @@ pub(in crate::destinations) fn gestation(weeks: i64, days: Option<i64>) -> Measu
 fn blood_spots(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, Withheld> {
     let mut facts = Vec::new();
     for result in &event.statement.blood_spots {
-        let on = render::day(result.sample.taken.as_ref());
+        let on = (render::day(screened_at(result)), Some(order(event, screened_at(result))));
         for outcome in &result.outcomes {
             facts.push(blood_spot(outcome, on, judge)?);
         }
@@ -250,7 +282,7 @@ fn blood_spots(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, Withhe
 
 /// One outcome, or the rule that withholds the whole event (see above). Its id is by condition, so that an account
 /// sees one outcome for each condition, the last.
-fn blood_spot(outcome: &canon::ConditionOutcome, on: Option<When>, judge: Judge<'_>) -> Result<Fact, Withheld> {
+fn blood_spot(outcome: &canon::ConditionOutcome, (on, order): (Option<When>, Option<Order>), judge: Judge<'_>) -> Result<Fact, Withheld> {
     let status = match outcome.result_status {
         ResultStatus::Final => ReportStatus::Final,
         ResultStatus::Corrected => ReportStatus::Corrected,
@@ -268,7 +300,7 @@ fn blood_spot(outcome: &canon::ConditionOutcome, on: Option<When>, judge: Judge<
     let Some((condition, ..)) = known else { return Err(withheld("unknown-condition")) };
     let nbs = class.strip_prefix("blood-spot.").unwrap_or_default();
     let says = Says::Measured { code: render::screening(condition), value: Measured::Concept(render::nbs(nbs)), on, status };
-    Ok(Fact { what: format!("blood-spot/{condition}"), class, says })
+    Ok(Fact { what: format!("blood-spot/{condition}"), class, says, order })
 }
 
 /// An account sees one outcome of the hearing screen, the last.
@@ -289,7 +321,7 @@ fn hearing(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, Withheld> 
     for screen in &event.statement.hearing_screens {
         let (code, words, class) = heard(screen);
         judge.admits(class)?;
-        let on = render::day(screen.summary_at.as_ref().or(screen.at.as_ref()));
+        let on = (render::day(heard_at(screen)), Some(order(event, heard_at(screen))));
         let outcome = render::snomed("276771000000107", "newborn hearing screening outcome");
         facts.push(measured(HEARING_WHAT.to_owned(), class, outcome, Measured::Concept(render::snomed(code, words)), on));
     }
@@ -330,7 +362,7 @@ fn examined(exam: &canon::NipeExam, organ: &str) -> String {
 fn physical_examinations(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, Withheld> {
     let mut facts = Vec::new();
     for exam in &event.statement.nipe_exams {
-        let on = render::day(exam.at.as_ref());
+        let on = (render::day(exam.at.as_ref()), Some(order(event, exam.at.as_ref())));
         for (organ, code, found) in organs(exam) {
             let class = found_class(found);
             judge.admits(class)?;
@@ -390,7 +422,7 @@ fn immunisations(event: &FiledEvent, judge: Judge<'_>) -> Result<Vec<Fact>, With
             ..fhir_r4::Immunization::default()
         };
         let what = keyed(event, "immunisation", given.publisher.as_deref(), given.key.as_deref());
-        facts.push(Fact { what, class, says: Says::Immunisation(Box::new(shown)) });
+        facts.push(Fact { what, class, says: Says::Immunisation(Box::new(shown)), order: Some(order(event, None)) });
     }
     let gone = event.statement.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError);
     refuse_if(facts.is_empty() && gone, "delete-not-sent")?;
@@ -406,7 +438,7 @@ fn reviews(event: &FiledEvent) -> Vec<Fact> {
     let mut facts = Vec::new();
     for review in &event.statement.reviews {
         let own = keyed(event, "review", None, review.key.as_deref());
-        let on = render::day(review.at.as_ref());
+        let (on, order) = (render::day(review.at.as_ref()), Some(order(event, None)));
         for measurement in &review.measurements {
             let units: &[&str] = match measurement.kind.as_str() {
                 "weight" => &["g", "kg"],
@@ -418,7 +450,7 @@ fn reviews(event: &FiledEvent) -> Vec<Fact> {
                 let code = render::measured(&measurement.kind);
                 let on = render::day(measurement.at.as_ref()).or(on);
                 let value = quantity(qty.value.clone(), &qty.unit);
-                facts.push(measured(format!("{own}/{}", measurement.kind), "review.measurement", code, value, on));
+                facts.push(measured(format!("{own}/{}", measurement.kind), "review.measurement", code, value, (on, order)));
             }
         }
         for score in review.scores.iter().filter(|score| score.instrument == "ASQ-3") {
@@ -428,7 +460,7 @@ fn reviews(event: &FiledEvent) -> Vec<Fact> {
                 && (0..=60).contains(&value)
             {
                 let code = Concept::words(&format!("ASQ-3, {months} months: {words}"));
-                facts.push(measured(format!("{own}/asq3/{domain}"), "review.score", code, Measured::Integer(value), on));
+                facts.push(measured(format!("{own}/asq3/{domain}"), "review.score", code, Measured::Integer(value), (on, order)));
             }
         }
         let fed = match review.feeding.as_deref() {
@@ -438,7 +470,7 @@ fn reviews(event: &FiledEvent) -> Vec<Fact> {
             _ => continue,
         };
         let value = Measured::Concept(Concept::words(fed));
-        facts.push(measured(format!("{own}/feeding"), "review.feeding", Concept::words("feeding"), value, on));
+        facts.push(measured(format!("{own}/feeding"), "review.feeding", Concept::words("feeding"), value, (on, order)));
     }
     facts
 }
@@ -468,7 +500,7 @@ fn appointments(event: &FiledEvent, judge: Judge<'_>) -> Vec<Fact> {
             ..fhir_r4::Appointment::default()
         };
         let what = keyed(event, "appointment", None, booked.key.as_deref());
-        facts.push(Fact { what, class: "appointment", says: Says::Appointment(Box::new(shown)) });
+        facts.push(Fact { what, class: "appointment", says: Says::Appointment(Box::new(shown)), order: Some(order(event, None)) });
     }
     facts
 }

@@ -20,6 +20,9 @@
 //!     a deletion      `entered-in-error` for what this account was sent and what stands no more; nothing else
 //!     a correction    to something that is held back: nothing, until a hub has noted that the parents were told
 //!
+//! - Of two results of one thing (two hearing screens) an account sees the later, by the time at which it was so and not by arrival; while
+//!   the later waits for a person, the earlier is not said again.
+//!
 //! # Not here
 //!
 //! What an account was sent before: the ledger keeps it and gives it along ([`Known::told`]).
@@ -34,7 +37,7 @@ use jiff::{Timestamp, ToSpan, civil};
 use serde_json::Value;
 use uuid::Uuid;
 
-use self::facts::{Fact, Judge, Says};
+use self::facts::{Fact, Judge, Order, Says};
 use super::Withheld;
 use super::render::{self, Entries};
 use crate::canon::{self, ChildStatus, EventKind, ProxyConsent};
@@ -48,7 +51,7 @@ pub use list::{CLASSES, ELEMENTS, PARENTS_FILE, ParentRules, ParentsError, Showi
 
 /// Every rule that withholds from a parents' record, with what it says (destination rules, section 3; identity rules,
 /// sections 4, 7, 8, 9). The words are stable: they stand in traces and in `messages_withheld_total{rule}`.
-pub const RULES: [(&str, &str); 29] = [
+pub const RULES: [(&str, &str); 30] = [
     ("superseded", "something later was known when it was filed"),
     ("sealed", "the record is sealed: nothing goes out"),
     ("adoption-barrier", "nothing may link to an earlier record"),
@@ -77,6 +80,7 @@ pub const RULES: [(&str, &str); 29] = [
     ("not-rendered", "could not be written as FHIR"),
     ("no-code", "a product that no code names"),
     ("nothing-new", "the account has been sent all of it"),
+    ("later-result", "a later result of the same is on record"),
     ("element-not-allowed", "an element that may not leave the house"),
 ];
 
@@ -295,8 +299,29 @@ pub fn take_back(event: &FiledEvent, account: &str, items: &[Item], known: Known
 
 /// Of what an account was sent, what stands no more, shown or not.
 pub fn gone(items: &[Item], so_far: &[Standing]) -> Vec<Item> {
-    let stands: BTreeSet<String> = so_far.iter().flat_map(|standing| facts::said(&standing.event)).collect();
+    let stands: BTreeSet<String> = so_far.iter().flat_map(|standing| facts::said(&standing.event)).map(|(what, _)| what).collect();
     items.iter().filter(|item| item.what != CHILD && !item.text.is_empty() && !stands.contains(&item.what)).cloned().collect()
+}
+
+/// Of each thing that stands on record, shown or not, where its newest word stands in time.
+fn newest(so_far: &[Standing]) -> BTreeMap<String, Option<Order>> {
+    let mut newest = BTreeMap::new();
+    for (what, order) in so_far.iter().flat_map(|standing| facts::said(&standing.event)) {
+        let known = newest.entry(what).or_insert(order);
+        *known = order.max(*known);
+    }
+    newest
+}
+
+/// Of several words on one thing in one message the newest.
+fn last_of_each(mut own: Vec<Fact>) -> Vec<Fact> {
+    own.sort_by_key(|fact| fact.order);
+    let mut last: Vec<Fact> = Vec::new();
+    for fact in own {
+        last.retain(|other| other.what != fact.what);
+        last.push(fact);
+    }
+    last
 }
 
 /// The Patient among the items.
@@ -310,7 +335,10 @@ impl From<NotBuilt> for Withheld {
 
 impl Shown {
     fn tell(mut self, event: &FiledEvent, known: Known<'_>, (turn, consented): (Turn, bool)) -> Result<Told, Withheld> {
-        let own = std::mem::take(&mut self.facts);
+        let newest = newest(known.so_far);
+        let is_newest = |fact: &Fact| fact.order.is_none() || newest.get(&fact.what).is_none_or(|newest| *newest <= fact.order);
+        let (own, late): (Vec<Fact>, Vec<Fact>) = std::mem::take(&mut self.facts).into_iter().partition(is_newest);
+        let own = last_of_each(own);
         let (mut entries, child) = self.begin(event)?;
         let subject = entries.subject.clone();
         let mut items = Vec::new();
@@ -322,7 +350,7 @@ impl Shown {
         let mut later = BTreeMap::new();
         for standing in known.so_far.iter().filter(|standing| !standing.is_forbidden) {
             let judge = Judge { rules: known.rules, informed: standing.informed };
-            for fact in facts::facts(&standing.event, judge).unwrap_or_default() {
+            for fact in facts::facts(&standing.event, judge).unwrap_or_default().into_iter().filter(is_newest) {
                 later.insert(fact.what.clone(), written(event, &subject, fact)?);
             }
         }
@@ -340,6 +368,8 @@ impl Shown {
                 })
                 .collect::<Vec<_>>(),
         );
+        // Nothing but what is out of date, and nothing else to say.
+        refuse_if(!late.is_empty() && resources.is_empty(), "later-result")?;
         if consented || turn == Turn::Missing {
             // A consent tells nothing by itself, nor does what is sent again: whoever has everything already is not written to.
             let news = |account: &String| is_new(account, &child) || resources.iter().any(|(item, _)| is_new(account, item));
