@@ -65,6 +65,9 @@ const BLANKS: u64 = u64::from_ne_bytes(*b"        ");
 /// The name of an attribute, and what stands between its quotation marks.
 pub(super) type Attribute<'t> = (&'t str, &'t str);
 
+/// A name, and whether it is nothing but letters and digits.
+pub(super) type Word<'t> = (&'t str, bool);
+
 /// A piece of a document.
 pub(super) enum Lexeme<'t, 'r> {
     /// `<name a="b">`, or with `/>` at its end.
@@ -187,9 +190,9 @@ impl<'t> Tags<'t> {
         Some((name, self.text.get(begins..begins + length)?))
     }
 
-    /// A name, which begins with a letter, and whether it is nothing but letters and digits.
+    /// A name, which begins with a letter.
     #[inline]
-    fn word(&mut self) -> Option<(&'t str, bool)> {
+    fn word(&mut self) -> Option<Word<'t>> {
         let rest = self.text.as_bytes().get(self.at..)?;
         let mut seen = 0;
         let length = rest.iter().position(|byte| {

@@ -773,12 +773,12 @@ impl<'m> View<'m> for V2View<'m, '_> {
     #[inline]
     fn only_text(&self, scope: &Scope, path: &Path) -> Option<&str> {
         let Path::V2(plain) = path else { return Some("") };
-        self.only_remembered(*scope, (plain, path))
+        self.only_remembered(*scope, plain)
     }
 
     fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         let Path::V2(plain) = path else { return false };
-        self.any_remembered(*scope, (plain, path), such)
+        self.any_remembered(*scope, plain, such)
             .unwrap_or_else(|| self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text))))
     }
 

@@ -163,8 +163,19 @@ fn distinct<A: Ask>(message: &A, values: &[Operand]) -> usize {
         }
         seen
     };
+    let mut before: (u32, Option<&str>) = (0, None);
     for value in values {
-        match (value.only(message), &mut seen) {
+        // Several columns of one path stand side by side: its text is asked for once.
+        let only = match value {
+            Operand::Path(path) | Operand::Column(path, _) => {
+                if path.number() == 0 || before.0 != path.number() {
+                    before = (path.number(), message.only(path));
+                }
+                if let Operand::Column(_, column) = value { before.1.map(|code| column.cell(code)) } else { before.1 }
+            }
+            other => other.only(message),
+        };
+        match (only, &mut seen) {
             (Some(""), _) => {}
             (Some(text), Some(seen)) => seen.add(text),
             (Some(text), None) if first.is_empty() => first = text,

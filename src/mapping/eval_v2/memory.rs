@@ -8,11 +8,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::super::path::{Path, Root, V2Path};
-use super::super::view::{Mode, View, is_blank, trimmed};
+use super::super::path::{Root, V2Path};
+use super::super::view::{is_blank, trimmed};
 use super::index::number_of;
 use super::{Scope, V2View, name_bit};
-use crate::hl7::{Span, narrow, wide};
+use crate::hl7::{Message, Repetition, Span, narrow, wide};
 
 /// How many bits of a scope's number in the memory are its own; above them stands whose it is.
 pub(super) const SCOPE_BITS: u32 = 24;
@@ -59,6 +59,8 @@ const NOTHING: u32 = 0;
 const ONE: u32 = 1;
 const ONE_NULL: u32 = 2;
 const SEVERAL: u32 = 3;
+/// One that conditions compare as it stands: without escapes, and without blanks at its ends.
+const PLAIN: u32 = 4;
 
 impl Memory {
     /// For a message of so many segments.
@@ -84,6 +86,28 @@ impl Memory {
             SEVERAL => Found::Several(wide(a)..wide(b)),
             kind => Found::One((Span { start: a, end: b }, kind == ONE_NULL)),
         })
+    }
+
+    /// The only text that a path is known to find; the empty text for nothing, [`None`] where more has to be done for it.
+    #[inline]
+    fn plain<'m>(&self, key: Key, message: &'m Message) -> Option<&'m str> {
+        let [number, scope, kind, start, end] = *self.places.get(self.place(key))?;
+        match kind {
+            _ if (number, scope) != key => None,
+            NOTHING => Some(""),
+            PLAIN => Some(message.text_of(Span { start, end })),
+            _ => None,
+        }
+    }
+
+    /// Says that the part which was kept for a path is plain.
+    fn is_plain(&mut self, key: Key) {
+        let place = self.place(key);
+        if let Some([number, scope, kind @ ONE, ..]) = self.places.get_mut(place)
+            && (*number, *scope) == key
+        {
+            *kind = PLAIN;
+        }
     }
 
     /// Keeps one more part of the answer that [`Memory::keep`] ends.
@@ -134,6 +158,12 @@ impl Memory {
     }
 }
 
+/// The key of what a path finds in the segment that its scope stands on.
+#[inline]
+fn in_segment(path: &V2Path, segment: u32) -> Key {
+    (path.number | IN_SEGMENT, segment)
+}
+
 impl V2View<'_, '_> {
     /// The innermost scope that owns segments of a name, or may: a path to that name finds the same in all scopes inside it. `None`
     /// where the field is empty in all segments of this name.
@@ -154,7 +184,7 @@ impl V2View<'_, '_> {
 
     /// What a path that can be remembered finds in a scope, as conditions compare it; `None` where it is none of these.
     #[inline]
-    fn found(&self, scope: Scope, path: &V2Path, whole: &Path) -> Option<Found> {
+    fn found(&self, scope: Scope, path: &V2Path) -> Option<Found> {
         if path.number == 0 || scope.number >> SCOPE_BITS != 0 {
             return None;
         }
@@ -162,9 +192,9 @@ impl V2View<'_, '_> {
         if let (Root::Segment(id, None), Some(_)) = (&path.root, &path.field)
             && let Some(segment) = self.own_segment(scope, number_of(id))
         {
-            let key = (path.number | IN_SEGMENT, segment);
+            let key = in_segment(path, segment);
             let known = self.memory.borrow().known(key);
-            return Some(known.unwrap_or_else(|| self.find((scope, Some(segment)), path, whole, key)));
+            return Some(known.unwrap_or_else(|| self.find((scope, Some(segment)), path, key)));
         }
         // Mostly it was asked in this very scope; which scope owns its segment need not be found again then.
         let here = self.sharer? | scope.number;
@@ -186,7 +216,7 @@ impl V2View<'_, '_> {
         };
         let key = (path.number, at);
         let known = self.memory.borrow().known(key);
-        let found = known.unwrap_or_else(|| self.find((scope, None), path, whole, key));
+        let found = known.unwrap_or_else(|| self.find((scope, None), path, key));
         if at != here {
             self.memory.borrow_mut().note((path.number, here), &found);
         }
@@ -202,7 +232,7 @@ impl V2View<'_, '_> {
     }
 
     /// Looks for what [`V2View::found`] does not know yet; in this segment, where the scope stands on it.
-    fn find(&self, (scope, own): (Scope, Option<u32>), path: &V2Path, whole: &Path, key: Key) -> Found {
+    fn find(&self, (scope, own): (Scope, Option<u32>), path: &V2Path, key: Key) -> Found {
         let mut memory = self.memory.borrow_mut();
         let first = memory.len();
         let only = match (own, &path.field) {
@@ -211,26 +241,44 @@ impl V2View<'_, '_> {
             }
             _ => self.only(scope, path),
         };
+        let mut is_plain = false;
+        let mut look = |repetition: &Repetition| {
+            let Some(part) = self.part(repetition, path, true) else { return false };
+            let text = self.text(part);
+            if !is_blank(&text) {
+                is_plain = matches!(text, Cow::Borrowed(text) if trimmed(text).len() == text.len());
+                memory.add(part);
+            }
+            false
+        };
         match only {
             Some(repetition) => {
-                let part = repetition.and_then(|repetition| self.part(&repetition, path, true));
-                part.filter(|part| !is_blank(&self.text(*part))).into_iter().for_each(|part| memory.add(part));
+                repetition.as_ref().map(&mut look);
             }
             None => {
-                self.any(&scope, whole, Mode { scalar: true, every: false }, &mut |hit| {
-                    memory.add((hit.place.span, hit.null));
-                    false
-                });
+                self.any_whole(scope, path, false, &mut look);
             }
         }
-        memory.keep(key, first)
+        let found = memory.keep(key, first);
+        if is_plain {
+            memory.is_plain(key);
+        }
+        found
     }
 
     /// The only text that a path finds, as conditions compare it; the empty text where there is none. `None` where it finds several, or
     /// one that has escapes.
     #[inline]
-    pub(super) fn only_remembered(&self, scope: Scope, (path, whole): (&V2Path, &Path)) -> Option<&str> {
-        match self.found(scope, path, whole)? {
+    pub(super) fn only_remembered(&self, scope: Scope, path: &V2Path) -> Option<&str> {
+        // Most are known, and plain.
+        if let (Root::Segment(id, None), Some(_)) = (&path.root, &path.field)
+            && path.number != 0
+            && let Some(segment) = self.own_segment(scope, number_of(id))
+            && let Some(plain) = self.memory.borrow().plain(in_segment(path, segment), self.message)
+        {
+            return Some(plain);
+        }
+        match self.found(scope, path)? {
             Found::Nothing => Some(""),
             Found::One(part) => match self.text(part) {
                 Cow::Borrowed(text) => Some(trimmed(text)),
@@ -242,9 +290,9 @@ impl V2View<'_, '_> {
 
     /// Shows the texts that a path finds, as conditions compare them, until one is such; `None` where they cannot be remembered.
     #[inline]
-    pub(super) fn any_remembered(&self, scope: Scope, (path, whole): (&V2Path, &Path), such: &mut dyn FnMut(&str) -> bool) -> Option<bool> {
+    pub(super) fn any_remembered(&self, scope: Scope, path: &V2Path, such: &mut dyn FnMut(&str) -> bool) -> Option<bool> {
         let mut is_such = |part: Part| such(trimmed(&self.text(part)));
-        Some(match self.found(scope, path, whole)? {
+        Some(match self.found(scope, path)? {
             Found::Nothing => false,
             Found::One(part) => is_such(part),
             // Asking may remember more: nothing stays borrowed.
