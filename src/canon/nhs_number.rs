@@ -61,7 +61,9 @@ impl NhsNumber {
 
 impl fmt::Display for NhsNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|digit| write!(f, "{digit}"))
+        // Ten digits are written as one text, not as ten numbers: every number of every message passes here.
+        let digits = self.0.map(|digit| b'0' + digit);
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -56,8 +56,17 @@ const DECLARATIONS: [&str; 4] = [
 /// Attributes of one tag that are compared with each other.
 const ATTRIBUTES_MAX: usize = 8;
 
+/// How nearly all attributes begin.
+const VALUE: &[u8] = b"value=\"";
+
+/// Eight blanks.
+const BLANKS: u64 = u64::from_ne_bytes(*b"        ");
+
 /// The name of an attribute, and what stands between its quotation marks.
 pub(super) type Attribute<'t> = (&'t str, &'t str);
+
+/// A name, and whether it is nothing but letters and digits.
+pub(super) type Word<'t> = (&'t str, bool);
 
 /// A piece of a document.
 pub(super) enum Lexeme<'t, 'r> {
@@ -67,6 +76,8 @@ pub(super) enum Lexeme<'t, 'r> {
         at: usize,
         /// As written, with its prefix.
         name: &'t str,
+        /// The name is letters and digits, and has no prefix.
+        is_plain: bool,
         /// In order.
         attributes: &'r [Attribute<'t>],
         /// It ends with `/>`.
@@ -134,7 +145,7 @@ impl<'t> Tags<'t> {
     fn tag(&mut self) -> Option<Lexeme<'t, '_>> {
         let begins = self.at;
         self.at += 1;
-        let name = self.word()?;
+        let (name, is_plain) = self.word()?;
         self.attributes.clear();
         let is_closed = loop {
             let is_apart = self.skip_space();
@@ -161,32 +172,53 @@ impl<'t> Tags<'t> {
         if !is_closed {
             self.open.push(name);
         }
-        Some(Lexeme::Open { at: begins, name, attributes: &self.attributes, is_closed })
+        Some(Lexeme::Open { at: begins, name, is_plain, attributes: &self.attributes, is_closed })
     }
 
     fn attribute(&mut self) -> Option<Attribute<'t>> {
-        let name = self.word()?;
+        // Nearly all attributes are values.
+        let rest = self.text.as_bytes().get(self.at..)?;
+        if let Some(rest) = rest.strip_prefix(VALUE) {
+            let (begins, length) = (self.at + VALUE.len(), memchr(b'"', rest)?);
+            self.at = begins + length + 1;
+            return Some(("value", self.text.get(begins..begins + length)?));
+        }
+        let (name, _) = self.word()?;
         let [b'=', mark @ (b'"' | b'\''), rest @ ..] = self.text.as_bytes().get(self.at..)? else { return None };
         let (begins, length) = (self.at + 2, memchr(*mark, rest)?);
         self.at = begins + length + 1;
         Some((name, self.text.get(begins..begins + length)?))
     }
 
-    /// A name: it begins with a letter.
-    fn word(&mut self) -> Option<&'t str> {
+    /// A name, which begins with a letter.
+    #[inline]
+    fn word(&mut self) -> Option<Word<'t>> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        let length = rest.iter().position(|byte| class(*byte) & (LETTER | OTHER) == 0)?;
+        let mut seen = 0;
+        let length = rest.iter().position(|byte| {
+            let class = class(*byte) & (LETTER | OTHER);
+            seen |= class;
+            class == 0
+        })?;
         rest.first().filter(|first| first.is_ascii_alphabetic())?;
-        let word = self.text.get(self.at..self.at + length);
+        let word = self.text.get(self.at..self.at + length)?;
         self.at += length;
-        word
+        Some((word, seen == LETTER))
     }
 
     /// Skips white space, and says whether there was some.
+    #[inline]
     fn skip_space(&mut self) -> bool {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let length = rest.iter().take_while(|byte| class(**byte) & SPACE != 0).count();
-        self.at += length;
-        length > 0
+        let all = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let mut rest = all;
+        while let Some((_, others)) = rest.split_first().filter(|(first, _)| class(**first) & SPACE != 0) {
+            rest = others;
+            // Most white space is the indentation of a line: eight blanks are skipped as one number.
+            while let Some((_, others)) = rest.split_first_chunk().filter(|(blanks, _)| u64::from_ne_bytes(**blanks) == BLANKS) {
+                rest = others;
+            }
+        }
+        self.at += all.len() - rest.len();
+        rest.len() < all.len()
     }
 }

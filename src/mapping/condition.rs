@@ -23,9 +23,10 @@
 //! - The cell of a code that its table does not know is the empty text, as an empty cell is.
 
 mod days;
+mod holds;
 mod seen;
+mod words;
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use jiff::civil::Date;
@@ -34,8 +35,7 @@ use super::diagnostic::{CONDITION, Mistake, did_you_mean};
 use super::path::Path;
 use super::pattern::Pattern;
 use super::table::Table;
-use days::{day_month_year, day_of};
-use seen::Seen;
+use words::Words;
 
 /// How deep parentheses may nest.
 const DEPTH_MAX: usize = 40;
@@ -54,7 +54,7 @@ pub(super) enum Condition {
     /// Two operands compared.
     Compare(Box<(Operand, Operand)>, Comparison),
     /// One of a list.
-    In(Operand, Vec<String>),
+    In(Operand, Words),
     /// The whole text fits a pattern; what is absent does not.
     Fits(Operand, Pattern),
     /// A code that a table knows, whenever its row holds.
@@ -120,6 +120,9 @@ pub(super) enum Comparison {
 
 /// What a condition asks of a message.
 pub(super) trait Ask {
+    /// The only text that a path finds, as [`Ask::any`] would show it; the empty text where it finds nothing. `None` where there may be
+    /// several, or where the text is not one that stands in the message.
+    fn only(&self, path: &Path) -> Option<&str>;
     /// Is one of the values of a path such; null is the two quotation marks. Values come without blanks at their ends.
     fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool;
     /// How many a path finds.
@@ -131,24 +134,6 @@ pub(super) trait Ask {
 }
 
 impl Condition {
-    /// Does it hold.
-    pub fn holds(&self, message: &dyn Ask) -> bool {
-        match self {
-            Self::And(all) => all.iter().all(|one| one.holds(message)),
-            Self::Or(some) => some.iter().any(|one| one.holds(message)),
-            Self::Not(inner) => !inner.holds(message),
-            Self::Exists(path) => message.exists(path),
-            Self::In(operand, list) => operand.any(message, &mut |text| list.iter().any(|known| known == text)),
-            Self::Fits(operand, pattern) => operand.any(message, &mut |text| !text.is_empty() && pattern.fits(text)),
-            Self::Listed(operand, table) => operand.any(message, &mut |text| table.find(text, None).is_some()),
-            Self::Among(operand, cell) => operand.any(message, &mut |text| {
-                !text.is_empty() && cell.any(message, &mut |cell| cell.split_whitespace().any(|word| word == text))
-            }),
-            Self::Compare(sides, Comparison::Unequal) => !compare(&sides.0, Comparison::Equal, &sides.1, message),
-            Self::Compare(sides, comparison) => compare(&sides.0, *comparison, &sides.1, message),
-        }
-    }
-
     /// All paths in it.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
@@ -173,50 +158,6 @@ impl Condition {
 }
 
 impl Operand {
-    /// Is one of its values such; where it has none, the empty text.
-    fn any(&self, message: &dyn Ask, such: &mut dyn FnMut(&str) -> bool) -> bool {
-        match self {
-            Self::Path(path) => {
-                let mut none = true;
-                let found = message.any(path, &mut |text| {
-                    none = false;
-                    such(text)
-                });
-                found || (none && such(""))
-            }
-            Self::Text(text) => such(text),
-            Self::Number(number) => such(&number.to_string()),
-            Self::Count(path) => with_digits(message.count(path), such),
-            Self::Length(path) => with_digits(length(message, path), such),
-            Self::Days(dates) => such(days(message, dates).map(|days| days.to_string()).as_deref().unwrap_or_default()),
-            Self::Distinct(values) => with_digits(distinct(message, values), such),
-            Self::Column(path, column) => {
-                let mut none = true;
-                let found = message.any(path, &mut |code| {
-                    none = false;
-                    such(column.cell(code))
-                });
-                found || (none && such(""))
-            }
-        }
-    }
-
-    /// Is one of its values a number that is such.
-    fn any_number(&self, message: &dyn Ask, such: &mut dyn FnMut(f64) -> bool) -> bool {
-        match self {
-            Self::Number(number) => number.is_finite() && such(*number),
-            Self::Count(path) => such(exact(message.count(path))),
-            Self::Length(path) => such(exact(length(message, path))),
-            Self::Days(dates) => days(message, dates).is_some_and(|days| such(f64::from(days))),
-            Self::Distinct(values) => such(exact(distinct(message, values))),
-            _ => self.any(message, &mut |text| text.trim().parse::<f64>().is_ok_and(|number| number.is_finite() && such(number))),
-        }
-    }
-
-    fn is_number(&self) -> bool {
-        matches!(self, Self::Number(_) | Self::Count(_) | Self::Length(_) | Self::Days(_) | Self::Distinct(_))
-    }
-
     fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Path(path) | Self::Count(path) | Self::Length(path) | Self::Column(path, _) => vec![path],
@@ -227,122 +168,9 @@ impl Operand {
     }
 }
 
-/// Whole days from the first date to the second; `None` where one of them is no date.
-fn days(message: &dyn Ask, (from, to): &(Day, Day)) -> Option<i32> {
-    let (from, to) = (day(message, from)?, day(message, to)?);
-    i32::try_from(to.duration_since(from).as_hours() / 24).ok()
-}
-
-impl Column {
-    /// What the row of a code says; empty where there is none.
-    fn cell(&self, code: &str) -> &str {
-        let row = self.table.find(code, None);
-        row.map_or("", |(sheet, row)| self.numbers.get(sheet).copied().flatten().map_or("", |column| row.cell(column)))
-    }
-}
-
 impl Day {
     fn path(&self) -> Option<&Path> {
         if let Self::Path(path) = self { Some(path) } else { None }
-    }
-}
-
-/// How many different values some operands find together; what is empty is none.
-fn distinct(message: &dyn Ask, values: &[Operand]) -> usize {
-    let mut seen = Seen::default();
-    for value in values {
-        value.any(message, &mut |text| {
-            if !text.is_empty() {
-                seen.add(text);
-            }
-            false
-        });
-    }
-    seen.count
-}
-
-/// A number as text.
-fn with_digits(number: usize, such: &mut dyn FnMut(&str) -> bool) -> bool {
-    // Most are lengths and counts of one digit.
-    const DIGITS: &str = "0123456789";
-    match DIGITS.get(number..number.saturating_add(1)).filter(|digit| !digit.is_empty()) {
-        Some(digit) => such(digit),
-        None => such(&number.to_string()),
-    }
-}
-
-/// The day that the first value of a path says; of a year or month its first day.
-fn day(message: &dyn Ask, day: &Day) -> Option<Date> {
-    let Some(path) = day.path() else { return message.received() };
-    let mut day = None;
-    message.any(path, &mut |text| {
-        if let Some(said) = day_month_year(text) {
-            day = said;
-            return true;
-        }
-        day = day_of(text);
-        true
-    });
-    day
-}
-
-/// How many characters the first value of a path has.
-fn length(message: &dyn Ask, path: &Path) -> usize {
-    let mut length = 0;
-    message.any(path, &mut |text| {
-        length = text.chars().count();
-        true
-    });
-    length
-}
-
-/// A number of things in a message: never so many that it would be rounded.
-fn exact(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-fn compare(left: &Operand, comparison: Comparison, right: &Operand, message: &dyn Ask) -> bool {
-    if left.is_number() || right.is_number() {
-        return left.any_number(message, &mut |a| {
-            right.any_number(message, &mut |b| a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)))
-        });
-    }
-    // A table's numbers are texts like the sender's.
-    let orders = !matches!(comparison, Comparison::Equal | Comparison::Unequal);
-    let by_number = orders && [left, right].into_iter().any(|side| matches!(side, Operand::Column(..)));
-    left.any(message, &mut |a| {
-        right.any(message, &mut |b| match by_number.then(|| number(a).zip(number(b))).flatten() {
-            Some((a, b)) => a.partial_cmp(&b).is_some_and(|order| comparison.fits(order)),
-            None => one(a, comparison, b),
-        })
-    })
-}
-
-fn number(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
-}
-
-fn one(a: &str, comparison: Comparison, b: &str) -> bool {
-    match (a.is_empty(), b.is_empty()) {
-        // Comparing no bytes can be slow: see the namespaces of `fhir/xml.rs`.
-        (true, true) => comparison.fits(Ordering::Equal),
-        // An absent value is neither smaller nor greater than anything.
-        (true, false) | (false, true) => false,
-        (false, false) if comparison == Comparison::Equal => a == b,
-        (false, false) => comparison.fits(a.cmp(b)),
-    }
-}
-
-impl Comparison {
-    fn fits(self, order: Ordering) -> bool {
-        match self {
-            Self::Equal => order.is_eq(),
-            Self::Unequal => order.is_ne(),
-            Self::Less => order.is_lt(),
-            Self::AtMost => order.is_le(),
-            Self::More => order.is_gt(),
-            Self::AtLeast => order.is_ge(),
-        }
     }
 }
 
@@ -447,7 +275,7 @@ impl<'p> Parser<'p> {
             if self.opens("column") {
                 return Ok(Condition::Among(left, self.column()?));
             }
-            return Ok(Condition::In(left, self.list()?));
+            return Ok(Condition::In(left, Words::of(self.list()?)));
         }
         if self.word("fits") {
             return Ok(Condition::Fits(left, self.pattern()?));
@@ -746,11 +574,17 @@ mod tests {
                 6 => format!("{digits}01"),
                 _ => digits,
             };
-            proptest::prop_assert_eq!(day_of(&text), jiff::civil::Date::strptime("%Y%m%d", whole).ok());
+            proptest::prop_assert_eq!(days::day_of(&text), jiff::civil::Date::strptime("%Y%m%d", whole).ok());
         }
     }
 
     impl Ask for Fake {
+        fn only(&self, path: &Path) -> Option<&str> {
+            let mut found = self.0.iter().filter(|(known, _)| *known == path.text()).map(|(_, value)| *value);
+            let first = found.next().unwrap_or_default();
+            // Those of NK1 are shown one by one, so that both ways are gone.
+            found.next().is_none().then_some(first).filter(|_| !path.text().starts_with("NK1"))
+        }
         fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
             let name = path.text();
             self.0.iter().filter(|(known, _)| *known == name).any(|(_, value)| such(value))

@@ -20,7 +20,7 @@ use super::explain::{At, Notes};
 use super::load::Let;
 use super::path::{FhirPath, Path};
 use super::record::{Over, Record};
-use super::view::{Entered, Hit, Mode, View, is_blank};
+use super::view::{Entered, Hit, Mode, View, is_blank, trimmed};
 use crate::fhir::{self, Item, Spot, Tree};
 use crate::hl7::{narrow, wide};
 
@@ -147,12 +147,32 @@ impl<'t> View<'t> for FhirView<'_, 't> {
         })
     }
 
+    fn only_text(&self, scope: &Scope<'t>, path: &Path) -> Option<&str> {
+        let Path::Fhir(path) = path else { return Some("") };
+        let found = if path.number == 0 { return None } else { self.found(scope, path) };
+        match found.len() {
+            0 => Some(""),
+            1 => {
+                let spot = self.memory.borrow().found.get(found.start).copied().filter(|_| !self.tree.is_exhausted());
+                Some(spot.and_then(|spot| text_of(spot.value())).map_or("", trimmed))
+            }
+            _ => None,
+        }
+    }
+
     fn exists(&self, scope: &Scope<'t>, path: &Path) -> bool {
         self.any_node(scope, path, &mut |spot| !spot.value().is_null())
     }
 
     fn count(&self, scope: &Scope<'t>, path: &Path) -> usize {
-        self.nodes(scope, path).len()
+        match path {
+            // What is remembered is counted already.
+            Path::Fhir(path) if path.number != 0 => {
+                let count = self.found(scope, path).len();
+                if self.tree.is_exhausted() { 0 } else { count }
+            }
+            path => self.nodes(scope, path).len(),
+        }
     }
 
     fn enter(&self, around: &Scope<'t>, record: &Record) -> Entered<Self::Scopes> {

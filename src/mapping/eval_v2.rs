@@ -184,7 +184,12 @@ impl<'m, 'l> V2View<'m, 'l> {
         Self::of(
             message,
             lets,
-            Shared { index: Rc::new(Index::of(message)), cuts: Rc::default(), memory: Rc::default(), sharers: Rc::new(Cell::new(1)) },
+            Shared {
+                index: Rc::new(Index::of(message)),
+                cuts: Rc::default(),
+                memory: Rc::new(RefCell::new(Memory::of(message.segment_count()))),
+                sharers: Rc::new(Cell::new(1)),
+            },
         )
     }
 
@@ -228,7 +233,7 @@ impl<'m, 'l> V2View<'m, 'l> {
     /// The place of a segment name in the index; none where the message has no such segment.
     #[inline]
     fn known(&self, name: u32) -> Option<usize> {
-        self.index.names.iter().position(|known| known.number == name)
+        self.index.known(name)
     }
 
     /// The place in the index of a segment name of which some segment holds something in a field; where there is none, no path to the
@@ -363,12 +368,12 @@ impl<'m, 'l> V2View<'m, 'l> {
 
     fn segment_fits(&self, segment: usize, condition: &Condition) -> bool {
         let (field, rest) = condition.element.split_first().map_or((0, &[][..]), |(field, rest)| (*field, rest));
-        let equal = match self.message.field_span(segment, field) {
-            Some((_, span)) if !span.is_empty() => {
-                repetitions(self.message, segment, field).any(|repetition| self.element_is(&repetition, rest, &condition.text))
-            }
+        let equal = match self.first_repetition(segment, field) {
+            // An only repetition has its cuts kept: the next condition that chooses by another part of it finds them.
+            Some(first) if !first.is_one_of_several => self.element_is(&first, rest, &condition.text),
+            Some(_) => repetitions(self.message, segment, field).any(|repetition| self.element_is(&repetition, rest, &condition.text)),
             // An empty field has one repetition, which is empty.
-            Some(_) | None => condition.text.is_empty(),
+            None => condition.text.is_empty(),
         };
         equal == condition.equal
     }
@@ -765,9 +770,15 @@ impl<'m> View<'m> for V2View<'m, '_> {
         self.any_whole(*scope, path, mode.every, &mut |repetition| self.hit(repetition, path, mode.scalar).is_some_and(&mut *such))
     }
 
+    #[inline]
+    fn only_text(&self, scope: &Scope, path: &Path) -> Option<&str> {
+        let Path::V2(plain) = path else { return Some("") };
+        self.only_remembered(*scope, plain)
+    }
+
     fn any_text(&self, scope: &Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         let Path::V2(plain) = path else { return false };
-        self.any_remembered(*scope, (plain, path), such)
+        self.any_remembered(*scope, plain, such)
             .unwrap_or_else(|| self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text))))
     }
 
@@ -790,6 +801,11 @@ impl<'m> View<'m> for V2View<'m, '_> {
         if plain.field.is_none() && matches!(plain.root, Root::Segment(..)) {
             return self.any(scope, path, Mode { scalar: false, every: true }, &mut |_| true);
         }
+        if let (Root::Segment(id, _), Some((field, _))) = (&plain.root, &plain.field)
+            && self.filled(number_of(id), *field).is_none()
+        {
+            return false;
+        }
         let mut says = |repetition: &Repetition| {
             let part = self.part(repetition, plain, false).filter(|(_, null)| !null);
             part.is_some_and(|part| !is_blank(&self.text(part)))
@@ -801,6 +817,11 @@ impl<'m> View<'m> for V2View<'m, '_> {
     }
 
     fn count(&self, scope: &Scope, path: &Path) -> usize {
+        if let Path::V2(V2Path { root: Root::Segment(id, None | Some(Selector::All)), field: None, .. }) = path {
+            // All segments of a name: they are counted already.
+            let all = self.visible(*scope, number_of(id)).len();
+            return if self.spend(1 + all) { all } else { 0 };
+        }
         let mut count = 0;
         self.any(scope, path, Mode { scalar: false, every: true }, &mut |_| {
             count += 1;

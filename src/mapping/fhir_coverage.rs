@@ -41,7 +41,7 @@ type Way = Vec<String>;
 /// Every leaf of a document with a value: used, looked at and left, or unmapped.
 pub(super) fn coverage(mapping: &Mapping, document: &Document<'_>) -> Vec<(String, Coverage)> {
     let Document::Fhir(tree, _) = document else { return Vec::new() };
-    let evaluation = select::with(mapping, document, How { allow_test_numbers: true, explain: true, keep: false, received: None });
+    let evaluation = select::with(mapping, document, How { allow_test_numbers: true, explain: true, ..How::default() });
     let used: HashSet<&str> = evaluation.reading.provenance.iter().map(|one: &Provenance| one.from.as_str()).collect();
     let named = named(mapping);
     let mut leaves = Vec::new();

@@ -316,7 +316,11 @@ fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Optio
     if mapping.dialect == Dialect::Csv {
         let row = CsvRow::of_file(&body, test.row).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
         let document = mutate::apply(Document::Csv(row), &test.edits, &arena)?;
-        return Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }));
+        return Ok(select::with(
+            mapping,
+            &document,
+            How { allow_test_numbers: true, keep: true, received: test.received, ..How::default() },
+        ));
     }
     let is_xml = body.trim_ascii_start().starts_with(b"<") || body.starts_with(b"\xef\xbb\xbf<");
     let format = match (mapping.dialect, is_xml) {
@@ -329,7 +333,7 @@ fn evaluate(mapping: &Mapping, test: &InlineTest, sample: &dyn Fn(&str) -> Optio
     let input = Input { format, body: &body, default_charset: None, allow_test_numbers: true, received: None };
     let document = Document::read(&input, &arena).map_err(|why| format!("the sample {} cannot be read: {why}", test.sample))?;
     let document = mutate::apply(document, &test.edits, &arena)?;
-    Ok(select::with(mapping, &document, How { allow_test_numbers: true, explain: false, keep: true, received: test.received }))
+    Ok(select::with(mapping, &document, How { allow_test_numbers: true, keep: true, received: test.received, ..How::default() }))
 }
 
 impl Expect {

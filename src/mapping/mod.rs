@@ -371,7 +371,8 @@ impl Bundle {
         match Document::read(input, &Bump::new()) {
             Ok(document) => {
                 let mappings = (self.mappings.as_slice(), &self.accepting);
-                let how = How { allow_test_numbers: input.allow_test_numbers, explain, keep: false, received: input.received };
+                let (allow_test_numbers, received) = (input.allow_test_numbers, input.received);
+                let how = How { allow_test_numbers, explain, keep: false, received, is_unmodified: select::is_unmodified(input) };
                 select::read(mappings, (&document, source), how)
             }
             Err(why) => {

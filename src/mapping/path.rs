@@ -84,6 +84,13 @@ impl Path {
     pub fn v2(&self) -> Option<&V2Path> {
         if let Self::V2(path) = self { Some(path) } else { None }
     }
+    /// Its number among those of [`Numbers`]; 0 where what it finds is not remembered.
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::V2(path) => path.number,
+            Self::Fhir(path) => path.number,
+        }
+    }
     /// As written.
     pub fn text(&self) -> &str {
         match self {

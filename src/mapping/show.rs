@@ -89,7 +89,7 @@ pub(super) fn coverage(mapping: &Mapping, message: Message) -> Vec<(String, Cove
         return Vec::new();
     }
     let document = Document::V2(Box::new(message));
-    let evaluation = select::with(mapping, &document, How { allow_test_numbers: true, explain: true, keep: false, received: None });
+    let evaluation = select::with(mapping, &document, How { allow_test_numbers: true, explain: true, ..How::default() });
     let Document::V2(message) = &document else { return Vec::new() };
     let bytes: Vec<std::ops::Range<usize>> =
         evaluation.reading.provenance.iter().filter_map(|one: &Provenance| one.bytes.clone()).collect();

@@ -57,6 +57,9 @@ pub(super) trait View<'d> {
     fn root(&self) -> Self::Scope;
     /// Shows values that are not blank, in order, until one is such.
     fn any(&self, scope: &Self::Scope, path: &Path, mode: Mode, such: &mut dyn FnMut(Hit<'d, Self::Place>) -> bool) -> bool;
+    /// The only text that [`View::any_text`] would show; the empty text where it would show none. `None` where there may be several, or
+    /// where it has to be put together first.
+    fn only_text(&self, scope: &Self::Scope, path: &Path) -> Option<&str>;
     /// Shows the texts of [`View::any`] as conditions compare them, without blanks at their ends.
     fn any_text(&self, scope: &Self::Scope, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         self.any(scope, path, Mode { scalar: true, every: false }, &mut |hit| such(trimmed(&hit.text)))
@@ -115,6 +118,10 @@ struct Asking<'q, V, S> {
 }
 
 impl<'d, V: View<'d>> Ask for Asking<'_, V, V::Scope> {
+    #[inline]
+    fn only(&self, path: &Path) -> Option<&str> {
+        self.view.only_text(self.scope, path)
+    }
     fn any(&self, path: &Path, such: &mut dyn FnMut(&str) -> bool) -> bool {
         self.view.any_text(self.scope, path, such)
     }

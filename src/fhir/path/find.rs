@@ -214,10 +214,20 @@ struct Given<'t> {
 
 impl<'t> Given<'t> {
     fn of(object: &'t [Member<'t>], name: &str) -> Option<Self> {
-        let given = object.iter().find(|(key, value)| *key == name && !value.is_null());
-        // Only primitives have something beside them; for the others nothing is searched.
-        let primitive = given.is_none_or(|(_, value)| !is_complex(value));
-        let beside = if primitive { object.iter().find(|(key, _)| key.strip_prefix('_') == Some(name)) } else { None };
+        let (mut given, mut beside) = (None, None);
+        for member in object {
+            let (key, value) = member;
+            if given.is_none() && *key == name && !value.is_null() {
+                given = Some(member);
+                // Only primitives have something beside them; for the others nothing more is searched.
+                if is_complex(value) {
+                    beside = None;
+                    break;
+                }
+            } else if beside.is_none() && key.strip_prefix('_') == Some(name) {
+                beside = Some(member);
+            }
+        }
         let key = given.map(|(key, _)| *key).or_else(|| beside.and_then(|(key, _)| key.strip_prefix('_')))?;
         let (value, extra) = (given.map(|(_, value)| value), beside.map(|(_, extra)| extra));
         let length = [value, extra].into_iter().flatten().filter_map(Item::as_array).map(<[Item<'_>]>::len).max();

@@ -41,7 +41,13 @@ impl V2View<'_, '_> {
             (Root::Segment(..), None) => return None,
             (Root::Let(index), _) => return Some(self.chosen(scope, *index)),
         };
-        let first = self.first_of_first(scope, number_of(id), field);
+        self.only_among(self.first_of_first(scope, number_of(id), field), among.as_ref())
+    }
+
+    /// The only repetition of a field that a selector can mean, by the first; the outer `None`: it may mean several, or has to choose.
+    #[expect(clippy::option_option, reason = "`nothing is there` and `look further` are different answers")]
+    #[inline]
+    pub(super) fn only_among(&self, first: Option<Repetition>, among: Option<&Selector>) -> Option<Option<Repetition>> {
         let is_only = first.is_none_or(|first| !first.is_one_of_several);
         match among {
             None => Some(first),

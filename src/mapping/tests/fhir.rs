@@ -111,14 +111,14 @@ fn a_missing_date_and_an_unknown_code_hold_the_document() {
 
 #[test]
 fn a_modifier_extension_anywhere_holds_but_for_those_that_a_table_names() {
-    let with = |patient: &Value, table: Option<&str>| {
+    let of = |body: &str, table: Option<&str>| {
         let mut files = vec![("birth.toml", BIRTH), SEX];
         files.extend(table.map(|table| ("tables/modifier-extension.csv", table)));
-        let body = document(patient);
         let input =
             Input { format: Format::Stu3Json, body: body.as_bytes(), default_charset: None, allow_test_numbers: true, received: None };
         bundle(&files).read(&input, false)
     };
+    let with = |patient: &Value, table: Option<&str>| of(&document(patient), table);
     let mut patient = patient();
     patient["name"][1]["modifierExtension"] = json!([{ "url": "urn:not", "valueBoolean": true }]);
     let reading = with(&patient, None);
@@ -128,6 +128,8 @@ fn a_modifier_extension_anywhere_holds_but_for_those_that_a_table_names() {
     );
     assert_eq!((reading.outcome, reading.findings[0].code.as_str()), (Outcome::Held, "modifier"));
     assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Mapped);
+    let escaped = document(&patient).replace("modifierExtension", "modifier\\u0045xtension");
+    assert_eq!(of(&escaped, None).outcome, Outcome::Held, "JSON may write a letter of a name as an escape");
     patient["modifierExtension"] = json!([{ "url": "urn:not" }, { "url": "urn:other" }]);
     assert_eq!(with(&patient, Some("from,to\nurn:not,-\n")).outcome, Outcome::Held);
     patient["modifierExtension"] = json!("nonsense");

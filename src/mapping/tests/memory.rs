@@ -137,3 +137,27 @@ system = { from = "$this.type", when = "Bundle.id = 'two' or Bundle.id = 'one'" 
     let places: Vec<&str> = reading.provenance.iter().map(|one| one.from.as_str()).filter(|from| from.ends_with(".id")).collect();
     assert_eq!(places, ["Bundle.id", "Bundle.entry[1].resource.id", "Bundle.entry[2].resource.id"]);
 }
+
+#[test]
+fn what_reads_otherwise_than_it_stands_there_is_compared_as_it_reads_however_often_it_is_asked() {
+    let record = |name: &str, when: &str| {
+        let head =
+            format!("[[record]]\nname = \"{name}\"\ntype = \"relation\"\nparent = \"child\"\nover = \"NK1\"\nwhen = '{when} and {when}'\n");
+        format!("{head}[record.fields]\nkind = {{ value = \"12\" }}\nlanguage = {{ from = 'NK1-20' }}\n")
+    };
+    let rules = [
+        record("escaped", "NK1-3 = \"a&b\""),
+        record("with-blanks", "NK1-3 = \"a\" and length(NK1-3) = 1"),
+        record("several", "NK1-3[*] = \"a\" and distinct(NK1-3[*], NK1-3) = 2"),
+        record("same", "distinct(NK1-3[*], NK1-3.1, NK1-3[*].1) = 1 and NK1-3 in (\"a\", \"x\")"),
+        record("absent", "NK1-3 = \"\" and distinct(NK1-3) = 0 and not exists(NK1-3)"),
+    ];
+    let segment = |number: usize, text: &str| format!("NK1|{number}||{text}|||||||||||||||||l{number}");
+    let texts = ["a\\T\\b", " a ", "x~a", "", "x~x", "a&b"];
+    let segments: Vec<String> = (1..).zip(texts).map(|(number, text)| segment(number, text)).collect();
+    let all: Vec<&str> = std::iter::once("PID|||1|||||2").chain(segments.iter().map(String::as_str)).collect();
+    let (statement, _) = read_child(&format!("sex = {{ from = 'PID-8' }}\n{}", rules.concat()), &[], &all);
+    let languages: Vec<&Value> = statement["child"]["relations"].as_array().unwrap().iter().map(|one| &one["language"]).collect();
+    // `a&b` without an escape is two parts, and its first is compared.
+    assert_eq!(languages, ["l1", "l2", "l6", "l3", "l2", "l5", "l6", "l4"]);
+}
