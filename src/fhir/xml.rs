@@ -126,7 +126,7 @@ struct Node<'t> {
     /// Its own place among the elements that the table has for the type around it.
     place: Option<u32>,
     /// Where each name was first given among them, once there are many.
-    index: Option<Box<HashMap<&'t str, usize>>>,
+    index: Option<HashMap<&'t str, usize>>,
 }
 
 /// An element that was closed inside one that is open.
@@ -584,7 +584,7 @@ impl<'t> Node<'t> {
         if children.len() <= NAMES_MAX {
             return children.iter().rev().find(|child| child.name == name).map(|child| child.first);
         }
-        let hashed = || Box::new(children.iter().map(|child| (child.name, child.first)).collect());
+        let hashed = || children.iter().map(|child| (child.name, child.first)).collect();
         self.index.get_or_insert_with(hashed).get(name).copied()
     }
 
