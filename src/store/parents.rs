@@ -135,7 +135,7 @@ pub(super) fn owing(connection: &Connection, of: Of<'_>, rules: &ParentRules, is
             is_owed_more && destinations::takes_back(&event.statement) && (SHOWN.contains(&kind) || kind == EventKind::Birth);
         for consent in consents.iter().filter(|consent| consent.status == "active") {
             // Whatever the event says: what a restriction, a dissent or an ended consent kept from being taken back is taken back now.
-            if may_be_sent_yet || !gone(connection, of, &consent.account_id)?.is_empty() {
+            if may_be_sent_yet || has_outdated(connection, of, &consents, &consent.account_id, rules)? {
                 debts.push(serde_json::to_vec(&TakeBack { take_back_from: consent.account_id.clone() }).unwrap_or_default());
             }
         }
@@ -172,13 +172,24 @@ fn tell(
     Ok(destinations::tell(of.event, Known { so_far: &so_far, told: &told, ..bare }, turn).map_err(|withheld| withheld.rule))
 }
 
-fn gone(connection: &Connection, of: Of<'_>, account: &str) -> rusqlite::Result<Vec<Item>> {
+/// True where the account was sent what stands no more, or stands as an earlier word says it since the later one was taken back.
+fn has_outdated(
+    connection: &Connection,
+    of: Of<'_>,
+    consents: &[ProxyConsent],
+    account: &str,
+    rules: &ParentRules,
+) -> rusqlite::Result<bool> {
     let sent = sent(connection, of.child, account)?;
     if sent.is_empty() {
-        return Ok(sent);
+        return Ok(false);
     }
     let so_far = so_far(connection, of)?;
-    Ok(destinations::gone(&sent, &so_far))
+    if !destinations::gone(&sent, &so_far).is_empty() {
+        return Ok(true);
+    }
+    let known = Known { rules, consents, now: of.event.filed, so_far: &so_far, told: &BTreeMap::new() };
+    Ok(destinations::takes_back(&of.event.statement) && destinations::take_back(of.event, account, &sent, known).is_ok())
 }
 
 fn consents(connection: &Connection, child: i64) -> rusqlite::Result<Option<Vec<ProxyConsent>>> {

@@ -858,3 +858,21 @@ async fn an_earlier_length_of_a_birth_and_an_earlier_sample_that_arrive_late_go_
     assert!(site.sent_text().contains("\"value\":52") && !site.sent_text().contains("\"value\":49"), "{}", site.sent_text());
     assert_eq!(days(&site, "blood-spot/PKU"), ["2026-01-12"]);
 }
+
+#[tokio::test]
+async fn once_the_later_of_two_screens_is_taken_back_parents_are_shown_the_earlier() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    site.file(screened("hearing", "K-1", "2026-01-08T09:00:00+00:00", "08T10:00")).await;
+    site.pay().await;
+    let later = screened("hearing", "K-2", "2026-01-10T09:00:00+00:00", "10T10:00");
+    site.file(later.clone()).await;
+    site.pay().await;
+    site.file(deleted(later, "11T10:00")).await;
+    site.pay().await;
+    assert_eq!(days(&site, "hearing"), ["2026-01-08", "2026-01-10", "2026-01-08"]);
+    // And when that is taken back too, nothing stands.
+    site.file(deleted(screened("hearing", "K-1", "2026-01-08T09:00:00+00:00", "08T10:00"), "12T10:00")).await;
+    site.pay().await;
+    assert_eq!(site.has("ACC-1").values().collect::<Vec<_>>(), ["entered-in-error"]);
+}

@@ -282,6 +282,7 @@ pub fn tell(event: &FiledEvent, known: Known<'_>, turn: Turn) -> Result<Told, Wi
 }
 
 /// Takes back from one account what it was sent and what stands no more. `items`: what it was sent; those that still stand are left alone.
+/// Where an earlier word on the same thing stands still (the first of two screens, when the second was deleted), the account is sent that.
 pub fn take_back(event: &FiledEvent, account: &str, items: &[Item], known: Known<'_>) -> Result<Told, Withheld> {
     refuse_by_record(event)?;
     let accounts = accounts(known.consents, known.now)?;
@@ -289,12 +290,10 @@ pub fn take_back(event: &FiledEvent, account: &str, items: &[Item], known: Known
     refuse_by_age(event, known)?;
     refuse_by_flags(event)?;
     let nhs_number = nhs_number(event)?;
-    let gone = gone(items, known.so_far);
-    refuse_if(gone.is_empty(), "delete-not-sent")?;
     let judge = Judge { rules: known.rules, informed: false };
     let shown =
         Shown { nhs_number, demographics: Demographics::of(&event.record, judge), facts: Vec::new(), accounts: vec![account.to_owned()] };
-    shown.take_back(event, known, &gone)
+    shown.take_back(event, known, items)
 }
 
 /// Of what an account was sent, what stands no more, shown or not.
@@ -311,6 +310,23 @@ fn newest(so_far: &[Standing]) -> BTreeMap<String, Option<Order>> {
         *known = order.max(*known);
     }
     newest
+}
+
+fn is_newest(fact: &Fact, newest: &BTreeMap<String, Option<Order>>) -> bool {
+    fact.order.is_none() || newest.get(&fact.what).is_none_or(|newest| *newest <= fact.order)
+}
+
+/// What may be shown of what stands, each thing as its newest word says it.
+fn standing(event: &FiledEvent, subject: &str, known: Known<'_>) -> Result<BTreeMap<String, (Item, Resource)>, Withheld> {
+    let newest = newest(known.so_far);
+    let mut all = BTreeMap::new();
+    for standing in known.so_far.iter().filter(|standing| !standing.is_forbidden) {
+        let judge = Judge { rules: known.rules, informed: standing.informed };
+        for fact in facts::facts(&standing.event, judge).unwrap_or_default().into_iter().filter(|fact| is_newest(fact, &newest)) {
+            all.insert(fact.what.clone(), written(event, subject, fact)?);
+        }
+    }
+    Ok(all)
 }
 
 /// Of several words on one thing in one message the newest.
@@ -336,8 +352,7 @@ impl From<NotBuilt> for Withheld {
 impl Shown {
     fn tell(mut self, event: &FiledEvent, known: Known<'_>, (turn, consented): (Turn, bool)) -> Result<Told, Withheld> {
         let newest = newest(known.so_far);
-        let is_newest = |fact: &Fact| fact.order.is_none() || newest.get(&fact.what).is_none_or(|newest| *newest <= fact.order);
-        let (own, late): (Vec<Fact>, Vec<Fact>) = std::mem::take(&mut self.facts).into_iter().partition(is_newest);
+        let (own, late): (Vec<Fact>, Vec<Fact>) = std::mem::take(&mut self.facts).into_iter().partition(|fact| is_newest(fact, &newest));
         let own = last_of_each(own);
         let (mut entries, child) = self.begin(event)?;
         let subject = entries.subject.clone();
@@ -347,13 +362,7 @@ impl Shown {
             resources.push(written(event, &subject, fact)?);
         }
         let is_new = |account: &String, item: &Item| known.told.get(&(account.clone(), item.what.clone())) != Some(&item.text);
-        let mut later = BTreeMap::new();
-        for standing in known.so_far.iter().filter(|standing| !standing.is_forbidden) {
-            let judge = Judge { rules: known.rules, informed: standing.informed };
-            for fact in facts::facts(&standing.event, judge).unwrap_or_default().into_iter().filter(is_newest) {
-                later.insert(fact.what.clone(), written(event, &subject, fact)?);
-            }
-        }
+        let later = standing(event, &subject, known)?;
         if turn != Turn::First && !resources.is_empty() {
             // What was corrected or taken back since is not said again as it was.
             resources.retain(|(item, _)| later.get(&item.what).is_some_and(|(standing, _)| standing.text == item.text));
@@ -386,10 +395,18 @@ impl Shown {
         self.end(event, known, entries, items)
     }
 
-    fn take_back(self, event: &FiledEvent, known: Known<'_>, gone: &[Item]) -> Result<Told, Withheld> {
+    fn take_back(self, event: &FiledEvent, known: Known<'_>, sent: &[Item]) -> Result<Told, Withheld> {
         let (mut entries, _) = self.begin(event)?;
         let mut items = Vec::new();
-        for item in gone {
+        let mut otherwise = standing(event, &entries.subject, known)?;
+        otherwise.retain(|what, (item, _)| sent.iter().any(|sent| sent.what == *what && !sent.text.is_empty() && sent.text != item.text));
+        let gone = gone(sent, known.so_far);
+        refuse_if(gone.is_empty() && otherwise.is_empty(), "delete-not-sent")?;
+        for (item, resource) in otherwise.into_values() {
+            entries.push(resource.kind, resource.id, Ok(resource.tree))?;
+            items.push(item);
+        }
+        for item in &gone {
             let (Some((kind, id)), Ok(mut tree)) = (item.resource.split_once('/'), serde_json::from_str::<Value>(&item.text)) else {
                 continue;
             };
