@@ -122,39 +122,69 @@ fn is_open(sketch: &Sketch) -> bool {
 
 /// Local identifiers in force of the same kind and the same issuer that are not the same: two people, or one registered twice.
 pub(super) fn local_ids_differ(a: &Child, b: &Child) -> bool {
-    let lasting = |child: &Child| -> Vec<Identifier> {
-        let ids = child.identifiers.iter().filter(|id| id.usage == crate::canon::IdentifierUse::Current && is_local(id));
-        ids.filter(|id| !matches!(id.kind.as_deref(), Some("TEMP" | "LAB" | "CARD"))).cloned().collect()
+    let lasting = |child: &Child| -> Vec<(String, Option<String>, String)> {
+        let ids = child.identifiers.iter().filter(|id| id.usage == crate::canon::IdentifierUse::Current && is_local(id) && is_lasting(id));
+        ids.map(|id| (id.system.clone(), id.kind.clone(), id.value.clone())).collect()
     };
-    name_two(&lasting(a).iter().collect::<Vec<_>>(), &lasting(b).iter().collect::<Vec<_>>())
+    let (a, b) = (lasting(a), lasting(b));
+    let shares = a.iter().any(|id| b.contains(id));
+    !shares && a.iter().any(|(system, kind, _)| b.iter().any(|(other, of_kind, _)| system == other && kind == of_kind))
 }
 
-/// Both name a mother, and not the same one: her numbers differ or, where there are none to compare, the day she was born. Where neither
-/// can be compared, nothing is said.
-fn mothers_differ(a: &Child, b: &Child) -> bool {
-    let (hers, others) = (mothers_ids(a).collect::<Vec<_>>(), mothers_ids(b).collect::<Vec<_>>());
+fn is_lasting(id: &Identifier) -> bool {
+    !matches!(id.kind.as_deref(), Some("TEMP" | "LAB" | "CARD"))
+}
+
+/// How sure it is that two children have two mothers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mothers {
+    /// One of them is not named, or there is nothing to compare.
+    Unknown,
+    /// Her number says another woman and the day of her birth the same, or only that day says another: one may be typed wrong.
+    SeemTwo,
+    /// Her number, and the day too where both give it.
+    Two,
+}
+
+/// The mothers of two children that agree in their details and share no identifier of her (those that share one are siblings: step 3).
+/// A number that could not be traced at its sender proves nothing, as a child's does not (identity rules, section 1).
+fn mothers_of(a: &Child, b: &Child) -> Mothers {
+    let ids = |child| -> Vec<&Identifier> {
+        mothers_ids(child).filter(|id| is_lasting(id) && !matches!(id.status.as_deref(), Some("04" | "05"))).collect()
+    };
     let birthdays = |child: &Child| -> Vec<civil::Date> {
         mothers(child).filter_map(|mother| mother.birth_date.as_ref().and_then(Date::civil)).collect()
     };
     let (born, other) = (birthdays(a), birthdays(b));
-    let is_born_otherwise = !born.is_empty() && !other.is_empty() && !born.iter().any(|day| other.contains(day));
-    name_two(&hers, &others) || (is_born_otherwise && !share_one(&hers, &others))
+    let agrees = born.iter().any(|day| other.contains(day));
+    let is_known = !born.is_empty() && !other.is_empty();
+    match name_two(&ids(a), &ids(b)) {
+        true if agrees => Mothers::SeemTwo,
+        true => Mothers::Two,
+        false if is_known && !agrees => Mothers::SeemTwo,
+        false => Mothers::Unknown,
+    }
 }
 
 /// No identifier is shared, and one issuer gave each of them one of its own: two NHS numbers, or two of one kind of one place.
 fn name_two(a: &[&Identifier], b: &[&Identifier]) -> bool {
-    let is_one_kind = |a: &Identifier, b: &Identifier| {
-        a.nhs_number().is_some() == b.nhs_number().is_some() && (a.nhs_number().is_some() || (a.system == b.system && a.kind == b.kind))
-    };
-    !share_one(a, b) && a.iter().any(|id| b.iter().any(|other| is_one_kind(id, other)))
-}
-
-fn share_one(a: &[&Identifier], b: &[&Identifier]) -> bool {
     let is_same = |a: &Identifier, b: &Identifier| match (a.nhs_number(), b.nhs_number()) {
         (Some(number), Some(other)) => number == other,
         _ => a.system == b.system && a.value == b.value,
     };
-    a.iter().any(|id| b.iter().any(|other| is_same(id, other)))
+    let is_one_kind = |a: &Identifier, b: &Identifier| match (a.nhs_number(), b.nhs_number()) {
+        (Some(_), Some(_)) => true,
+        (None, None) => a.system == b.system && a.kind == b.kind,
+        _ => false,
+    };
+    let any = |says: &dyn Fn(&Identifier, &Identifier) -> bool| a.iter().any(|id| b.iter().any(|other| says(id, other)));
+    !any(&is_same) && any(&is_one_kind)
+}
+
+/// True where a record names two women as the one who gave birth, by number or by the day of her birth: it may hold what belongs to two
+/// children.
+pub fn has_two_mothers(child: &Child) -> bool {
+    1 < mothers(child).filter(|mother| !mother.identifiers.is_empty() || mother.birth_date.is_some()).count()
 }
 
 /// True where several babies of a birth are on record, each with an order that no other has. A sender that fills in `1` for everybody never
@@ -301,9 +331,20 @@ impl Matching<'_> {
             self.note(LIKENESS, "the child that agrees is one of several: not matched without an identifier");
             return Ok(None);
         }
-        if let Some(what) = differs(said, &known.child).or_else(|| mothers_differ(said, &known.child).then_some("another mother")) {
+        if let Some(what) = differs(said, &known.child) {
             self.note(LIKENESS, &format!("the child that agrees has {what}: not matched"));
             return Ok(None);
+        }
+        match mothers_of(said, &known.child) {
+            Mothers::Unknown => {}
+            Mothers::Two => {
+                self.note(LIKENESS, "the child that agrees has another mother: not matched");
+                return Ok(None);
+            }
+            Mothers::SeemTwo => {
+                self.note(POSSIBLE, "the child that agrees in all details seems to have another mother: kept apart, and a person is asked");
+                return Ok(None);
+            }
         }
         self.note(LIKENESS, "date of birth, family name, sex and postcode agree with exactly one child");
         Ok(Some(known.id))

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::canon::{Child, ChildStatus, Identifier, NhsNumber, Sex};
 use crate::names::ChildId;
 
-pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, is_barred, likeness_marks, might_be, mothers_ids};
+pub use birth::{ONE_BIRTH_DAYS, POSSIBLE, has_two_mothers, is_barred, likeness_marks, might_be, mothers_ids};
 pub use change::{Change, decide_change, identifiers_of, unlinked_sides};
 pub use decide::{decide, known_otherwise};
 pub use merge::{Record, detach, merge, unite};

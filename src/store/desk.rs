@@ -179,7 +179,7 @@ pub struct IdentityItem {
     /// `12` for a message, `item-3` beside messages: what the commands take.
     pub item: String,
     /// `unmatched`, `identity-conflict`, …, `possible-match`, `sex-differs`, `birth-or-death`, `unmerge-unplaced`, `mother-moved`,
-    /// `born-dead`, `alias-unlinked`, `record-unreadable`.
+    /// `born-dead`, `two-mothers`, `alias-unlinked`, `record-unreadable`.
     pub kind: String,
     /// The entry.
     pub seq: i64,

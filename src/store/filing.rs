@@ -565,6 +565,7 @@ impl One<'_> {
             ("birth-or-death", is_marked),
             // ZU7-2 5, "dead", is defined nowhere: born alive and died, or stillborn (identity rules, section 7).
             ("born-dead", is_unclear(after) && !known.is_some_and(|row| is_unclear(&row.record.child))),
+            ("two-mothers", identity::has_two_mothers(after) && !known.is_some_and(|row| identity::has_two_mothers(&row.record.child))),
             ("mother-moved", known.is_some_and(|row| mothers::moved_away(&row.record.child, after))),
         ];
         for (kind, _) in kinds.iter().filter(|(_, is_so)| *is_so) {
