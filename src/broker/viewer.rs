@@ -84,7 +84,13 @@ pub(super) fn rows_as_of_now(
     event: FiledEvent,
 ) -> Result<Vec<u8>, Settlement> {
     let (now, survivor) = child_now(reader, child)?;
-    let record = of_rows(now, survivor, &event.record).map_err(|rule| Settlement::Withdrawn { rule })?;
+    let record = of_rows(now, survivor, &event.record).map_err(|rule| match rule {
+        // The national record takes the word back now and then, and what was withdrawn would be in no file.
+        "invalidated" => Settlement::Held {
+            why: "the national record says that the number is invalid: release it once that is lifted, or discard it".into(),
+        },
+        rule => Settlement::Withdrawn { rule },
+    })?;
     file.body(debt, &FiledEvent { record, ..event }).map_err(|why| Settlement::Held { why })
 }
 
@@ -174,6 +180,9 @@ pub(super) async fn hand_over_by_the_clock((post, data): (Arc<Post>, PathBuf), f
         let handed = tokio::task::spawn_blocking(hand_over).await;
         match handed {
             Ok(Ok(HandedOver { vaccinations: 0, withheld: 0 })) => {}
+            Ok(Ok(HandedOver { vaccinations: 0, withheld })) => {
+                tracing::info!(destination = %name, withheld, "delivery.file: no file was made: nothing of what waited may be said any more");
+            }
             Ok(Ok(HandedOver { vaccinations, withheld })) => {
                 tracing::info!(destination = %name, vaccinations, withheld, "delivery.file: a vaccination file was handed over, without what may not be said any more");
             }

@@ -48,6 +48,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// What nobody used for so long is not used again: firewalls forget a quiet connection after five minutes and more.
 const IDLE_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(240);
+/// What somebody used more recently cannot have been forgotten: silence on it is a slow receiver, who would be told everything twice.
+const IDLE_MIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 /// So many messages that were answered on a connection are remembered: their answers may come twice.
 const ANSWERED_MAX: usize = 16;
 
@@ -163,7 +165,7 @@ struct Line {
     framed: Framed<Box<dyn Wire>, MllpCodec>,
     /// Messages that were answered on it, the newest last.
     answered: VecDeque<String>,
-    /// Since when nobody uses it; none while it is used.
+    /// Since when nobody uses it; none while it is used, and where it was used a moment ago.
     idle_since: Option<jiff::Timestamp>,
 }
 
@@ -303,6 +305,7 @@ impl MllpDestination {
         loop {
             let mut line = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             let is_fresh = line.idle_since.is_none_or(|since| now.duration_since(since) < IDLE_MAX);
+            line.idle_since = line.idle_since.filter(|since| IDLE_MIN <= now.duration_since(*since));
             if is_fresh && line.is_quiet() {
                 return Some(line);
             }

@@ -211,11 +211,17 @@ async fn a_connection_that_was_closed_meanwhile_is_opened_anew_without_a_failure
     assert_eq!(receiver.received(), ["M1", "M2", "M3"]);
 }
 
+/// Every payment of a test is at the same moment: so long before it the connection was used.
+fn idle_for(destination: &MllpDestination, idle: jiff::SignedDuration) {
+    destination.idle.lock().unwrap()[0].idle_since = Some(jiff::Timestamp::UNIX_EPOCH - idle);
+}
+
 #[tokio::test]
 async fn a_connection_that_was_forgotten_while_idle_costs_no_attempt_and_the_message_keeps_its_id() {
     let receiver = Receiver::start(&[Does::AnswersAndIsForgotten, Does::Answers("AA")]).await;
     let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
     assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    idle_for(&destination, IDLE_MIN);
     assert_eq!(pay(&destination, &["M2", "M3"]).await, Settlement::Delivered, "on a new connection, in the same attempt");
     assert_eq!((receiver.received(), receiver.connections.load(Ordering::Acquire)), (["M1", "M2", "M3"].map(str::to_owned).to_vec(), 2));
 }
@@ -242,10 +248,18 @@ async fn silence_counts_where_the_connection_was_in_use_or_an_answer_had_begun()
     let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
     assert_eq!(why(pay(&destination, &["M1", "M2"]).await), "no answer in time to message 2 of 2");
     assert_eq!(receiver.received(), ["M1", "M2"]);
+    // The next debt, a moment later: the receiver is slow, and would take everything twice.
+    let receiver = Receiver::start(&[Does::Answers("AA"), Does::Waits]).await;
+    let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
+    assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    idle_for(&destination, IDLE_MIN - jiff::SignedDuration::from_secs(1));
+    assert_eq!(why(pay(&destination, &["M2"]).await), "no answer in time");
+    assert_eq!(receiver.received(), ["M1", "M2"]);
     // Half an answer may have been an AA.
     let receiver = Receiver::start(&[Does::Answers("AA"), Does::Stammers]).await;
     let destination = MllpDestination { timeout: Duration::from_secs(1), ..receiver.destination() };
     assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
+    idle_for(&destination, IDLE_MIN);
     assert_eq!(why(pay(&destination, &["M2"]).await), "no answer in time");
     assert_eq!(receiver.received(), ["M1", "M2"]);
 }
@@ -255,10 +269,7 @@ async fn a_connection_that_was_idle_for_minutes_is_not_used_again() {
     let receiver = Receiver::start(&[]).await;
     let destination = receiver.destination();
     assert_eq!(pay(&destination, &["M1"]).await, Settlement::Delivered);
-    {
-        let mut idle = destination.idle.lock().unwrap();
-        idle[0].idle_since = Some(jiff::Timestamp::UNIX_EPOCH - IDLE_MAX);
-    }
+    idle_for(&destination, IDLE_MAX);
     assert_eq!(pay(&destination, &["M2"]).await, Settlement::Delivered);
     assert_eq!((receiver.received().len(), receiver.connections.load(Ordering::Acquire)), (2, 2));
 }

@@ -876,3 +876,23 @@ async fn once_the_later_of_two_screens_is_taken_back_parents_are_shown_the_earli
     site.pay().await;
     assert_eq!(site.has("ACC-1").values().collect::<Vec<_>>(), ["entered-in-error"]);
 }
+
+#[tokio::test]
+async fn a_deleted_screen_is_taken_back_also_where_the_earlier_one_must_be_told_by_a_person() {
+    let mut site = Site::new().await;
+    site.file(consent(A, "ACC-1", "07T00:00", "active")).await;
+    let earlier = |time: &str| screened("hearing", "K-1", "2026-01-08T09:00:00+00:00", time);
+    let later = screened("hearing", "K-2", "2026-01-10T09:00:00+00:00", "10T10:00");
+    for said in [earlier("08T10:00"), later.clone()] {
+        site.file(said).await;
+        site.pay().await;
+    }
+    let mut corrected = earlier("11T10:00");
+    corrected["hearing_screens"][0]["summary_status"] = "no_clear_both".into();
+    site.file(corrected).await;
+    site.pay().await;
+    assert_eq!(days(&site, "hearing"), ["2026-01-08", "2026-01-10"]);
+    site.file(deleted(later, "12T10:00")).await;
+    site.pay().await;
+    assert_eq!(site.has("ACC-1").values().collect::<Vec<_>>(), ["entered-in-error"]);
+}

@@ -170,7 +170,9 @@ impl CareplusDestination {
             let settlement = spool.take(&key, rows)?;
             if spool.is_full() {
                 // It is in the spool; a hand-over that fails is tried again by the clock.
-                let _tried_again = spool.hand_over(files.now.as_deref());
+                if let Ok(HandedOver { vaccinations, withheld }) = spool.hand_over(files.now.as_deref()) {
+                    tracing::info!(vaccinations, withheld, "delivery.file: a full vaccination file was handed over");
+                }
             }
             Ok(settlement)
         });

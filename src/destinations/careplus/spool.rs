@@ -20,7 +20,7 @@
 //! - A line that was not written whole was never settled: it is cut off at the next start.
 //! - One process has the folder: it holds a lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,8 @@ pub(super) struct Spool {
 struct State {
     number: u64,
     spool: Option<File>,
-    keys: HashSet<String>,
+    /// The keys of what came, each with the debt that brought it last.
+    keys: HashMap<String, i64>,
     /// In the order in which they came.
     lines: Vec<Rows>,
     net: Net,
@@ -116,7 +117,7 @@ impl Spool {
             std::fs::remove_file(&spool)?;
             sync(&below)?;
         }
-        let mut state = State { number: last + 1, spool: None, keys: HashSet::new(), lines: Vec::new(), net: Net::default(), said };
+        let mut state = State { number: last + 1, spool: None, keys: HashMap::new(), lines: Vec::new(), net: Net::default(), said };
         for line in lines::<Line>(&self.spool(state.number))? {
             state.put(line);
         }
@@ -126,7 +127,8 @@ impl Spool {
     /// Takes the entries of a debt, all or none.
     pub(super) fn take(&mut self, key: &str, rows: Rows) -> io::Result<Settlement> {
         let state = self.state()?;
-        if state.keys.contains(key) {
+        // Another debt under the same key replaces one that was withdrawn: the line of that one says nothing any more.
+        if state.keys.get(key) == Some(&rows.debt) {
             return Ok(Settlement::Delivered);
         }
         let mut wanted = Vec::new();
@@ -227,7 +229,7 @@ impl Spool {
 
 impl State {
     fn put(&mut self, line: Line) {
-        self.keys.insert(line.key);
+        self.keys.insert(line.key, line.rows.debt);
         line.rows.entries.iter().cloned().for_each(|entry| self.net.put(entry));
         self.lines.push(line.rows);
     }

@@ -170,6 +170,18 @@ pub fn takes_back(said: &Statement) -> bool {
             && said.immunisations.iter().any(|given| given.status == ImmunisationStatus::EnteredInError)
 }
 
+/// Of what a statement takes back something, by the words of [`Fact::what`].
+pub(super) fn taken_back(event: &FiledEvent) -> Vec<String> {
+    let said = &event.statement;
+    let mut whats: Vec<String> = Vec::new();
+    if said.event.action == Action::Delete {
+        whats.extend(self::said(event).into_iter().map(|(what, _)| what));
+    }
+    let outcomes = said.blood_spots.iter().flat_map(|spot| &spot.outcomes).filter(|outcome| outcome.result_status.takes_back());
+    whats.extend(outcomes.map(|outcome| format!("blood-spot/{}", outcome.condition)));
+    whats
+}
+
 /// Whatever a standing result says, shown or not, and where that stands in time: what stays on record is not taken back from an account.
 pub(super) fn said(event: &FiledEvent) -> Vec<(String, Option<Order>)> {
     let said = &event.statement;

@@ -282,7 +282,8 @@ pub fn tell(event: &FiledEvent, known: Known<'_>, turn: Turn) -> Result<Told, Wi
 }
 
 /// Takes back from one account what it was sent and what stands no more. `items`: what it was sent; those that still stand are left alone.
-/// Where an earlier word on the same thing stands still (the first of two screens, when the second was deleted), the account is sent that.
+/// Where an earlier word on the same thing stands still (the first of two screens, when the second was deleted), the account is sent that,
+/// and where that may not be shown, the deleted word is taken back all the same.
 pub fn take_back(event: &FiledEvent, account: &str, items: &[Item], known: Known<'_>) -> Result<Told, Withheld> {
     refuse_by_record(event)?;
     let accounts = accounts(known.consents, known.now)?;
@@ -399,8 +400,14 @@ impl Shown {
         let (mut entries, _) = self.begin(event)?;
         let mut items = Vec::new();
         let mut otherwise = standing(event, &entries.subject, known)?;
+        let mut gone = gone(sent, known.so_far);
+        if !event.superseded {
+            let taken_back = facts::taken_back(event);
+            let is_hidden = |item: &&Item| taken_back.contains(&item.what) && !otherwise.contains_key(&item.what) && !item.text.is_empty();
+            let more: Vec<Item> = sent.iter().filter(is_hidden).filter(|item| !gone.contains(item)).cloned().collect();
+            gone.extend(more);
+        }
         otherwise.retain(|what, (item, _)| sent.iter().any(|sent| sent.what == *what && !sent.text.is_empty() && sent.text != item.text));
-        let gone = gone(sent, known.so_far);
         refuse_if(gone.is_empty() && otherwise.is_empty(), "delete-not-sent")?;
         for (item, resource) in otherwise.into_values() {
             entries.push(resource.kind, resource.id, Ok(resource.tree))?;
