@@ -150,7 +150,7 @@ fn what_reads_otherwise_than_it_stands_there_is_compared_as_it_reads_however_oft
         record("with-blanks", "NK1-3 = \"a\" and length(NK1-3) = 1"),
         record("several", "NK1-3[*] = \"a\" and distinct(NK1-3[*], NK1-3) = 2"),
         record("same", "distinct(NK1-3[*], NK1-3.1, NK1-3[*].1) = 1 and NK1-3 in (\"a\", \"x\")"),
-        record("absent", "NK1-3 = \"\" and distinct(NK1-3) = 0 and not exists(NK1-3)"),
+        record("empty", "NK1-3 = \"\" and distinct(NK1-3) = 0 and not exists(NK1-3)"),
     ];
     let segment = |number: usize, text: &str| format!("NK1|{number}||{text}|||||||||||||||||l{number}");
     let texts = ["a\\T\\b", " a ", "x~a", "", "x~x", "a&b"];
