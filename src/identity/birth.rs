@@ -182,7 +182,7 @@ fn name_two(a: &[&Identifier], b: &[&Identifier]) -> bool {
 }
 
 /// True where a record names two women as the one who gave birth, by number or by the day of her birth: it may hold what belongs to two
-/// children.
+/// children. Relations that may be one woman are one by then (`super::kin::together`), so that two that say who she is are two.
 pub fn has_two_mothers(child: &Child) -> bool {
     1 < mothers(child).filter(|mother| !mother.identifiers.is_empty() || mother.birth_date.is_some()).count()
 }

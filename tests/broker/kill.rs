@@ -9,10 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chis_broker::store::hub_export;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::world::{Acknowledged, free_port, person, settled};
+use crate::world::{free_port, person, reach, settled};
 
 const KILLS: usize = 8;
 const SENDERS: usize = 4;
@@ -43,7 +41,7 @@ fn start(data: &Path, mllp: SocketAddr) -> Child {
 /// Sends like a hospital system: one message in flight, the same one again until it is answered.
 async fn sender(number: usize, at: SocketAddr, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicUsize>) -> Vec<(usize, usize, String)> {
     let mut told = Vec::new();
-    let mut line: Option<TcpStream> = None;
+    let mut line = None;
     let mut serial = 0;
     while !stop.load(Ordering::Relaxed) {
         let child = number * CHILDREN + serial % CHILDREN;
@@ -51,36 +49,17 @@ async fn sender(number: usize, at: SocketAddr, stop: Arc<AtomicBool>, acknowledg
         // Each message says a later moment, so that its order can be seen in the record.
         let at_text = format!("202601{:02}{:02}{:02}{:02}", 6 + serial / 86_400 % 20, serial / 3_600 % 24, serial / 60 % 60, serial % 60);
         let message = person(&control_id, child, &at_text, &format!("FAMILY{}", "ABCDEFGHIJ".chars().nth(serial % 10).unwrap()));
-        match exchange(&mut line, at, message.as_bytes()).await {
+        match reach(&mut line, at, message.as_bytes()).await {
             Some(answer) if answer.control_id == control_id && answer.code == "AA" => {
                 acknowledged.fetch_add(1, Ordering::Relaxed);
                 told.push((child, serial, control_id));
                 serial += 1;
             }
             Some(answer) => panic!("{}", answer.whole),
-            None => {
-                line = None;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            None => {}
         }
     }
     told
-}
-
-async fn exchange(line: &mut Option<TcpStream>, at: SocketAddr, message: &[u8]) -> Option<Acknowledged> {
-    if line.is_none() {
-        *line = TcpStream::connect(at).await.ok();
-    }
-    let stream = line.as_mut()?;
-    let frame = [&b"\x0B"[..], message, b"\x1C\r"].concat();
-    stream.write_all(&frame).await.ok()?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\x1C\r") {
-        if stream.read_buf(&mut answer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    Some(Acknowledged::read(&answer[1..]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

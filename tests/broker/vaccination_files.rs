@@ -13,10 +13,8 @@ use chis_broker::config::DEFAULT_TOML;
 use chis_broker::destinations::CAREPLUS_COLUMNS;
 use chis_broker::names::Seq;
 use chis_broker::store::{DeskAct, LedgerReader};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::world::{Acknowledged, Line, PATIENCE, free_port, nhs_number, person, settings, settled};
+use crate::world::{Line, PATIENCE, free_port, nhs_number, person, reach, settings, settled};
 
 /// A vaccination of one of the children that `person` tells of. `key` is the sender's own, and the batch.
 fn given(control_id: &str, child: usize, key: &str) -> String {
@@ -189,21 +187,6 @@ impl Site {
     }
 }
 
-async fn exchange(line: &mut Option<TcpStream>, at: SocketAddr, message: &[u8]) -> Option<Acknowledged> {
-    if line.is_none() {
-        *line = TcpStream::connect(at).await.ok();
-    }
-    let stream = line.as_mut()?;
-    stream.write_all(&[&b"\x0B"[..], message, b"\x1C\r"].concat()).await.ok()?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\x1C\r") {
-        if stream.read_buf(&mut answer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    Some(Acknowledged::read(&answer[1..]))
-}
-
 /// Tells of its children, then of vaccinations, each again until it is answered. Gives the keys of those that were.
 async fn sender(number: usize, at: SocketAddr, play: Arc<Play>) -> BTreeSet<String> {
     let mut told = BTreeSet::new();
@@ -218,7 +201,7 @@ async fn sender(number: usize, at: SocketAddr, play: Arc<Play>) -> BTreeSet<Stri
         let key = format!("S{number}N{serial}");
         let message =
             if serial < CHILDREN { person(&key, child, "20260106101500", "EXAMPLE") } else { given(&format!("V{key}"), child, &key) };
-        match exchange(&mut line, at, message.as_bytes()).await {
+        match reach(&mut line, at, message.as_bytes()).await {
             Some(answer) if answer.code == "AA" => {
                 if CHILDREN <= serial {
                     play.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -227,10 +210,7 @@ async fn sender(number: usize, at: SocketAddr, play: Arc<Play>) -> BTreeSet<Stri
                 serial += 1;
             }
             Some(answer) => panic!("{}", answer.whole),
-            None => {
-                line = None;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            None => {}
         }
     }
     told

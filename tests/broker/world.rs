@@ -100,6 +100,32 @@ impl Line {
     }
 }
 
+/// Sends a message to a broker that is killed now and then, over a connection that is kept. None where no answer came: the connection is
+/// given up, and a moment has passed.
+pub async fn reach(line: &mut Option<TcpStream>, at: SocketAddr, message: &[u8]) -> Option<Acknowledged> {
+    let answer = exchange(line, at, message).await;
+    if answer.is_none() {
+        *line = None;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    answer
+}
+
+async fn exchange(line: &mut Option<TcpStream>, at: SocketAddr, message: &[u8]) -> Option<Acknowledged> {
+    if line.is_none() {
+        *line = TcpStream::connect(at).await.ok();
+    }
+    let stream = line.as_mut()?;
+    stream.write_all(&[&b"\x0B"[..], message, b"\x1C\r"].concat()).await.ok()?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\x1C\r") {
+        if stream.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(Acknowledged::read(&answer[1..]))
+}
+
 /// MSA of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {

@@ -171,7 +171,11 @@ impl CareplusDestination {
             if spool.is_full() {
                 // It is in the spool; a hand-over that fails is tried again by the clock.
                 if let Ok(HandedOver { vaccinations, withheld }) = spool.hand_over(files.now.as_deref()) {
-                    tracing::info!(vaccinations, withheld, "delivery.file: a full vaccination file was handed over");
+                    tracing::info!(
+                        vaccinations,
+                        withheld,
+                        "delivery.file: a full spool was made a file of, as far as it may be said still"
+                    );
                 }
             }
             Ok(settlement)

@@ -318,12 +318,16 @@ fn is_newest(fact: &Fact, newest: &BTreeMap<String, Option<Order>>) -> bool {
 }
 
 /// What may be shown of what stands, each thing as its newest word says it.
-fn standing(event: &FiledEvent, subject: &str, known: Known<'_>) -> Result<BTreeMap<String, (Item, Resource)>, Withheld> {
-    let newest = newest(known.so_far);
+fn standing(
+    event: &FiledEvent,
+    subject: &str,
+    known: Known<'_>,
+    newest: &BTreeMap<String, Option<Order>>,
+) -> Result<BTreeMap<String, (Item, Resource)>, Withheld> {
     let mut all = BTreeMap::new();
     for standing in known.so_far.iter().filter(|standing| !standing.is_forbidden) {
         let judge = Judge { rules: known.rules, informed: standing.informed };
-        for fact in facts::facts(&standing.event, judge).unwrap_or_default().into_iter().filter(|fact| is_newest(fact, &newest)) {
+        for fact in facts::facts(&standing.event, judge).unwrap_or_default().into_iter().filter(|fact| is_newest(fact, newest)) {
             all.insert(fact.what.clone(), written(event, subject, fact)?);
         }
     }
@@ -363,7 +367,7 @@ impl Shown {
             resources.push(written(event, &subject, fact)?);
         }
         let is_new = |account: &String, item: &Item| known.told.get(&(account.clone(), item.what.clone())) != Some(&item.text);
-        let later = standing(event, &subject, known)?;
+        let later = standing(event, &subject, known, &newest)?;
         if turn != Turn::First && !resources.is_empty() {
             // What was corrected or taken back since is not said again as it was.
             resources.retain(|(item, _)| later.get(&item.what).is_some_and(|(standing, _)| standing.text == item.text));
@@ -399,15 +403,15 @@ impl Shown {
     fn take_back(self, event: &FiledEvent, known: Known<'_>, sent: &[Item]) -> Result<Told, Withheld> {
         let (mut entries, _) = self.begin(event)?;
         let mut items = Vec::new();
-        let mut otherwise = standing(event, &entries.subject, known)?;
+        let mut otherwise = standing(event, &entries.subject, known, &newest(known.so_far))?;
         let mut gone = gone(sent, known.so_far);
-        if !event.superseded {
-            let taken_back = facts::taken_back(event);
-            let is_hidden = |item: &&Item| taken_back.contains(&item.what) && !otherwise.contains_key(&item.what) && !item.text.is_empty();
-            let more: Vec<Item> = sent.iter().filter(is_hidden).filter(|item| !gone.contains(item)).cloned().collect();
-            gone.extend(more);
-        }
-        otherwise.retain(|what, (item, _)| sent.iter().any(|sent| sent.what == *what && !sent.text.is_empty() && sent.text != item.text));
+        let sent = || sent.iter().filter(|item| !item.text.is_empty());
+        // A deletion that came after a later word on the same thing says nothing of what stands.
+        let taken_back = if event.superseded { Vec::new() } else { facts::taken_back(event) };
+        let is_hidden = |item: &&Item| taken_back.contains(&item.what) && !otherwise.contains_key(&item.what);
+        let hidden: Vec<Item> = sent().filter(is_hidden).filter(|item| !gone.contains(item)).cloned().collect();
+        gone.extend(hidden);
+        otherwise.retain(|what, (item, _)| sent().any(|sent| sent.what == *what && sent.text != item.text));
         refuse_if(gone.is_empty() && otherwise.is_empty(), "delete-not-sent")?;
         for (item, resource) in otherwise.into_values() {
             entries.push(resource.kind, resource.id, Ok(resource.tree))?;
